@@ -1,0 +1,5 @@
+//! Switchyard.
+
+pub mod model;
+pub mod pb;
+pub mod telemetry;

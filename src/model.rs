@@ -1,0 +1,58 @@
+//! Validated domain types. Pure: no I/O, no clock, no runtime, no wire or disk form.
+//!
+//! Everything here is either a value that cannot be invalid once it exists (names, labels, specs, filters) or a record of what
+//! is (tasks, events). `pb` parses the wire form into these types and renders them; nothing else in the package knows both.
+
+mod check;
+mod event;
+mod filter;
+mod ids;
+mod metadata;
+mod name;
+mod refusal;
+mod request;
+mod spec;
+mod task;
+mod time;
+mod violation;
+
+pub use check::{Check, Live, Phases, Verdict};
+pub use event::{Actor, Cause, Detail, Event, EventType};
+pub use filter::{ListFilter, WatchFilter};
+pub use ids::{Attempt, Etag, Generation, InstanceId, Sequence, Uid};
+pub use metadata::{Annotations, Labels};
+pub use name::{InvalidName, Namespace, Parent, TaskName};
+pub use refusal::Refusal;
+pub use request::{CancelTask, DeleteTask, Idempotency, Method, Reason, StartTask};
+pub use spec::{
+    BodyMatch, BodyMatchDraft, ConfigValue, CustomSpec, HttpDraft, HttpSpec, MonitorDraft, MonitorSpec, RestartDraft,
+    RestartPolicy, Schedule, ScheduleDraft, ShutdownDraft, ShutdownPolicy, SpecDraft, StatusRange, TaskSpec, TcpDraft,
+    TcpSpec, TcpStep, WatchdogDraft, WatchdogPolicy,
+};
+pub use task::{
+    Alert, AlertKind, Asked, End, Exit, Instance, InstanceState, Intent, Outcome, Restart, Shutdown, State, Task,
+};
+pub use time::{Mono, Now, Pretty, Timestamp};
+pub use violation::{Violation, Violations};
+
+/// The server's limits that are part of the contract, in one place.
+pub mod limits {
+    use std::time::Duration;
+
+    /// The size of a request on the wire, in bytes.
+    pub const REQUEST_BYTES: usize = 4 * 1024 * 1024;
+    /// The size of an encoded spec, in bytes.
+    pub const SPEC_BYTES: usize = 64 * 1024;
+    /// The tasks on a page of a list, and what a larger `page_size` counts as.
+    pub const PAGE_SIZE: u32 = 1_000;
+    /// The page size where none is asked for.
+    pub const DEFAULT_PAGE_SIZE: u32 = 50;
+    /// The bytes of an audit reason.
+    pub const REASON_BYTES: usize = 1024;
+    /// The bytes of an outcome's or a check's message; longer ones are cut.
+    pub const MESSAGE_BYTES: usize = 1024;
+    /// The longest wait of one `WaitTask`.
+    pub const WAIT_MAX: Duration = Duration::from_secs(600);
+    /// The wait where none is asked for.
+    pub const WAIT_DEFAULT: Duration = Duration::from_secs(60);
+}

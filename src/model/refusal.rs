@@ -1,0 +1,61 @@
+//! Why a request was refused: the errors of the contract, without their wire form.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::{Pretty, TaskName, Violations};
+
+/// Why a request was refused. `rpc` gives each its code and reason (contract.md, "Errors").
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The request breaks the contract's rules.
+    #[error("the request is invalid: {0}")]
+    Invalid(Violations),
+    /// No kind of that name is registered.
+    #[error("{field}: no kind {kind:?} is registered here{hint}")]
+    UnknownKind {
+        /// The field that names it.
+        field: &'static str,
+        /// The kind's name.
+        kind: String,
+        /// What would help, or nothing.
+        hint: &'static str,
+    },
+    /// The kind's own code did not answer in time.
+    #[error("the kind {kind:?} did not {step} within {}", Pretty(*.within))]
+    KindUnresponsive {
+        /// The kind's name.
+        kind: String,
+        /// What it was to do: `validate` or `build`.
+        step: &'static str,
+        /// How long it had.
+        within: Duration,
+    },
+    /// The same `request_id` came with another body.
+    #[error("this request_id was used before, with another request")]
+    RequestIdReused,
+    /// No such task.
+    #[error("no task {0}")]
+    TaskNotFound(TaskName),
+    /// The name is taken.
+    #[error("the task {0} exists")]
+    TaskExists(TaskName),
+    /// The etag given is not the task's.
+    #[error("the etag given is not that of {name}, which is {actual}")]
+    EtagMismatch {
+        /// The task.
+        name: TaskName,
+        /// Its etag.
+        actual: String,
+    },
+    /// Only ended tasks can be deleted.
+    #[error("the task {0} has not ended; cancel it first")]
+    TaskLive(TaskName),
+    /// The server holds as many tasks as it may.
+    #[error("the server holds {0} tasks, which is its limit; delete ended ones, or raise the limit")]
+    TaskLimit(usize),
+    /// The server drains and starts nothing any more.
+    #[error("the server is draining")]
+    ServerDraining,
+}

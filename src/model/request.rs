@@ -1,0 +1,124 @@
+//! What clients ask for, validated.
+
+use uuid::Uuid;
+
+use super::{Annotations, Cause, Etag, Labels, TaskName, TaskSpec, limits};
+
+/// The free text of an audit trail: at most 1 KiB.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reason(String);
+
+impl Reason {
+    /// Takes a client's words; `Err` says what is wrong with them.
+    pub fn try_new(text: String) -> Result<Self, String> {
+        if text.len() > limits::REASON_BYTES {
+            return Err(format!("at most {} bytes, got {}", limits::REASON_BYTES, text.len()));
+        }
+        Ok(Self(text))
+    }
+
+    /// Takes words of our own, cut to the limit.
+    pub fn cut(text: String) -> Self {
+        Self(cut(text, limits::REASON_BYTES))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Cuts `text` to at most `bytes` bytes, at a character's edge.
+pub(crate) fn cut(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        let edge = (0..=bytes).rev().find(|n| text.is_char_boundary(*n)).unwrap_or(0);
+        text.truncate(edge);
+    }
+    text
+}
+
+/// The mutations that a `request_id` makes idempotent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Method {
+    /// `StartTask`.
+    Start,
+    /// `CancelTask`.
+    Cancel,
+    /// `DeleteTask`.
+    Delete,
+}
+
+/// What makes a mutation idempotent: with the actor and the method, the client's id; and a fingerprint of all else it said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The client's `request_id`.
+    pub request_id: Uuid,
+    /// A hash of the request without its id: another body under the same id is a client's mistake.
+    pub fingerprint: Uuid,
+}
+
+impl Idempotency {
+    /// The idempotency of a request whose encoded form without its id is `body`.
+    pub fn new(request_id: Uuid, body: &[u8]) -> Self {
+        Self { request_id, fingerprint: Uuid::new_v5(&request_id, body) }
+    }
+}
+
+/// Asks for a task to be started.
+#[derive(Clone, Debug)]
+pub struct StartTask {
+    /// Its name.
+    pub name: TaskName,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its annotations.
+    pub annotations: Annotations,
+    /// What it is to do.
+    pub spec: TaskSpec,
+    /// Check everything, change nothing.
+    pub validate_only: bool,
+    /// Who asks, and why.
+    pub cause: Cause,
+    /// If the client gave a `request_id`.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Asks for a task to be stopped for good.
+#[derive(Clone, Debug)]
+pub struct CancelTask {
+    /// Its name.
+    pub name: TaskName,
+    /// Abort at once.
+    pub force: bool,
+    /// If given, must match.
+    pub etag: Option<Etag>,
+    /// Who asks, and why.
+    pub cause: Cause,
+    /// If the client gave a `request_id`.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Asks for an ended task to be deleted.
+#[derive(Clone, Debug)]
+pub struct DeleteTask {
+    /// Its name.
+    pub name: TaskName,
+    /// If given, must match.
+    pub etag: Option<Etag>,
+    /// Who asks, and why.
+    pub cause: Cause,
+    /// If the client gave a `request_id`.
+    pub idempotency: Option<Idempotency>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_at_a_characters_edge() {
+        assert_eq!(cut("aäb".to_owned(), 2), "a");
+        assert_eq!(cut("aäb".to_owned(), 3), "aä");
+        assert_eq!(cut("ab".to_owned(), 9), "ab");
+    }
+}

@@ -1,0 +1,151 @@
+//! Times as the pure rooms know them: arguments, never read from a clock.
+
+use std::fmt;
+use std::ops::Add;
+use std::time::Duration;
+
+/// A point of the monotonic clock: nanoseconds since an origin of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mono(u64);
+
+impl Mono {
+    /// The origin.
+    pub const ZERO: Self = Self(0);
+
+    /// The point `nanos` after the origin.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the origin.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long ago `earlier` was; zero if it lies ahead.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The point `span` earlier, or the origin.
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(span)))
+    }
+}
+
+impl Add<Duration> for Mono {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(span)))
+    }
+}
+
+/// A point of the wall clock: nanoseconds since the Unix epoch. For people and for records; no decision depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The point `nanos` after the Unix epoch.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long ago `earlier` was; zero if it lies ahead.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The point `span` earlier, or the epoch.
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(span)))
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(span)))
+    }
+}
+
+/// One moment on both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// What decisions are made by.
+    pub mono: Mono,
+    /// What records show.
+    pub wall: Timestamp,
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A duration for people: `1h30m`, `5s`, `1.5s`, `250ms`, `0s`. What it prints, the CLI can read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pretty(pub Duration);
+
+impl fmt::Display for Pretty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (total, nanos) = (self.0.as_secs(), self.0.subsec_nanos());
+        if total == 0 && nanos > 0 {
+            return match nanos {
+                n if n >= 1_000_000 => write!(f, "{}ms", decimal(u64::from(n / 1_000_000), n % 1_000_000, 6)),
+                n if n >= 1_000 => write!(f, "{}us", decimal(u64::from(n / 1_000), n % 1_000, 3)),
+                n => write!(f, "{n}ns"),
+            };
+        }
+        let (days, hours, minutes, seconds) = (total / 86_400, total / 3_600 % 24, total / 60 % 60, total % 60);
+        for (value, unit) in [(days, "d"), (hours, "h"), (minutes, "m")] {
+            if value > 0 {
+                write!(f, "{value}{unit}")?;
+            }
+        }
+        if seconds > 0 || nanos > 0 || total == 0 {
+            write!(f, "{}s", decimal(seconds, nanos, 9))?;
+        }
+        Ok(())
+    }
+}
+
+/// `whole` and a `fraction` of `digits` digits, without trailing zeros.
+fn decimal(whole: u64, fraction: u32, digits: usize) -> String {
+    let text = format!("{whole}.{fraction:0digits$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        let cases = [
+            (Duration::ZERO, "0s"),
+            (Duration::from_millis(250), "250ms"),
+            (Duration::from_micros(1_500), "1.5ms"),
+            (Duration::from_nanos(7), "7ns"),
+            (Duration::from_millis(1_500), "1.5s"),
+            (Duration::from_secs(5), "5s"),
+            (Duration::from_secs(5_400), "1h30m"),
+            (Duration::from_secs(86_400), "1d"),
+        ];
+        for (span, text) in cases {
+            assert_eq!(Pretty(span).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        assert_eq!(Mono::from_nanos(5) + Duration::MAX, Mono::from_nanos(u64::MAX));
+        assert_eq!(Mono::from_nanos(5).since(Mono::from_nanos(9)), Duration::ZERO);
+        assert_eq!(Mono::from_nanos(5).before(Duration::from_secs(1)), Mono::ZERO);
+    }
+}
