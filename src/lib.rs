@@ -1,5 +1,6 @@
 //! Switchyard.
 
+pub mod http;
 pub mod model;
 pub mod pb;
 pub mod telemetry;
