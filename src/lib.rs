@@ -1,5 +1,6 @@
 //! Switchyard.
 
+pub mod http;
 pub mod journal;
 pub mod lifecycle;
 pub mod model;
