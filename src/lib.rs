@@ -4,5 +4,7 @@ pub mod http;
 pub mod journal;
 pub mod lifecycle;
 pub mod model;
+pub mod monitor;
 pub mod pb;
+pub mod probe;
 pub mod telemetry;
