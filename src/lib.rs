@@ -3,6 +3,7 @@
 pub mod http;
 pub mod journal;
 pub mod lifecycle;
+pub mod manager;
 pub mod model;
 pub mod monitor;
 pub mod pb;
