@@ -1,5 +1,6 @@
 //! Switchyard.
 
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod model;

@@ -1,0 +1,7 @@
+mod duration;
+mod failure;
+mod json;
+mod located;
+mod output;
+mod task_file;
+use failure::Failure;
