@@ -34,7 +34,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
             return Err(wrong());
         }
         let whole: u64 = whole.parse().map_err(|_| too_long())?;
-        // Twelve digits of a day are below a nanosecond; what follows cannot count.
+        // The fifteenth digit of a fraction of a day is below a nanosecond.
         let fraction = &fraction[..fraction.len().min(14)];
         let scale = fraction.bytes().fold(1, |scale, _| scale * 10);
         let part = fraction.bytes().fold(0, |part, c| part * 10 + u128::from(c - b'0'));
@@ -53,9 +53,34 @@ fn split(text: &str, takes: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|c| !takes(c)).unwrap_or(text.len()))
 }
 
+/// Prints a duration so that `parse` reads it back: `1h30m`, `5s`, `1.5s`, `250ms`.
+pub(super) fn print(duration: Duration) -> String {
+    let below_a_second = duration < Duration::from_secs(1);
+    let mut rest = duration.as_nanos();
+    let mut text = String::new();
+    for (unit, size) in UNITS {
+        // The last unit takes what remains as a fraction: seconds, or below them the largest that fits.
+        let last = if below_a_second { rest >= size } else { unit == "s" };
+        let (whole, fraction) = (rest / size, rest % size);
+        if last {
+            let digits = if size == 1 { 1 } else { size.to_string().len() - 1 };
+            let number = format!("{whole}.{fraction:0digits$}");
+            if rest > 0 {
+                text += &format!("{}{unit}", number.trim_end_matches('0').trim_end_matches('.'));
+            }
+            break;
+        }
+        if whole > 0 {
+            text += &format!("{whole}{unit}");
+        }
+        rest = fraction;
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 /// The wire form.
 pub(super) fn wire(duration: Duration) -> prost_types::Duration {
-    // Both casts fit: `parse` bounds the seconds, and there are less than 10^9 nanoseconds.
+    // `parse` keeps within what the wire form holds.
     prost_types::Duration::try_from(duration).unwrap_or_default()
 }
 
@@ -67,7 +92,6 @@ pub(super) fn unwire(duration: &prost_types::Duration) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Pretty;
 
     #[test]
     fn durations_are_read_as_people_write_them() {
@@ -94,9 +118,20 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_read_back() {
-        for nanos in [0, 7, 1_500, 250_000_000, 1_500_000_000, 5_400_000_000_000, 93_784_000_000_001] {
+        let cases = [
+            (0, "0s"),
+            (7, "7ns"),
+            (1_500, "1.5us"),
+            (250_000_000, "250ms"),
+            (1_500_000_000, "1.5s"),
+            (60_000_000_000, "1m"),
+            (5_400_000_000_000, "1h30m"),
+            (93_784_000_000_001, "1d2h3m4.000000001s"),
+        ];
+        for (nanos, text) in cases {
             let span = Duration::from_nanos(nanos);
-            assert_eq!(parse(&Pretty(span).to_string()), Ok(span));
+            assert_eq!(print(span), text);
+            assert_eq!(parse(text), Ok(span));
         }
     }
 

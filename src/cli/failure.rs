@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::client::{self, Code};
 use crate::config;
 
+use super::duration;
 use super::output::clean;
 
 /// Why a command did not do what it was asked for.
@@ -81,7 +82,7 @@ fn describe(error: &client::Error) -> String {
         text += &format!("\n  {}: {}", clean(name), clean(value));
     }
     if let Some(after) = error.retry_after {
-        text += &format!("\n  try again after {}", crate::model::Pretty(after));
+        text += &format!("\n  try again after {}", duration::print(after));
     }
     text
 }
