@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::thread;
 
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
 
 pub use key::Key;
 pub use layers::Sources;
+
+use crate::telemetry::{self, LogFormat};
 
 /// What a server runs with. It has been checked as a whole; nothing in it is out of range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,16 +29,6 @@ pub struct Config {
     max_streams: usize,
     max_streams_per_connection: usize,
     event_retention: usize,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// What one layer says; `None` leaves it to the layer below, and in the end to the default.
@@ -144,8 +135,8 @@ impl Config {
             log_format: layer.log_format.unwrap_or_default(),
             enable_drills: layer.enable_drills.unwrap_or(false),
         };
-        if let Err(error) = EnvFilter::builder().parse(&config.log) {
-            note(Key::Log, format!("{:?} is no log filter, as `info` or `switchyard=debug,warn`: {error}", config.log));
+        if let Err(error) = telemetry::check_filter(&config.log) {
+            note(Key::Log, error.to_string());
         }
         if config.listen == config.http_listen && config.listen.port() != 0 {
             note(Key::HttpListen, format!("{} is where gRPC is served; it needs an address of its own", config.listen));

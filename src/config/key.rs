@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use super::{Layer, LogFormat};
+use super::Layer;
+use crate::telemetry::InvalidLogFormat;
 
 /// A key, by the same name in all layers: `max_tasks`, `SWITCHYARD_MAX_TASKS`, `--max-tasks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,7 +109,9 @@ impl Layer {
             Key::Listen => self.listen = Some(address(text)?),
             Key::HttpListen => self.http_listen = Some(address(text)?),
             Key::Log => self.log = Some(text.to_owned()),
-            Key::LogFormat => self.log_format = Some(log_format(text)?),
+            Key::LogFormat => {
+                self.log_format = Some(text.parse().map_err(|error: InvalidLogFormat| error.to_string())?)
+            }
             Key::EnableDrills => self.enable_drills = Some(scalar(text, Type::Boolean)?),
             Key::BuiltInShards => self.built_in_shards = Some(scalar(text, Type::Integer)?),
             Key::CustomShards => self.custom_shards = Some(scalar(text, Type::Integer)?),
@@ -123,14 +126,6 @@ impl Layer {
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("expected an IP address and a port, as 127.0.0.1:6710, not {text:?}"))
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err(format!("expected text or json, not {text:?}")),
-    }
 }
 
 fn scalar<T: FromStr>(text: &str, takes: Type) -> Result<T, String> {

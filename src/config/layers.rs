@@ -162,7 +162,7 @@ mod tests {
             "s.toml:2:3: there is no key \"colour\"; there are listen,",
             "s.toml:3:17: custom_shards: must be 1 to 256, not 999",
             "s.toml:4:10: listen: expected an IP address and a port, as 127.0.0.1:6710, not \"localhost\"",
-            "environment SWITCHYARD_LOG_FORMAT: expected text or json, not \"xml\"",
+            "environment SWITCHYARD_LOG_FORMAT: must be `text` or `json`, got \"xml\"",
             "flag --event-retention: expected an integer, not \"-1\"",
         ] {
             assert!(all.contains(expected), "{expected}\nis not in\n{all}");
