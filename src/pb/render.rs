@@ -7,5 +7,6 @@ mod task;
 mod time;
 
 pub use event::{EventView, event};
+pub use spec::spec;
 pub use task::task;
 pub use time::timestamp;

@@ -10,7 +10,8 @@ use crate::model::{
 };
 use crate::pb::v1;
 
-pub(super) fn spec(spec: &TaskSpec) -> v1::TaskSpec {
+/// A spec.
+pub fn spec(spec: &TaskSpec) -> v1::TaskSpec {
     v1::TaskSpec {
         monitor: Some(monitor(spec.monitor())),
         schedule: Some(schedule(spec.schedule())),
