@@ -1,5 +1,6 @@
 //! Switchyard.
 
+pub mod journal;
 pub mod model;
 pub mod pb;
 pub mod telemetry;
