@@ -1,6 +1,7 @@
 //! Switchyard.
 
 pub mod journal;
+pub mod lifecycle;
 pub mod model;
 pub mod pb;
 pub mod telemetry;
