@@ -20,8 +20,8 @@ pub struct ListTasks {
     pub page_size: usize,
     /// The token that the page before gave; `None` for the first page.
     pub page_token: Option<String>,
-    /// What all pages of one listing have in common; a token is good for its own listing alone (AIP-158).
-    pub listing: String,
+    /// The filter as the client wrote it: page tokens hold on to it (AIP-158).
+    pub filter_text: String,
 }
 
 /// Asks to be told when a task has reached a state.
@@ -82,9 +82,9 @@ pub fn list_tasks(request: v1::ListTasksRequest) -> Result<ListTasks, Violations
     };
     let filter = ListFilter::parse(&text).map_err(|problem| v.add("filter", problem)).ok();
     let request = parent.zip(filter).map(|(parent, filter)| ListTasks {
-        listing: format!("{parent}?{text}"),
         parent,
         filter,
+        filter_text: text,
         page_size: usize::try_from(page_size).unwrap_or(usize::MAX),
         page_token: (!page_token.is_empty()).then_some(page_token),
     });

@@ -161,18 +161,6 @@ fn page_sizes_have_a_default_and_a_most() {
 }
 
 #[test]
-fn a_listing_is_the_same_however_its_parent_is_spelt() {
-    let listing = |parent: &str, filter: &str| {
-        let request =
-            v1::ListTasksRequest { parent: parent.to_owned(), filter: filter.to_owned(), ..Default::default() };
-        list_tasks(request).expect("valid").listing
-    };
-    assert_eq!(listing("", ""), listing("namespaces/default", ""));
-    assert_ne!(listing("", ""), listing("namespaces/-", ""));
-    assert_ne!(listing("", ""), listing("", "state = RUNNING"));
-}
-
-#[test]
 fn waits_have_a_default_and_a_most() {
     let wait = |until: &[i32], timeout| {
         let request =
