@@ -19,6 +19,10 @@ mod log;
 mod memory;
 mod pages;
 mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod view;
 mod writer;
 

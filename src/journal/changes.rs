@@ -120,3 +120,34 @@ impl Drop for TaskChanges {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::journal::testing::{created, shared};
+
+    #[test]
+    fn the_registry_forgets_those_who_are_gone() {
+        let registry = Arc::<Registry>::default();
+        let uid = Uid::new(Uuid::from_u128(1));
+        let (mut first, second) = (registry.subscribe(uid), registry.subscribe(uid));
+        drop(second);
+        registry.wake(&shared([created(1)]));
+        assert_eq!(first.changed().now_or_never(), Some(Ok(())), "the other one is still there");
+        drop(first);
+        assert!(registry.lock().by_uid.is_empty());
+    }
+
+    #[test]
+    fn the_last_change_is_told_before_the_end() {
+        let registry = Arc::<Registry>::default();
+        let mut changes = registry.subscribe(Uid::new(Uuid::from_u128(1)));
+        registry.wake(&shared([created(1)]));
+        registry.end();
+        assert_eq!(changes.changed().now_or_never(), Some(Ok(())));
+        assert_eq!(changes.changed().now_or_never(), Some(Err(Ended)));
+    }
+}

@@ -63,3 +63,38 @@ impl Log {
         Some(events.map.range::<_, Sequence>(bounds).take(limit).map(|(_, event)| Arc::clone(event)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::testing::{created, numbers, sequence, shared};
+
+    fn read(log: &Log, after: usize, through: usize, limit: usize) -> Option<Vec<u64>> {
+        let range = Range { after: sequence(after), through: sequence(through) };
+        log.read(range, limit).map(|events| numbers(&events))
+    }
+
+    #[test]
+    fn it_keeps_the_newest_and_says_from_where() {
+        let log = Log::new(sequence(10), 5);
+        assert_eq!((log.base(), read(&log, 10, 10, 9)), (sequence(10), Some(vec![])));
+        log.push(&shared((11..=13).map(created)));
+        assert_eq!((log.base(), read(&log, 10, 13, 9)), (sequence(10), Some(vec![11, 12, 13])));
+        log.push(&shared((14..=17).map(created)));
+        assert_eq!((log.base(), read(&log, 11, 17, 9)), (sequence(12), None));
+        assert_eq!(read(&log, 12, 17, 9), Some(vec![13, 14, 15, 16, 17]));
+        log.push(&shared((18..=30).map(created)));
+        assert_eq!((log.base(), read(&log, 25, 30, 9)), (sequence(25), Some(vec![26, 27, 28, 29, 30])));
+    }
+
+    #[test]
+    fn reads_are_bounded_by_range_and_limit() {
+        let log = Log::new(sequence(0), 100);
+        log.push(&shared([1, 2, 5, 6, 9].map(created)));
+        assert_eq!(read(&log, 0, 9, 2), Some(vec![1, 2]));
+        assert_eq!(read(&log, 2, 8, 9), Some(vec![5, 6]));
+        assert_eq!(read(&log, 3, 4, 9), Some(vec![]));
+        assert_eq!(read(&log, 9, 9, 9), Some(vec![]));
+        assert_eq!(read(&log, 12, 9, 9), Some(vec![]));
+    }
+}

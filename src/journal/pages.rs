@@ -87,7 +87,7 @@ impl Pages {
             return Err(PageError::Invalid);
         }
         let (id, after) = decode(body).ok_or(PageError::Invalid)?;
-        let view = self.pinned(id, Instant::now()).ok_or(PageError::Expired)?;
+        let view = self.find(id, Instant::now()).ok_or(PageError::Expired)?;
         Ok(Listing { pages: self, arguments, view, after: Some(after), snapshot: Some(id) })
     }
 
@@ -103,7 +103,7 @@ impl Pages {
         id
     }
 
-    fn pinned(&self, id: u64, now: Instant) -> Option<Arc<View>> {
+    fn find(&self, id: u64, now: Instant) -> Option<Arc<View>> {
         let pinned = self.lock();
         let snapshot = pinned.snapshots.iter().find(|snapshot| snapshot.id == id)?;
         (!snapshot.is_over(now)).then(|| Arc::clone(&snapshot.view))
@@ -129,7 +129,7 @@ impl Pages {
 
 impl Snapshot {
     fn is_over(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) > KEPT_FOR
+        now.saturating_duration_since(self.since) >= KEPT_FOR
     }
 }
 
@@ -164,3 +164,6 @@ fn decode(body: &str) -> Option<(u64, TaskName)> {
     let name = TaskName::try_new(&Namespace::try_new(namespace).ok()?, task).ok()?;
     Some((id.parse().ok()?, name))
 }
+
+#[cfg(test)]
+mod tests;

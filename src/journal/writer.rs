@@ -73,7 +73,7 @@ impl Commits {
                 self.shared.publish(&group);
             }
             self.release();
-            // A pinned view costs memory only as commits move away from it, so it is enough to look after commits.
+            // A pinned view costs memory as commits move away from it, so commits are when to look.
             self.shared.pages.give_up_one(Instant::now());
         }
     }
@@ -97,7 +97,7 @@ impl Commits {
         while self.shared.inbox.pause(pause) {
             match self.store.commit(group) {
                 Ok(()) => {
-                    tracing::error!(stalled = ?since.elapsed(), "the journal commits again");
+                    tracing::info!(stalled = ?since.elapsed(), "the journal commits again");
                     return true;
                 }
                 Err(error) => last = error,

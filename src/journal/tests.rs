@@ -1,0 +1,5 @@
+//! The journal as a whole.
+
+mod commits;
+mod following;
+mod model;
