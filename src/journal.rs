@@ -20,7 +20,7 @@ mod memory;
 mod pages;
 mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -129,6 +129,10 @@ mod tests {
     use super::*;
     use crate::journal::testing::{created, shared};
 
+    fn first_event() -> Change {
+        Change::Event(Arc::new(created(1)))
+    }
+
     #[test]
     fn the_registry_forgets_those_who_are_gone() {
         let registry = Arc::<Registry>::default();
@@ -136,7 +140,7 @@ mod tests {
         let (mut first, second) = (registry.subscribe(uid), registry.subscribe(uid));
         drop(second);
         registry.wake(&shared([created(1)]));
-        assert_eq!(first.changed().now_or_never(), Some(Ok(())), "the other one is still there");
+        assert_eq!(first.next().now_or_never(), Some(Ok(first_event())), "the other one is still there");
         drop(first);
         assert!(registry.lock().by_uid.is_empty());
     }
@@ -147,7 +151,18 @@ mod tests {
         let mut changes = registry.subscribe(Uid::new(Uuid::from_u128(1)));
         registry.wake(&shared([created(1)]));
         registry.end();
-        assert_eq!(changes.changed().now_or_never(), Some(Ok(())));
-        assert_eq!(changes.changed().now_or_never(), Some(Err(Ended)));
+        assert_eq!(changes.next().now_or_never(), Some(Ok(first_event())));
+        assert_eq!(changes.next().now_or_never(), Some(Err(Ended)));
+    }
+
+    #[test]
+    fn whoever_is_too_far_behind_is_told_so() {
+        let registry = Arc::<Registry>::default();
+        let mut changes = registry.subscribe(Uid::new(Uuid::from_u128(1)));
+        for _ in 0..=BEHIND {
+            registry.wake(&shared([created(1)]));
+        }
+        assert_eq!(changes.next().now_or_never(), Some(Ok(Change::Missed)));
+        assert_eq!(changes.next().now_or_never(), Some(Ok(first_event())));
     }
 }

@@ -33,7 +33,9 @@ pub(super) enum Error {
     #[error("this is not a cursor")]
     CursorInvalid,
     /// With the cursors that can be resumed from.
-    #[error("the events after this cursor are not here; begin anew, from the initial state or from one of the cursors given")]
+    #[error(
+        "the events after this cursor are not here; begin anew, from the initial state or from one of the cursors given"
+    )]
     CursorExpired { oldest: String, head: String },
     #[error("{holder} has {limit} watch streams open, which is its limit")]
     StreamLimit { holder: &'static str, limit: usize },

@@ -22,7 +22,7 @@ use self::initial::{Expired, Part, Snapshot};
 pub(super) use self::slots::{Slot, Slots};
 use super::error::Error;
 use crate::journal::{CursorError, Follower, Journal};
-use crate::model::{Event, Parent, Sequence, WatchFilter};
+use crate::model::{Event, Parent, Sequence, Task, WatchFilter};
 use crate::pb::parse::{Start, WatchTasks};
 use crate::pb::render::EventView;
 use crate::pb::v1::WatchTasksResponse;
@@ -49,7 +49,7 @@ pub(super) struct Selection {
 impl Selection {
     fn selects(&self, event: &Event) -> bool {
         // What is about the server itself is for everyone: only a filter of types excludes it.
-        let about = |task| self.parent.contains(&task.name) && self.filter.matches_task(task);
+        let about = |task: &Task| self.parent.contains(&task.name) && self.filter.matches_task(task);
         self.filter.matches_type(event.kind) && event.task.as_deref().is_none_or(about)
     }
 

@@ -36,24 +36,12 @@ pub(super) struct Gatherer {
 
 impl Gatherer {
     pub(super) fn new(position: Sequence) -> Self {
-        Self {
-            backlog: VecDeque::new(),
-            position,
-            events: Vec::new(),
-            bytes: 0,
-            passed_over: 0,
-            left_over: None,
-        }
+        Self { backlog: VecDeque::new(), position, events: Vec::new(), bytes: 0, passed_over: 0, left_over: None }
     }
 
     /// Where to resume after what has been gathered.
     pub(super) const fn position(&self) -> Sequence {
         self.position
-    }
-
-    /// Whether everything that was read has been looked at.
-    pub(super) fn is_drained(&self) -> bool {
-        self.backlog.is_empty() && self.left_over.is_none()
     }
 
     pub(super) const fn is_empty(&self) -> bool {

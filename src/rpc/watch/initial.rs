@@ -50,12 +50,7 @@ impl Snapshot {
         let view = self.view.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Expired)?;
         let tasks = view.below(&selection.parent, self.after.as_ref());
         let room = Room { tasks: usize::MAX, bytes: FRAME_BYTES };
-        let page = page::fill(
-            tasks,
-            room,
-            |task| selection.filter.matches_task(task),
-            |task| render::task(task, None),
-        );
+        let page = page::fill(tasks, room, |task| selection.filter.matches_task(task), |task| render::task(task, None));
         let page = page.await;
         match page.more_after {
             None => Ok(Part::Last(page.tasks, view.head())),
