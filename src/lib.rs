@@ -3,7 +3,9 @@
 pub mod http;
 pub mod journal;
 pub mod lifecycle;
+pub mod manager;
 pub mod model;
+pub mod monitor;
 pub mod pb;
 pub mod rpc;
 pub mod telemetry;
