@@ -7,5 +7,6 @@ pub mod manager;
 pub mod model;
 pub mod monitor;
 pub mod pb;
+pub mod probe;
 pub mod rpc;
 pub mod telemetry;
