@@ -1,5 +1,8 @@
 //! Switchyard.
 
+pub mod cli;
+pub mod client;
+pub mod config;
 pub mod http;
 pub mod journal;
 pub mod lifecycle;

@@ -98,7 +98,7 @@ impl Pages {
         let id = pinned.last_id;
         pinned.snapshots.push_back(Snapshot { id, since: Instant::now(), view });
         drop(pinned);
-        // A whole view may go with it, which takes its time.
+        // Where snapshots are given up often they are young, and share with the view almost all that would be dropped.
         drop(given_up);
         id
     }
@@ -109,10 +109,9 @@ impl Pages {
         (!snapshot.is_over(now)).then(|| Arc::clone(&snapshot.view))
     }
 
-    /// Gives up the oldest snapshot if its time is over. One at a time: dropping a view takes its time.
-    pub(super) fn give_up_one(&self, now: Instant) {
-        let given_up = self.lock().snapshots.pop_front_if(|snapshot| snapshot.is_over(now));
-        drop(given_up);
+    /// Gives up the oldest snapshot if its time is over, and hands it back to be dropped.
+    pub(super) fn give_up_one(&self, now: Instant) -> Option<Arc<View>> {
+        self.lock().snapshots.pop_front_if(|snapshot| snapshot.is_over(now)).map(|snapshot| snapshot.view)
     }
 
     /// A keyed hash; applied twice, so that it cannot be extended.

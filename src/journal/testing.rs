@@ -82,6 +82,26 @@ pub(crate) async fn commit(journal: &Journal, events: impl IntoIterator<Item = E
     released.await.expect("committed");
 }
 
+/// A memory store that is opened with something in it, or not at all.
+pub(super) struct OpenedStore {
+    pub(super) inner: MemoryStore,
+    pub(super) recovered: Option<Recovered>,
+}
+
+impl Store for OpenedStore {
+    fn recover(&mut self) -> Result<Recovered, StoreError> {
+        self.recovered.take().ok_or_else(|| StoreError::new("cannot be read"))
+    }
+
+    fn commit(&mut self, group: &[Arc<Event>]) -> Result<(), StoreError> {
+        self.inner.commit(group)
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.inner.reader()
+    }
+}
+
 /// A memory store whose commits and reads can be held up, counted, and made to fail.
 pub(super) struct ScriptedStore {
     inner: MemoryStore,

@@ -3,3 +3,4 @@
 mod commits;
 mod following;
 mod model;
+mod recovery;

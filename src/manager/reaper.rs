@@ -1,7 +1,7 @@
 //! Running a monitor on its shard, and waiting until nothing of it is left.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
