@@ -21,9 +21,10 @@ mod wait;
 mod watch;
 
 use axum::middleware::{from_fn, from_fn_with_state};
-use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+/// The compiled-in descriptors cannot be served: a bug of the build.
+pub use tonic_reflection::server::Error as ReflectionError;
 
 pub use self::health::Health;
 use self::metrics::Calls;
@@ -42,7 +43,6 @@ use crate::telemetry;
 ///
 /// Whoever accepts connections inserts [`TcpConnectInfo`](tonic::transport::server::TcpConnectInfo) into each request's
 /// extensions: the remote address names the actor, and the connection that streams are counted by.
-#[derive(Clone, Debug)]
 pub struct Rpc {
     /// Takes the commands.
     pub manager: manager::Handle,
@@ -54,6 +54,8 @@ pub struct Rpc {
     pub limits: Limits,
     /// When the server was started.
     pub start_time: Timestamp,
+    /// The server's version, `MAJOR.MINOR.PATCH`.
+    pub version: &'static str,
     /// Cancelled when the drain has come to the streams: tasks have stopped and everything is committed. Watches then send what
     /// is left, a bookmark and SERVER_DRAINING; whoever waits for a task is told the same.
     pub closing: CancellationToken,
@@ -63,27 +65,16 @@ pub struct Rpc {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Tasks, ended ones included.
-    pub tasks: usize,
+    pub max_tasks: usize,
     /// Watch streams in all.
-    pub streams: usize,
+    pub max_streams: usize,
     /// Watch streams of one connection.
-    pub streams_per_connection: usize,
-}
-
-/// The descriptors that were compiled in cannot be served: a bug of the build.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// The list of methods cannot be read.
-    #[error("cannot read the compiled-in descriptors")]
-    ReadDescriptors(#[from] prost::DecodeError),
-    /// Server reflection cannot be built.
-    #[error("cannot build server reflection")]
-    BuildReflection(#[from] tonic_reflection::server::Error),
+    pub max_streams_per_connection: usize,
 }
 
 impl Rpc {
     /// The services and their layers, to be served; and their health, which the drain turns.
-    pub async fn into_routes(self) -> Result<(Routes, Health), Error> {
+    pub async fn into_routes(self) -> Result<(Routes, Health), ReflectionError> {
         let descriptors = [
             pb::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -98,9 +89,14 @@ impl Rpc {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let (health, health_service) = Health::new().await;
-        let server = ServerRpc { journal: self.journal.clone(), limits: self.limits, start_time: self.start_time };
-        let slots =
-            Slots::new(self.limits.streams, self.limits.streams_per_connection, self.metrics.watch_streams.clone());
+        let Limits { max_tasks: _, max_streams, max_streams_per_connection } = self.limits;
+        let slots = Slots::new(max_streams, max_streams_per_connection, self.metrics.watch_streams.clone());
+        let server = ServerRpc {
+            journal: self.journal.clone(),
+            limits: self.limits,
+            start_time: self.start_time,
+            version: self.version,
+        };
         let tasks = TaskRpc {
             manager: self.manager,
             journal: self.journal,

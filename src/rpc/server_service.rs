@@ -13,6 +13,7 @@ pub(super) struct ServerRpc {
     pub(super) journal: Journal,
     pub(super) limits: Limits,
     pub(super) start_time: Timestamp,
+    pub(super) version: &'static str,
 }
 
 #[tonic::async_trait]
@@ -24,15 +25,15 @@ impl ServerService for ServerRpc {
         let v1::GetServerInfoRequest {} = request.into_inner();
         let bounds = self.journal.bounds();
         Ok(Response::new(v1::GetServerInfoResponse {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: self.version.to_owned(),
             store_id: self.journal.store_id().to_string(),
             oldest_cursor: self.journal.cursor(bounds.oldest),
             head_cursor: self.journal.cursor(bounds.head),
             start_time: Some(render::timestamp(self.start_time)),
             limits: Some(v1::ServerLimits {
-                max_tasks: number(self.limits.tasks),
-                max_streams_per_connection: number(self.limits.streams_per_connection),
-                max_streams: number(self.limits.streams),
+                max_tasks: number(self.limits.max_tasks),
+                max_streams_per_connection: number(self.limits.max_streams_per_connection),
+                max_streams: number(self.limits.max_streams),
                 max_request_bytes: number(limits::REQUEST_BYTES),
                 max_spec_bytes: number(limits::SPEC_BYTES),
                 max_page_size: limits::PAGE_SIZE,
