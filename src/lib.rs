@@ -73,4 +73,5 @@ pub mod model;
 pub mod monitor;
 pub mod pb;
 pub mod probe;
+pub mod rpc;
 pub mod telemetry;

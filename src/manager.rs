@@ -90,7 +90,12 @@ impl Counts {
 
 impl Manager {
     /// Starts the shards and the loop.
-    pub fn start(options: Options, registry: Registry, journal: Journal, metrics: Metrics) -> Result<(Self, Handle), Error> {
+    pub fn start(
+        options: Options,
+        registry: Registry,
+        journal: Journal,
+        metrics: Metrics,
+    ) -> Result<(Self, Handle), Error> {
         let shards = Shards::start(options.built_in_shards, options.custom_shards).map_err(Error::StartShard)?;
         let (requests, receiver) = mpsc::channel(COMMANDS);
         let counts = Arc::new(Counts::default());
@@ -106,7 +111,17 @@ impl Manager {
             let _alive: oneshot::Sender<()> = alive;
             runtime.block_on(async {
                 let clock = Clock::new();
-                let shell = Shell::new(receiver, shards, vetting, lives, loop_counts, journal, metrics, clock, options.max_tasks);
+                let shell = Shell::new(
+                    receiver,
+                    shards,
+                    vetting,
+                    lives,
+                    loop_counts,
+                    journal,
+                    metrics,
+                    clock,
+                    options.max_tasks,
+                );
                 shell.run().await;
             });
             runtime.shutdown_background();

@@ -1,4 +1,4 @@
-//! What the journal's tests are made of.
+//! What the journal's tests, and those of its readers, are made of.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +11,7 @@ use crate::model::{
     SpecDraft, State, Task, TaskName, TaskSpec, TcpDraft, Timestamp, Uid, Violations,
 };
 
-pub(super) fn sequence(number: usize) -> Sequence {
+pub(crate) fn sequence(number: usize) -> Sequence {
     Sequence::new(number.try_into().expect("small"))
 }
 
@@ -20,7 +20,7 @@ pub(super) fn numbers(events: &[Arc<Event>]) -> Vec<u64> {
 }
 
 /// The task `id` of the namespace `default`, running; its uid is made of `uid`.
-pub(super) fn task(id: &str, uid: u128) -> Task {
+pub(crate) fn task(id: &str, uid: u128) -> Task {
     let tcp = TcpDraft { address: "127.0.0.1:1".to_owned(), ..TcpDraft::default() };
     let draft = SpecDraft { monitor: Some(MonitorDraft::Tcp(tcp)), ..SpecDraft::default() };
     Task {
@@ -42,7 +42,7 @@ pub(super) fn task(id: &str, uid: u128) -> Task {
     }
 }
 
-pub(super) fn event(number: usize, kind: EventType, task: Task) -> Event {
+pub(crate) fn event(number: usize, kind: EventType, task: Task) -> Event {
     Event {
         sequence: sequence(number),
         time: Timestamp::default(),
@@ -56,7 +56,7 @@ pub(super) fn event(number: usize, kind: EventType, task: Task) -> Event {
 }
 
 /// An event that creates the task `t{number}`, whose uid is `number`.
-pub(super) fn created(number: usize) -> Event {
+pub(crate) fn created(number: usize) -> Event {
     event(number, EventType::TaskCreated, task(&format!("t{number}"), number as u128))
 }
 
@@ -64,16 +64,16 @@ pub(super) fn shared(events: impl IntoIterator<Item = Event>) -> Vec<Arc<Event>>
     events.into_iter().map(Arc::new).collect()
 }
 
-pub(super) fn start(store: impl Store, ring_events: usize) -> (Journal, Writer) {
+pub(crate) fn start(store: impl Store, ring_events: usize) -> (Journal, Writer) {
     Journal::start(Box::new(store), Options { ring_events }).expect("started")
 }
 
-pub(super) fn in_memory() -> (Journal, Writer) {
+pub(crate) fn in_memory() -> (Journal, Writer) {
     start(MemoryStore::default(), Options::default().ring_events)
 }
 
 /// Appends events, and waits until they show.
-pub(super) async fn commit(journal: &Journal, events: impl IntoIterator<Item = Event>) {
+pub(crate) async fn commit(journal: &Journal, events: impl IntoIterator<Item = Event>) {
     let events: Vec<_> = events.into_iter().collect();
     let after = events.last().expect("some").sequence;
     let (told, released) = tokio::sync::oneshot::channel();

@@ -61,7 +61,11 @@ pub(super) enum Reaped {
 }
 
 /// Owns a root's join handle until it has ended.
-pub(super) async fn reap_root(instance: InstanceId, root: JoinHandle<Result<(), String>>, children: Children) -> Reaped {
+pub(super) async fn reap_root(
+    instance: InstanceId,
+    root: JoinHandle<Result<(), String>>,
+    children: Children,
+) -> Reaped {
     let end = match root.await {
         Ok(Ok(())) => RootEnd::Returned,
         Ok(Err(error)) => RootEnd::Failed(error),

@@ -1,12 +1,13 @@
 //! Groups, their order, retries, and the end.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 
 use crate::journal::testing::{ScriptedStore, commit, created, event, in_memory, sequence, start, task};
-use crate::journal::{Ended, Journal, Release};
+use crate::journal::{Change, Ended, Journal, Release};
 use crate::model::{EventType, Sequence};
 
 /// No test waits for it: it is there so that a broken one fails.
@@ -36,11 +37,11 @@ fn when_a_release_runs_view_stream_and_waiters_show_its_event() {
     let run = Box::new(move || {
         let viewed = reader.view().get(&name).is_some();
         let batch = follower.next(10).now_or_never().and_then(Result::ok).flatten();
-        let woken = changes.changed().now_or_never();
+        let woken = changes.next().now_or_never().is_some_and(|change| change.is_ok());
         told.send((viewed, batch.map(|batch| batch.through), woken, reader.bounds().head)).expect("awaited");
     });
     journal.append(vec![created(1)], vec![Release { after: sequence(1), run }]);
-    assert_eq!(seen.recv(), Ok((true, Some(sequence(1)), Some(Ok(())), sequence(1))));
+    assert_eq!(seen.recv(), Ok((true, Some(sequence(1)), true, sequence(1))));
 }
 
 #[test]
@@ -109,15 +110,16 @@ async fn only_those_who_wait_for_a_changed_task_are_woken() {
     let mut first = journal.changes(task("t1", 1).uid);
     let mut second = journal.changes(task("t2", 2).uid);
     commit(&journal, [created(1)]).await;
-    assert_eq!(first.changed().now_or_never(), Some(Ok(())), "the change came between subscription and wait");
-    assert_eq!(first.changed().now_or_never(), None);
-    assert_eq!(second.changed().now_or_never(), None);
+    let change = |event| Ok(Change::Event(Arc::new(event)));
+    assert_eq!(first.next().now_or_never(), Some(change(created(1))), "it came between subscription and wait");
+    assert_eq!(first.next().now_or_never(), None);
+    assert_eq!(second.next().now_or_never(), None);
 
     let deleted = event(2, EventType::TaskDeleted, task("t1", 1));
-    let waits = tokio::spawn(async move { first.changed().await });
-    commit(&journal, [deleted, created(3)]).await;
-    assert_eq!(waits.await.expect("no panic"), Ok(()));
-    assert_eq!(second.changed().now_or_never(), None);
+    let waits = tokio::spawn(async move { first.next().await });
+    commit(&journal, [deleted.clone(), created(3)]).await;
+    assert_eq!(waits.await.expect("no panic"), change(deleted));
+    assert_eq!(second.next().now_or_never(), None);
 }
 
 #[tokio::test]
@@ -141,8 +143,8 @@ async fn closing_commits_what_waits_then_ends_everyone() {
     }
     assert_eq!(seen, 3);
     assert!(follower.next(2).await.expect("still the end").is_none());
-    assert_eq!(changes.changed().await, Err(Ended));
-    assert_eq!(journal.changes(task("t9", 9).uid).changed().await, Err(Ended));
+    assert_eq!(changes.next().await, Err(Ended));
+    assert_eq!(journal.changes(task("t9", 9).uid).next().await, Err(Ended));
     assert!(append(&journal, 4).recv().is_err(), "too late: dropped unrun");
     assert_eq!(journal.view().head(), sequence(3));
 }
