@@ -21,25 +21,10 @@ const fn pure(name: &'static str, imports: &'static [&'static str], crates: &'st
 }
 
 /// What the services see: the manager's handle, the journal's view and watch; never a probe or a backend.
-const SERVED: [&str; 17] = [
-    "pb",
-    "model",
-    "telemetry",
-    "manager::Handle",
-    "manager::Accepted",
-    "journal::Arguments",
-    "journal::Batch",
-    "journal::Bounds",
-    "journal::CursorError",
-    "journal::Ended",
-    "journal::FollowError",
-    "journal::Journal",
-    "journal::Listing",
-    "journal::PageError",
-    "journal::TaskChanges",
-    "journal::Trimmed",
-    "journal::View",
-];
+const SERVED: [&str; 6] = ["pb", "model", "telemetry", "manager::Handle", "manager::Accepted", "journal"];
+const SERVICES: [&str; 2] = ["rpc", "http"];
+/// The journal's other side.
+const BACKEND: [&str; 7] = ["MemoryStore", "Options", "Reader", "Recovered", "Release", "Store", "Writer"];
 
 /// The table. A room without a row may not exist.
 pub(super) const ROOMS: [Room; 15] = [
@@ -130,15 +115,22 @@ fn import(room: &Room, path: &Path, test: bool) -> Option<String> {
     if !["crate", "switchyard"].contains(&root.as_str()) || target == room.name || room.imports == ["*"] {
         return None;
     }
+    let named = path.segments.join("::");
     if !ROOMS.iter().any(|other| other.name == target) {
-        return Some(format!("`{}`: `{target}` is no room", path.segments.join("::")));
+        return Some(format!("`{named}`: `{target}` is no room"));
     }
-    let allowed = room.imports.iter().any(|import| match import.split_once("::") {
+    let item = rest.first().map(String::as_str);
+    let allows = |import: &&str| match import.split_once("::") {
         None => import == target,
-        Some((of, item)) => of == target && (test || rest.first().is_some_and(|first| first == item)),
-    });
-    (!allowed)
-        .then(|| format!("`{}`: `{}` may import only {}", path.segments.join("::"), room.name, list(room.imports)))
+        Some((of, only)) => of == target && (test || item == Some(only)),
+    };
+    if !room.imports.iter().any(allows) {
+        return Some(format!("`{named}`: `{}` may import only {}", room.name, list(room.imports)));
+    }
+    // All of the journal, under no name of its own, would be its backend too.
+    let sees_backend = item.is_none_or(|item| item == "*" || BACKEND.contains(&item));
+    (!test && target == "journal" && SERVICES.contains(&room.name) && sees_backend)
+        .then(|| format!("`{named}`: `{}` sees the journal's view and watch, never its backend", room.name))
 }
 
 fn list(imports: &[&str]) -> String {
