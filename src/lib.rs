@@ -74,4 +74,5 @@ pub mod monitor;
 pub mod pb;
 pub mod probe;
 pub mod rpc;
+pub mod server;
 pub mod telemetry;

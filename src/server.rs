@@ -20,6 +20,7 @@
 mod drain;
 mod event_log;
 mod limits;
+mod transport;
 
 use std::io;
 use std::net::SocketAddr;
@@ -39,7 +40,7 @@ use crate::model::{AlertKind, State, Timestamp};
 use crate::monitor::{DrillKind, DuplicateKind, Kind, Registry};
 use crate::probe::BuiltIns;
 use crate::rpc::{self, Rpc};
-use crate::telemetry::{Metrics, ProcessCollector};
+use crate::telemetry::Metrics;
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,10 +100,9 @@ pub enum Error {
 }
 
 /// Puts a server together.
-#[derive(Default)]
 pub struct Builder {
     config: Config,
-    kinds: Vec<Arc<dyn Kind>>,
+    registry: Result<Registry, DuplicateKind>,
 }
 
 /// A server that listens, and is about to run.
@@ -129,7 +129,7 @@ struct Parts {
 impl Server {
     /// A server with the default configuration and the built-in kinds.
     pub fn builder() -> Builder {
-        Builder::default()
+        Builder { config: Config::default(), registry: Ok(Registry::new(BuiltIns::new())) }
     }
 
     /// Where gRPC is served.
@@ -169,11 +169,11 @@ impl Builder {
         Self { config, ..self }
     }
 
-    /// Adds a custom kind.
+    /// Adds a custom kind. A name that is taken is told of when the server is bound.
     #[must_use]
-    pub fn register(mut self, kind: impl Kind) -> Self {
-        self.kinds.push(Arc::new(kind));
-        self
+    pub fn register(self, kind: impl Kind) -> Self {
+        let registry = self.registry.and_then(|mut registry| registry.register(kind).map(|()| registry));
+        Self { registry, ..self }
     }
 
     /// Binds, and runs until `shutdown` and the drain after it.
@@ -183,14 +183,16 @@ impl Builder {
 
     /// Starts everything and listens. Call it in the runtime that is to serve the RPCs.
     pub async fn bind(self) -> Result<Server, Error> {
-        let Self { config, kinds } = self;
+        let Self { config, registry } = self;
+        let mut registry = registry?;
+        if config.enable_drills() {
+            registry.register(DrillKind)?;
+        }
         limits::raise_descriptors();
-        let registry = registry(&config, kinds)?;
         let (grpc_listener, address) = listen(config.listen()).await?;
         let (http_listener, http_address) = listen(config.http_listen()).await?;
 
         let metrics = Metrics::new().map_err(Error::RegisterMetrics)?;
-        metrics.register(Box::new(ProcessCollector::new())).map_err(Error::RegisterMetrics)?;
         let store = Box::new(MemoryStore::new(config.event_retention()));
         let (journal, writer) = Journal::start(store, journal::Options::default()).map_err(Error::StartJournal)?;
         event_log::start(&journal).map_err(Error::StartEventLog)?;
@@ -213,8 +215,8 @@ impl Builder {
             version: env!("CARGO_PKG_VERSION"),
             closing: closing.clone(),
         };
-        let (routes, health) = rpc.into_routes().map_err(Error::Reflection)?;
-        let grpc = tokio::spawn(rpc::serve(grpc_listener, routes, stopping.clone().cancelled_owned()));
+        let (routes, health) = rpc.into_routes().await.map_err(Error::Reflection)?;
+        let grpc = tokio::spawn(transport::serve(grpc_listener, routes, stopping.clone().cancelled_owned()));
         let readiness = Readiness::default();
         let refresh = refresh(metrics.clone(), journal.clone(), handle);
         let router = http::router(metrics, readiness.clone(), refresh);
@@ -224,17 +226,6 @@ impl Builder {
         let parts = Parts { manager, writer, health, readiness, closing, stopping, grpc, http };
         Ok(Server { address, http_address, parts })
     }
-}
-
-fn registry(config: &Config, kinds: Vec<Arc<dyn Kind>>) -> Result<Registry, DuplicateKind> {
-    let mut registry = Registry::new(BuiltIns::new());
-    for kind in kinds {
-        registry.register_shared(kind)?;
-    }
-    if config.enable_drills() {
-        registry.register(DrillKind)?;
-    }
-    Ok(registry)
 }
 
 fn unknown_kind_hint(kind: &str) -> &'static str {
