@@ -97,6 +97,12 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self::check(Layer::default(), |key| key.name().to_owned(), &mut Vec::new())
+    }
+}
+
 impl Config {
     /// Checks what an embedder gives; what it leaves out has its default.
     pub fn try_new(layer: Layer) -> Result<Self, Error> {

@@ -19,6 +19,10 @@ mod log;
 mod memory;
 mod pages;
 mod store;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod view;
 mod writer;
 
@@ -30,7 +34,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-pub use changes::{Ended, TaskChanges};
+pub use changes::{Change, Ended, TaskChanges};
 pub use cursor::CursorError;
 pub use follow::{Batch, FollowError, Follower, Trimmed};
 pub use memory::MemoryStore;
@@ -137,7 +141,7 @@ impl Journal {
         Ok(Follower::new(Arc::clone(&self.shared), after))
     }
 
-    /// Tells of the commits that change a task.
+    /// Tells of the committed events of one task.
     pub fn changes(&self, uid: Uid) -> TaskChanges {
         self.shared.changes.subscribe(uid)
     }

@@ -63,6 +63,7 @@ pub struct Manager {
     requests: mpsc::Sender<Request>,
     counts: Arc<Counts>,
     thread: JoinHandle<()>,
+    dead: oneshot::Receiver<()>,
 }
 
 /// What the loop last knew, for gauges.
@@ -89,7 +90,12 @@ impl Counts {
 
 impl Manager {
     /// Starts the shards and the loop.
-    pub fn start(options: Options, registry: Registry, journal: Journal, metrics: Metrics) -> Result<(Self, Handle), Error> {
+    pub fn start(
+        options: Options,
+        registry: Registry,
+        journal: Journal,
+        metrics: Metrics,
+    ) -> Result<(Self, Handle), Error> {
         let shards = Shards::start(options.built_in_shards, options.custom_shards).map_err(Error::StartShard)?;
         let (requests, receiver) = mpsc::channel(COMMANDS);
         let counts = Arc::new(Counts::default());
@@ -99,16 +105,29 @@ impl Manager {
 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Error::StartLoop)?;
         let loop_counts = Arc::clone(&counts);
+        let (alive, dead) = oneshot::channel();
         let run = move || {
+            // Dropped when this thread ends, by a panic too.
+            let _alive: oneshot::Sender<()> = alive;
             runtime.block_on(async {
                 let clock = Clock::new();
-                let shell = Shell::new(receiver, shards, vetting, lives, loop_counts, journal, metrics, clock, options.max_tasks);
+                let shell = Shell::new(
+                    receiver,
+                    shards,
+                    vetting,
+                    lives,
+                    loop_counts,
+                    journal,
+                    metrics,
+                    clock,
+                    options.max_tasks,
+                );
                 shell.run().await;
             });
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("manager".to_owned()).spawn(run).map_err(Error::StartLoop)?;
-        Ok((Self { requests, counts, thread }, handle))
+        Ok((Self { requests, counts, thread, dead }, handle))
     }
 
     /// Stops every task within `bound` and starts none any more. Answers when no instance lives but stuck ones, and how many
@@ -119,6 +138,17 @@ impl Manager {
             return self.counts.stuck();
         }
         drained.await.unwrap_or_else(|_| self.counts.stuck())
+    }
+
+    /// Live instances, stuck ones included, as far as the loop last said.
+    pub fn live(&self) -> usize {
+        self.counts.live()
+    }
+
+    /// Waits until the loop has ended unasked, which is a fault of ours.
+    pub async fn died(&mut self) {
+        // Nothing is ever sent: the other end is dropped when the loop's thread ends.
+        let _ = (&mut self.dead).await;
     }
 
     /// Ends the loop. What still runs is abandoned: the process is about to end.

@@ -1,12 +1,17 @@
-//! Waiting for one task to change.
+//! Waiting for one task to change, without a look at what happens to all others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::model::{Event, Uid};
+
+/// How many events of one task a waiter may be behind before it misses some: more than a task's whole life has by itself, so
+/// only a waiter that does not run for long misses any.
+const BEHIND: usize = 64;
 
 /// Who waits for which task.
 #[derive(Default)]
@@ -19,16 +24,25 @@ struct Waiters {
 }
 
 struct Waiting {
-    changed: watch::Sender<()>,
+    events: broadcast::Sender<Arc<Event>>,
     waiters: usize,
 }
 
-/// Tells of commits that change one task. Whoever wants to wait for a state subscribes first, then looks at the view, then
-/// awaits [`changed`](Self::changed), and looks again: so no change is missed.
+/// Tells of the committed events of one task. Whoever waits for a state subscribes first, then looks at the view, then awaits
+/// [`next`](Self::next): so nothing is missed, not even a state that was passed through between two looks.
 pub struct TaskChanges {
     registry: Arc<Registry>,
     uid: Uid,
-    changed: watch::Receiver<()>,
+    events: broadcast::Receiver<Arc<Event>>,
+}
+
+/// What has happened to the task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// An event, with the task as it stood after it.
+    Event(Arc<Event>),
+    /// So much that it was not kept; the view shows where it led to.
+    Missed,
 }
 
 /// The journal has been closed; nothing will change any more.
@@ -43,30 +57,34 @@ impl Registry {
 
     pub(super) fn subscribe(self: &Arc<Self>, uid: Uid) -> TaskChanges {
         let mut waiters = self.lock();
-        let changed = if waiters.ended {
+        let events = if waiters.ended {
             // Its sender is dropped at once, which is how the end shows.
-            watch::channel(()).1
+            broadcast::channel(1).1
         } else {
-            let waiting =
-                waiters.by_uid.entry(uid).or_insert_with(|| Waiting { changed: watch::Sender::new(()), waiters: 0 });
+            let new = || Waiting { events: broadcast::Sender::new(BEHIND), waiters: 0 };
+            let waiting = waiters.by_uid.entry(uid).or_insert_with(new);
             waiting.waiters += 1;
-            waiting.changed.subscribe()
+            waiting.events.subscribe()
         };
         drop(waiters);
-        TaskChanges { registry: Arc::clone(self), uid, changed }
+        TaskChanges { registry: Arc::clone(self), uid, events }
     }
 
-    /// Wakes those who wait for a task of the group.
+    /// Tells those who wait for a task of the group.
     pub(super) fn wake(&self, group: &[Arc<Event>]) {
         let waiters = self.lock();
         if waiters.by_uid.is_empty() {
             return;
         }
-        let uids = group.iter().filter_map(|event| event.task.as_ref()).map(|task| task.uid);
-        let woken: Vec<_> = uids.filter_map(|uid| waiters.by_uid.get(&uid)).map(|w| w.changed.clone()).collect();
+        let about = |event: &Arc<Event>| {
+            let waiting = waiters.by_uid.get(&event.task.as_ref()?.uid)?;
+            Some((waiting.events.clone(), Arc::clone(event)))
+        };
+        let told: Vec<_> = group.iter().filter_map(about).collect();
         drop(waiters);
-        for changed in woken {
-            changed.send_replace(());
+        for (events, event) in told {
+            // An error says that the last waiter has just left.
+            let _ = events.send(event);
         }
     }
 
@@ -81,9 +99,13 @@ impl Registry {
 }
 
 impl TaskChanges {
-    /// Waits until a commit has changed the task since the last call, or since the subscription. Cancel-safe.
-    pub async fn changed(&mut self) -> Result<(), Ended> {
-        self.changed.changed().await.map_err(|_| Ended)
+    /// Waits for the next event of the task since the subscription. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Change, Ended> {
+        match self.events.recv().await {
+            Ok(event) => Ok(Change::Event(event)),
+            Err(RecvError::Lagged(_)) => Ok(Change::Missed),
+            Err(RecvError::Closed) => Err(Ended),
+        }
     }
 }
 
@@ -96,5 +118,51 @@ impl Drop for TaskChanges {
                 waiters.by_uid.remove(&self.uid);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::journal::testing::{created, shared};
+
+    fn first_event() -> Change {
+        Change::Event(Arc::new(created(1)))
+    }
+
+    #[test]
+    fn the_registry_forgets_those_who_are_gone() {
+        let registry = Arc::<Registry>::default();
+        let uid = Uid::new(Uuid::from_u128(1));
+        let (mut first, second) = (registry.subscribe(uid), registry.subscribe(uid));
+        drop(second);
+        registry.wake(&shared([created(1)]));
+        assert_eq!(first.next().now_or_never(), Some(Ok(first_event())), "the other one is still there");
+        drop(first);
+        assert!(registry.lock().by_uid.is_empty());
+    }
+
+    #[test]
+    fn the_last_change_is_told_before_the_end() {
+        let registry = Arc::<Registry>::default();
+        let mut changes = registry.subscribe(Uid::new(Uuid::from_u128(1)));
+        registry.wake(&shared([created(1)]));
+        registry.end();
+        assert_eq!(changes.next().now_or_never(), Some(Ok(first_event())));
+        assert_eq!(changes.next().now_or_never(), Some(Err(Ended)));
+    }
+
+    #[test]
+    fn whoever_is_too_far_behind_is_told_so() {
+        let registry = Arc::<Registry>::default();
+        let mut changes = registry.subscribe(Uid::new(Uuid::from_u128(1)));
+        for _ in 0..=BEHIND {
+            registry.wake(&shared([created(1)]));
+        }
+        assert_eq!(changes.next().now_or_never(), Some(Ok(Change::Missed)));
+        assert_eq!(changes.next().now_or_never(), Some(Ok(first_event())));
     }
 }

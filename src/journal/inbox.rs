@@ -84,7 +84,7 @@ impl Inbox {
 
     /// Asks the writer to end once nothing waits.
     pub(super) fn close(&self) {
-        self.enter(Phase::Closing);
+        drop(self.enter(Phase::Closing));
         self.news.notify_one();
     }
 
@@ -95,7 +95,7 @@ impl Inbox {
             self.ended.wait_timeout_while(self.lock(), deadline, live).unwrap_or_else(PoisonError::into_inner);
         drop(state);
         if wait.timed_out() {
-            self.enter(Phase::Abandoned);
+            drop(self.enter(Phase::Abandoned));
             self.news.notify_one();
         }
         !wait.timed_out()

@@ -87,7 +87,7 @@ impl Pages {
             return Err(PageError::Invalid);
         }
         let (id, after) = decode(body).ok_or(PageError::Invalid)?;
-        let view = self.pinned(id, Instant::now()).ok_or(PageError::Expired)?;
+        let view = self.find(id, Instant::now()).ok_or(PageError::Expired)?;
         Ok(Listing { pages: self, arguments, view, after: Some(after), snapshot: Some(id) })
     }
 
@@ -98,21 +98,20 @@ impl Pages {
         let id = pinned.last_id;
         pinned.snapshots.push_back(Snapshot { id, since: Instant::now(), view });
         drop(pinned);
-        // A whole view may go with it, which takes its time.
+        // Where snapshots are given up often they are young, and share with the view almost all that would be dropped.
         drop(given_up);
         id
     }
 
-    fn pinned(&self, id: u64, now: Instant) -> Option<Arc<View>> {
+    fn find(&self, id: u64, now: Instant) -> Option<Arc<View>> {
         let pinned = self.lock();
         let snapshot = pinned.snapshots.iter().find(|snapshot| snapshot.id == id)?;
         (!snapshot.is_over(now)).then(|| Arc::clone(&snapshot.view))
     }
 
-    /// Gives up the oldest snapshot if its time is over. One at a time: dropping a view takes its time.
-    pub(super) fn give_up_one(&self, now: Instant) {
-        let given_up = self.lock().snapshots.pop_front_if(|snapshot| snapshot.is_over(now));
-        drop(given_up);
+    /// Gives up the oldest snapshot if its time is over, and hands it back to be dropped.
+    pub(super) fn give_up_one(&self, now: Instant) -> Option<Arc<View>> {
+        self.lock().snapshots.pop_front_if(|snapshot| snapshot.is_over(now)).map(|snapshot| snapshot.view)
     }
 
     /// A keyed hash; applied twice, so that it cannot be extended.
@@ -129,7 +128,7 @@ impl Pages {
 
 impl Snapshot {
     fn is_over(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) > KEPT_FOR
+        now.saturating_duration_since(self.since) >= KEPT_FOR
     }
 }
 
@@ -164,3 +163,6 @@ fn decode(body: &str) -> Option<(u64, TaskName)> {
     let name = TaskName::try_new(&Namespace::try_new(namespace).ok()?, task).ok()?;
     Some((id.parse().ok()?, name))
 }
+
+#[cfg(test)]
+mod tests;

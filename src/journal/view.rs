@@ -126,3 +126,45 @@ impl Counts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::testing::{sequence, task};
+
+    fn view(names: &[&str]) -> View {
+        let tasks = names.iter().map(|name| {
+            let name = TaskName::parse(name).expect("valid");
+            Arc::new(Task { name, ..task("x", 1) })
+        });
+        View::new(sequence(0), tasks)
+    }
+
+    fn below(view: &View, parent: &str, after: Option<&str>) -> Vec<String> {
+        let parent = Parent::parse(parent).expect("valid");
+        let after = after.map(|name| TaskName::parse(name).expect("valid"));
+        view.below(&parent, after.as_ref()).map(|task| task.name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_range_begins_and_ends_with_its_parent() {
+        let names = ["namespaces/a-b/tasks/a", "namespaces/a/tasks/a", "namespaces/a/tasks/b", "namespaces/b/tasks/a"];
+        let view = view(&names);
+        assert_eq!(below(&view, "namespaces/-", None), names);
+        assert_eq!(below(&view, "namespaces/a", None), names[1..3]);
+        assert_eq!(below(&view, "namespaces/c", None), [""; 0]);
+        assert_eq!(below(&view, "namespaces/a", Some(names[1])), names[2..3]);
+        assert_eq!(below(&view, "namespaces/a", Some(names[2])), [""; 0]);
+        assert_eq!(below(&view, "namespaces/-", Some(names[2])), names[3..]);
+        assert_eq!(below(&view, "namespaces/a", Some("namespaces/a/tasks/aa")), names[2..3], "deleted meanwhile");
+        assert_eq!(below(&view, "namespaces/b", Some(names[0])), names[3..], "before the parent");
+    }
+
+    #[test]
+    fn a_task_is_found_by_its_name_alone() {
+        let view = view(&["namespaces/a/tasks/a"]);
+        assert!(view.get(&TaskName::parse("namespaces/a/tasks/a").expect("valid")).is_some());
+        assert!(view.get(&TaskName::parse("namespaces/b/tasks/a").expect("valid")).is_none());
+        assert!(!view.is_empty());
+    }
+}

@@ -29,7 +29,7 @@ impl<C: Chance> Lifecycle<C> {
         let Some((uid, entry)) = self.entry_of(id) else { return };
         let Some(run) = entry.run.as_mut() else { return };
         let Some(since) = run.work.since.take() else { return };
-        let in_time = at.since(since) <= run.spec.watchdog().long_running_after();
+        let in_time = at.since(since) < run.spec.watchdog().long_running_after();
         if in_time && entry.has_alert(AlertKind::LongRunningTask) {
             self.resolve(uid, AlertKind::LongRunningTask, "a later piece of work has ended in time", now);
         }

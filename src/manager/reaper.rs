@@ -1,7 +1,7 @@
 //! Running a monitor on its shard, and waiting until nothing of it is left.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -61,7 +61,11 @@ pub(super) enum Reaped {
 }
 
 /// Owns a root's join handle until it has ended.
-pub(super) async fn reap_root(instance: InstanceId, root: JoinHandle<Result<(), String>>, children: Children) -> Reaped {
+pub(super) async fn reap_root(
+    instance: InstanceId,
+    root: JoinHandle<Result<(), String>>,
+    children: Children,
+) -> Reaped {
     let end = match root.await {
         Ok(Ok(())) => RootEnd::Returned,
         Ok(Err(error)) => RootEnd::Failed(error),

@@ -39,7 +39,9 @@ struct Shard {
 impl Shards {
     pub(super) fn start(built_in: usize, custom: usize) -> std::io::Result<Self> {
         let stop = CancellationToken::new();
-        let start = |kind, count| (0..count).map(|n| Shard::start(format!("{kind}-{n}"), stop.clone())).collect();
+        let start = |kind, count| -> std::io::Result<Vec<Shard>> {
+            (0..count).map(|n| Shard::start(format!("{kind}-{n}"), stop.clone())).collect()
+        };
         Ok(Self { built_in: start("shard", built_in)?, custom: start("custom", custom)?, stop })
     }
 

@@ -7,7 +7,6 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -21,7 +20,7 @@ use crate::journal::{Journal, Release};
 use crate::lifecycle::{CallId, Chance, Command, Effect, Input, Lifecycle, Reply, RootEnd};
 use crate::model::{Attempt, Event, InstanceId, Refusal, Task};
 use crate::monitor::{Assignment, Children, Clock, Context, Fact, Monitor, Report};
-use crate::telemetry::{EventLog, Metrics};
+use crate::telemetry::Metrics;
 
 /// Reports that wait for the loop. A monitor whose report finds no place waits, so a slow loop slows checks and loses nothing.
 const REPORTS: usize = 4096;
@@ -46,7 +45,6 @@ pub(super) struct Shell {
     counts: Arc<Counts>,
     journal: Journal,
     metrics: Metrics,
-    log: EventLog,
 }
 
 /// A live instance, as far as it can be reached.
@@ -104,7 +102,6 @@ impl Shell {
             counts,
             journal,
             metrics,
-            log: EventLog::default(),
         }
     }
 
@@ -250,7 +247,6 @@ impl Shell {
         match effect {
             Effect::Append(event) => {
                 observe(&event, &self.metrics.instances);
-                self.log.log(&event, Instant::now().into_std());
                 turn.events.push(event);
             }
             effect => turn.actions.push((effect, None)),

@@ -63,7 +63,9 @@ impl Vetting {
     pub(super) fn declares_readiness(&self, spec: &MonitorSpec) -> bool {
         match spec {
             MonitorSpec::Http(_) | MonitorSpec::Tcp(_) => true,
-            MonitorSpec::Custom(custom) => self.registry.get(&custom.kind).is_some_and(|kind| kind.declares_readiness()),
+            MonitorSpec::Custom(custom) => {
+                self.registry.get(&custom.kind).is_some_and(|kind| kind.declares_readiness())
+            }
         }
     }
 

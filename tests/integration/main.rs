@@ -1,1 +1,3 @@
-fn main() {}
+//! One binary for all integration tests, one file for each behaviour.
+
+mod walls;
