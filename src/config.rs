@@ -206,13 +206,6 @@ impl Config {
     }
 }
 
-impl Default for Config {
-    /// Every default; they are all in range.
-    fn default() -> Self {
-        Self::check(Layer::default(), |key| key.name().to_owned(), &mut Vec::new())
-    }
-}
-
 const MOST_SHARDS: usize = 256;
 
 #[cfg(test)]
