@@ -6,5 +6,5 @@ mod metrics;
 mod process;
 
 pub use lifecycle_log::{RateLimiter, log_event};
-pub use logging::{InvalidLogFormat, LogFormat, LoggingError, init_logging};
+pub use logging::{InvalidLogFormat, LogFormat, LoggingError, check_filter, init_logging};
 pub use metrics::{Checks, Instances, Loop, Metrics, Rpcs};

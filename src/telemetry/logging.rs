@@ -81,6 +81,11 @@ pub fn init_logging(filter: &str, format: LogFormat) -> Result<(), LoggingError>
     .map_err(LoggingError::Again)
 }
 
+/// Whether `init_logging` would take the filter.
+pub fn check_filter(filter: &str) -> Result<(), LoggingError> {
+    parse_filter(filter).map(drop)
+}
+
 fn parse_filter(filter: &str) -> Result<EnvFilter, LoggingError> {
     // Commas within `[span{field}]` separate no parts.
     if !filter.contains('[') {

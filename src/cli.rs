@@ -1,0 +1,11 @@
+mod duration;
+mod event_view;
+mod failure;
+mod json;
+mod located;
+mod output;
+mod table;
+mod task_file;
+mod task_view;
+mod words;
+use failure::Failure;

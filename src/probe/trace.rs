@@ -1,0 +1,79 @@
+//! Where the time of a check goes.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::fault::{Fault, Reason};
+use crate::model::{Phases, Pretty};
+
+/// What a check is doing. TLS will have its stage between `Connect` and `FirstByte`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Waiting for its turn to dial.
+    Queue,
+    /// Looking up the host's addresses.
+    Resolve,
+    /// Connecting.
+    Connect,
+    /// The request, until the first byte of the answer; for TCP, all steps.
+    FirstByte,
+    /// The rest of the answer.
+    Transfer,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queue => "waiting for its turn among the checks that connect",
+            Self::Resolve => "resolving the host's name",
+            Self::Connect => "connecting",
+            Self::FirstByte => "waiting for the answer",
+            Self::Transfer => "reading the answer",
+        })
+    }
+}
+
+/// Follows a check through its stages, so that one which is cut short can still tell how far it came.
+#[derive(Debug)]
+pub(super) struct Trace {
+    stage: Stage,
+    since: Instant,
+    phases: Phases,
+}
+
+impl Trace {
+    pub(super) fn begin() -> Self {
+        Self { stage: Stage::Queue, since: Instant::now(), phases: Phases::default() }
+    }
+
+    /// Ends one stage and begins the next.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        let now = Instant::now();
+        let phase = match self.stage {
+            Stage::Queue => None,
+            Stage::Resolve => Some(&mut self.phases.resolve),
+            Stage::Connect => Some(&mut self.phases.connect),
+            Stage::FirstByte => Some(&mut self.phases.first_byte),
+            Stage::Transfer => Some(&mut self.phases.transfer),
+        };
+        if let Some(phase) = phase {
+            // A host may have several addresses to connect to.
+            *phase = Some(phase.unwrap_or_default() + (now - self.since));
+        }
+        (self.stage, self.since) = (stage, now);
+    }
+
+    /// Ends the last stage: where the time went.
+    pub(super) fn finish(mut self) -> Phases {
+        self.enter(Stage::Queue);
+        self.phases
+    }
+
+    /// The check ran out of time where it stands.
+    pub(super) fn timed_out(&self, limit: Duration) -> Fault {
+        let reason = if self.stage == Stage::Queue { Reason::LocalFault } else { Reason::Timeout };
+        Fault::new(reason, format!("not done within {}: was {}", Pretty(limit), self.stage))
+    }
+}
