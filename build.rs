@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Reflection and the CLI's YAML and JSON read the descriptors at run time.
     let set = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     fs::write(set, compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
+    // Ordered maps encode in one way only, so that equal requests have equal fingerprints.
+    tonic_prost_build::configure().btree_map(".").compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -1,7 +1,78 @@
-//! Switchyard.
+//! Switchyard is a gRPC control plane for monitoring tasks: remote clients start, list, cancel and watch them, an in-process
+//! manager runs them and stops them in two phases, with a proven outcome, and every step is an event on a resumable stream.
+//!
+//! To run it, see the README. To embed it with monitors of your own, begin at [`server::Server`] and [`monitor`].
+//!
+//! # The map
+//!
+//! | room | what is in it | may import |
+//! |---|---|---|
+//! | [`model`] | validated domain types: names, specs, tasks, events, filters | value crates only |
+//! | [`lifecycle`] | the manager's decisions: `step(input, now) -> effects` | model |
+//! | [`monitor`] | what a monitor is, its context, kinds and their registry, the testing kit, drills | model |
+//! | [`probe`] | the built-in kinds: HTTP, TCP; dialling | model, monitor |
+//! | [`journal`] | the log of events, group commit, the view, the stream, snapshots of listings | model |
+//! | [`manager`] | the shell: runs lifecycle's effects on shards, reaps what ends | model, lifecycle, monitor, journal |
+//! | [`pb`] | the wire form, and its conversions to and from model | model |
+//! | [`rpc`] | the gRPC services, errors, limits | pb, model, the manager's handle, the journal's view and stream |
+//! | [`http`] | `/metrics`, `/healthz`, `/readyz` | model |
+//! | [`telemetry`] | metric families, logging | model |
+//! | [`config`] | the validated configuration and its layers | model |
+//! | [`server`] | the composition root: build, serve, drain | all |
+//! | [`client`] | a typed client, with watches that resume | pb |
+//! | [`cli`] | the command line | client, pb, config, server |
+//!
+//! Everyone but the pure rooms (model, lifecycle) may use telemetry's structs. A test keeps these walls.
+//!
+//! # The one way through
+//!
+//! Down: [`rpc`] parses a request, by [`pb`], into [`model`]; the [`manager`]'s handle hands it to the loop; the loop asks
+//! [`lifecycle`] what follows, appends the events to the [`journal`], and only then acts: launches, signals, aborts, answers.
+//!
+//! Up, and only so: the journal commits, swaps the view, wakes the streams and releases the answers. So **append decides and
+//! commit shows**: what a client saw is in the log, and what is visible is the fold of the log.
+//!
+//! # The threads
+//!
+//! | thread | runs | never runs |
+//! |---|---|---|
+//! | control runtime (the caller's; the binary gives it 2 workers) | gRPC, HTTP | a monitor's code |
+//! | `manager` | the loop and the reapers; every deadline | a monitor's code, I/O |
+//! | `journal` | commits, releases | a reader's code |
+//! | `shard-N` | monitors of built-in kinds | code that is not ours |
+//! | `custom-N` | monitors of custom kinds | a deadline |
+//! | blocking pool | a kind's `validate` and `build`, bounded to a second | |
+//! | `event-log` | one log line for each event | |
+//!
+//! # Invariants, as absences
+//!
+//! - No code but the journal writes what clients can see, and none but [`lifecycle`] decides what that is.
+//! - Nothing in model or lifecycle reads a clock, draws a random number or does I/O; so every decision can be replayed from a
+//!   seed. The simulator in `lifecycle` does, and checks the rest of this list after every step.
+//! - No instance is signalled before its state has changed, and none is started beside a live one of its task.
+//! - No instance has ended while it, or a child of it, can still run. None that lives is uncounted.
+//! - No stop takes longer than grace + abort until its outcome is known, however many stop at once; and no second request
+//!   extends the deadlines of the first.
+//! - No fact about an instance that has ended changes anything.
+//! - No queue, wait, message or retry is without a bound.
+//! - No event is dropped silently: a watcher gets every matching one in order, or is told `OUT_OF_RANGE`.
+//! - No panic of a monitor reaches anything but its own instance. (A panic while unwinding from a panic aborts the process:
+//!   Rust leaves no way to contain it.) With `panic = "abort"` that would be untrue, so the crate does not compile with it.
 
+#[cfg(panic = "abort")]
+compile_error!("Switchyard contains the panics of monitors; it cannot do so with panic = \"abort\"");
+
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod http;
+pub mod journal;
+pub mod lifecycle;
+pub mod manager;
 pub mod model;
 pub mod monitor;
 pub mod pb;
 pub mod probe;
+pub mod rpc;
+pub mod server;
 pub mod telemetry;

@@ -23,6 +23,7 @@ pub use ids::{Attempt, Etag, Generation, InstanceId, Sequence, Uid};
 pub use metadata::{Annotations, Labels};
 pub use name::{InvalidName, Namespace, Parent, TaskName};
 pub use refusal::Refusal;
+pub(crate) use request::cut;
 pub use request::{CancelTask, DeleteTask, Idempotency, Method, Reason, StartTask};
 pub use spec::{
     BodyMatch, BodyMatchDraft, ConfigValue, CustomSpec, HttpDraft, HttpSpec, MonitorDraft, MonitorSpec, RestartDraft,

@@ -1,5 +1,10 @@
-//! What operators see: metric families and logging.
+//! What operators see: metric families and logs.
 
+mod lifecycle_log;
+mod logging;
 mod metrics;
+mod process;
 
+pub use lifecycle_log::{RateLimiter, log_event};
+pub use logging::{InvalidLogFormat, LogFormat, LoggingError, check_filter, init_logging};
 pub use metrics::{Checks, Instances, Loop, Metrics, Rpcs};

@@ -130,7 +130,7 @@ impl Cause {
 }
 
 /// Who acts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Actor {
     /// A part of the server: `system:restart`, `system:ttl`.
     System(&'static str),

@@ -49,6 +49,13 @@ impl Violations {
         }
     }
 
+    /// Takes over what was found relative to the current path.
+    pub fn extend(&mut self, found: Self) {
+        for Violation { field, description } in found.found {
+            self.add(&field, description);
+        }
+    }
+
     /// Whether nothing is wrong so far.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
@@ -98,9 +105,10 @@ mod tests {
         violations.within("task", |v| {
             v.within("spec", |v| v.add("timeout", "too long"));
             v.add("", "required");
+            v.extend(Violations::one("labels", "too many"));
         });
         violations.add("name", "bad");
         let fields: Vec<_> = violations.as_slice().iter().map(|v| v.field.as_str()).collect();
-        assert_eq!(fields, ["task.spec.timeout", "task", "name"]);
+        assert_eq!(fields, ["task.spec.timeout", "task", "task.labels", "name"]);
     }
 }

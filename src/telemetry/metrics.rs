@@ -11,6 +11,8 @@ use prometheus::{
 
 use crate::model::{AlertKind, Exit, State, Verdict};
 
+use super::process::ProcessCollector;
+
 /// Half a millisecond to a minute: checks, RPCs.
 const LATENCY: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 /// Around the seed's bounds of 5 s and 2 s.
@@ -75,10 +77,14 @@ pub struct Rpcs {
 }
 
 impl Metrics {
-    /// Registers every family. Fails only where two share a name, which is a bug.
+    /// Registers every family, those of the process itself included. Fails only where two share a name, which is a bug.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let families = Families(&registry);
+        families.build_info()?;
+        if let Some(process) = ProcessCollector::new()? {
+            registry.register(Box::new(process))?;
+        }
         Ok(Self {
             instances: Instances::register(&families)?,
             checks: Checks::register(&families)?,
@@ -93,7 +99,7 @@ impl Metrics {
         self.registry.register(collector)
     }
 
-    /// The text exposition of everything registered.
+    /// The text exposition of everything registered. Reads `/proc/self`: call it on the blocking pool.
     pub fn render(&self) -> prometheus::Result<Vec<u8>> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -257,7 +263,8 @@ impl Rpcs {
     }
 }
 
-fn exit_label(exit: Exit) -> &'static str {
+/// An exit as metrics and logs write it.
+pub(super) fn exit_label(exit: Exit) -> &'static str {
     match exit {
         Exit::Completed => "completed",
         Exit::Graceful => "graceful",
@@ -301,6 +308,13 @@ impl Families<'_> {
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
         self.add(IntGaugeVec::new(Self::opts(name, help), labels)?)
+    }
+
+    /// The version as a label of a constant 1, so that other series can be joined with it.
+    fn build_info(&self) -> prometheus::Result<()> {
+        let opts = Self::opts("build_info", "The version of this program.");
+        self.add(IntGauge::with_opts(opts.const_label("version", env!("CARGO_PKG_VERSION")))?)?.set(1);
+        Ok(())
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {

@@ -1,1 +1,4 @@
-fn main() {}
+//! One binary for all integration tests, one file for each behaviour.
+
+mod cli;
+mod walls;

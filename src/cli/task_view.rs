@@ -1,0 +1,273 @@
+//! Tasks for people: rows of a list, and the description of one.
+
+use std::time::SystemTime;
+
+use super::output::{Output, Paint, Tone, clean};
+use super::table::{self, Cell, Column};
+use super::{json, words};
+use crate::pb::v1;
+
+const COLUMNS: [Column; 9] = [
+    Column { title: "NAMESPACE", rank: 1, least: Some(8) },
+    Column { title: "NAME", rank: 0, least: Some(12) },
+    Column { title: "KIND", rank: 6, least: None },
+    Column { title: "STATE", rank: 0, least: None },
+    Column { title: "AGE", rank: 5, least: None },
+    Column { title: "ATTEMPT", rank: 7, least: None },
+    Column { title: "LAST CHECK", rank: 3, least: Some(12) },
+    Column { title: "ALERTS", rank: 2, least: Some(10) },
+    Column { title: "TARGET", rank: 4, least: Some(12) },
+];
+
+/// The table of a list; with the namespace where several are shown.
+pub(super) fn list(tasks: &[v1::Task], namespaces: bool, output: Output, now: SystemTime) -> String {
+    let first = usize::from(!namespaces);
+    let rows: Vec<_> = tasks.iter().map(|task| row(task, now).split_off(first)).collect();
+    table::render(&COLUMNS[first..], &rows, output.width, output.paint)
+}
+
+fn row(task: &v1::Task, now: SystemTime) -> Vec<Cell> {
+    let (kind, target) = words::target(task.spec.as_ref());
+    let check = task.live.as_ref().and_then(|live| live.last_check.as_ref());
+    let last = check.map_or_else(
+        || Cell::from("-".to_owned()),
+        |check| {
+            let ago = words::age(check.time.as_ref(), now).map_or_else(String::new, |age| format!(" {age} ago"));
+            let reason = if check.reason.is_empty() { String::new() } else { format!(" {}", check.reason) };
+            let text = format!("{}{reason}{ago}", words::verdict(check.verdict));
+            Cell::new(words::verdict_tone(check.verdict), &text)
+        },
+    );
+    let alerts: Vec<_> = task.alerts.iter().map(|alert| words::alert_kind(alert.kind)).collect();
+    let attempt = task.instance.as_ref().map_or(0, |instance| instance.attempt);
+    vec![
+        words::namespace(&task.name).to_owned().into(),
+        words::id(&task.name).to_owned().into(),
+        kind.to_owned().into(),
+        Cell::new(words::state_tone(task.state), &words::state(task.state)),
+        words::age(task.create_time.as_ref(), now).unwrap_or_else(|| "-".to_owned()).into(),
+        attempt.to_string().into(),
+        last,
+        Cell::new(Tone::Bad, &or_dash(alerts.join(","))),
+        or_dash(target).into(),
+    ]
+}
+
+fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
+/// All there is to know of a task, its spec as a task file has it.
+pub(super) fn describe(task: &v1::Task, paint: Paint, now: SystemTime) -> String {
+    let (kind, target) = words::target(task.spec.as_ref());
+    let mut lines = Lines { text: String::new(), paint };
+    lines.add("Name", &task.name);
+    lines.add("UID", &task.uid);
+    lines.toned("State", words::state_tone(task.state), &words::state(task.state));
+    lines.add("Intent", &words::intent(task.intent));
+    lines.add("Generation", &task.generation.to_string());
+    lines.add("Etag", &task.etag);
+    lines.add("Watches", format!("{kind} {target}").trim());
+    for (title, entries) in [("Labels", &task.labels), ("Annotations", &task.annotations)] {
+        let mut entries: Vec<_> = entries.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        entries.sort();
+        lines.add(title, &entries.join("  "));
+    }
+    for (title, time) in [
+        ("Created", &task.create_time),
+        ("Updated", &task.update_time),
+        ("Ended", &task.end_time),
+        ("Expires", &task.expire_time),
+    ] {
+        let ago = words::age(time.as_ref(), now).filter(|age| title != "Expires" && age != "0s");
+        let ago = ago.map_or_else(String::new, |ago| format!(" ({ago} ago)"));
+        lines.add(title, &time.as_ref().map_or_else(String::new, |time| words::time(time) + &ago));
+    }
+    if let Some(instance) = &task.instance {
+        lines.add("Instance", &describe_instance(instance));
+        lines.add("Shutdown", &instance.shutdown.as_ref().and_then(words::shutdown).unwrap_or_default());
+    }
+    if let Some(restart) = task.restart.as_ref().filter(|restart| restart.count > 0 || restart.next_time.is_some()) {
+        let next = restart.next_time.as_ref().map(|time| format!(", next at {}", words::time(time)));
+        lines.add("Restarts", &format!("{}{}", restart.count, next.unwrap_or_default()));
+    }
+    lines.add("Outcome", &task.outcome.as_ref().map(words::outcome).unwrap_or_default());
+    if let Some(live) = &task.live {
+        describe_live(live, &mut lines, now);
+    }
+    for alert in &task.alerts {
+        lines.toned("Alert", Tone::Bad, &format!("{}: {}", words::alert_kind(alert.kind), alert.message));
+    }
+    if let Some(spec) = task.spec.as_ref().and_then(|spec| json::yaml(spec).ok()) {
+        lines.text += &paint.text(Tone::Title, "Spec:");
+        spec.lines().for_each(|line| lines.text += &format!("\n  {line}"));
+        lines.text.push('\n');
+    }
+    lines.text
+}
+
+fn describe_instance(instance: &v1::Instance) -> String {
+    let mut text = format!(
+        "{} (generation {}, attempt {})",
+        words::instance_state(instance.state),
+        instance.generation,
+        instance.attempt
+    );
+    let started = instance.start_time.as_ref();
+    if let Some(took) = words::between(started, instance.ready_time.as_ref()) {
+        text += &format!(", ready after {}", words::rough(took));
+    }
+    if let Some(took) = words::between(started, instance.stop_time.as_ref()) {
+        text += &format!(", {} after {}", words::exit(instance.exit), words::rough(took));
+    }
+    text
+}
+
+fn describe_live(live: &v1::Live, lines: &mut Lines, now: SystemTime) {
+    if let Some(check) = &live.last_check {
+        let ago = words::age(check.time.as_ref(), now).map_or_else(String::new, |age| format!(", {age} ago"));
+        let message = if check.message.is_empty() { String::new() } else { format!(": {}", check.message) };
+        lines.toned(
+            "Last check",
+            words::verdict_tone(check.verdict),
+            &format!("{}{ago}{message}", words::check(check)),
+        );
+        if let Some(phases) = &check.phases {
+            let v1::CheckPhases { resolve, connect, first_byte, transfer } = phases;
+            let phases =
+                [("resolve", resolve), ("connect", connect), ("first byte", first_byte), ("transfer", transfer)];
+            let told = phases.iter().filter_map(|(name, took)| Some(format!("{name} {}", words::span(took.as_ref())?)));
+            lines.add("Phases", &told.collect::<Vec<_>>().join(", "));
+        }
+    }
+    lines.add("Next check", &live.next_check_time.as_ref().map(words::time).unwrap_or_default());
+    if live.missed_checks > 0 {
+        lines.add("Missed", &format!("{} checks", live.missed_checks));
+    }
+}
+
+/// Titles and texts; what is empty is left out.
+struct Lines {
+    text: String,
+    paint: Paint,
+}
+
+impl Lines {
+    fn add(&mut self, title: &str, text: &str) {
+        self.toned(title, Tone::Plain, text);
+    }
+
+    fn toned(&mut self, title: &str, tone: Tone, text: &str) {
+        if !text.is_empty() {
+            let title = self.paint.text(Tone::Title, &format!("{:<13}", format!("{title}:")));
+            self.text += &format!("{title}{}\n", self.paint.text(tone, &clean(text)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prost_types::Timestamp;
+
+    use super::*;
+    use crate::cli::output::{Format, width};
+
+    const NOW: i64 = 1_795_341_600;
+
+    fn at(seconds: i64) -> Option<Timestamp> {
+        Some(Timestamp { seconds: NOW + seconds, nanos: 0 })
+    }
+
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(NOW.unsigned_abs())
+    }
+
+    fn task() -> v1::Task {
+        let http = v1::HttpMonitor {
+            url: "http://10.0.0.7:8080/internal/health?verbose=yes".to_owned(),
+            ..v1::HttpMonitor::default()
+        };
+        let check = v1::Check {
+            time: at(-3),
+            duration: Some(prost_types::Duration { seconds: 0, nanos: 12_345_678 }),
+            verdict: v1::Verdict::Fail.into(),
+            reason: "STATUS".to_owned(),
+            message: "503 \x1b[2J".to_owned(),
+            ..v1::Check::default()
+        };
+        v1::Task {
+            name: "namespaces/default/tasks/checkout-api-frontend".to_owned(),
+            state: v1::State::Running.into(),
+            intent: v1::Intent::Run.into(),
+            spec: Some(v1::TaskSpec {
+                monitor: Some(v1::task_spec::Monitor::Http(http)),
+                start_timeout: Some(prost_types::Duration { seconds: 30, nanos: 0 }),
+                ..v1::TaskSpec::default()
+            }),
+            create_time: at(-7_500),
+            instance: Some(v1::Instance {
+                generation: 1,
+                attempt: 2,
+                state: v1::InstanceState::Ready.into(),
+                start_time: at(-100),
+                ready_time: at(-99),
+                ..v1::Instance::default()
+            }),
+            alerts: vec![v1::Alert {
+                kind: v1::AlertKind::LongRunningTask.into(),
+                message: "11s".to_owned(),
+                ..v1::Alert::default()
+            }],
+            live: Some(v1::Live { last_check: Some(check), ..v1::Live::default() }),
+            ..v1::Task::default()
+        }
+    }
+
+    fn listed(most: Option<usize>) -> String {
+        let output = Output { format: Format::Table, paint: Paint(false), width: most };
+        list(&[task()], true, output, now())
+    }
+
+    #[test]
+    fn a_list_shows_everything_where_there_is_room() {
+        let text = listed(None);
+        let expected = "\
+NAMESPACE  NAME                   KIND  STATE    AGE   ATTEMPT  LAST CHECK          ALERTS             TARGET
+default    checkout-api-frontend  http  RUNNING  2h5m  2        FAIL STATUS 3s ago  LONG_RUNNING_TASK  \
+http://10.0.0.7:8080/internal/health?verbose=yes
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_list_fits_terminals_of_any_width() {
+        for most in [40, 60, 80, 120] {
+            let text = listed(Some(most));
+            assert!(text.lines().all(|line| width(line) <= most), "{most}:\n{text}");
+            assert!(text.contains("NAME") && text.contains("RUNNING"), "{most}:\n{text}");
+        }
+        assert!(listed(Some(120)).contains("TARGET"));
+        assert!(!listed(Some(80)).contains("ATTEMPT") && listed(Some(80)).contains("LAST CHECK"));
+        assert!(!listed(Some(60)).contains("KIND") && listed(Some(60)).contains("LAST CHECK"));
+    }
+
+    #[test]
+    fn a_description_tells_what_is_there_and_nothing_else() {
+        let text = describe(&task(), Paint(false), now());
+        for line in [
+            "Name:        namespaces/default/tasks/checkout-api-frontend\n",
+            "State:       RUNNING\n",
+            "Created:     2026-11-22T07:55:00.000Z (2h5m ago)\n",
+            "Instance:    READY (generation 1, attempt 2), ready after 1s\n",
+            "Last check:  FAIL STATUS in 12.3ms, 3s ago: 503 \\u{1b}[2J\n",
+            "Alert:       LONG_RUNNING_TASK: 11s\n",
+            "Spec:\n  http:\n    url: ",
+            "  startTimeout: 30s\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("Outcome") && !text.contains("Labels"), "{text}");
+    }
+}

@@ -1,0 +1,192 @@
+//! Parts of messages in words: names of enum values, times, targets, outcomes.
+
+use std::time::{Duration, SystemTime};
+
+use prost_types::Timestamp;
+
+use super::duration::{self, unwire};
+use super::output::Tone;
+use crate::pb::v1;
+
+macro_rules! unprefixed {
+    ($($function:ident: $enum:ident, $prefix:literal;)*) => {
+        $(pub(super) fn $function(value: i32) -> String {
+            match v1::$enum::try_from(value) {
+                Ok(value) => value.as_str_name().trim_start_matches($prefix).to_owned(),
+                // A newer server knows more than this client.
+                Err(_) => value.to_string(),
+            }
+        })*
+    };
+}
+
+unprefixed! {
+    state: State, "STATE_";
+    intent: Intent, "INTENT_";
+    instance_state: InstanceState, "INSTANCE_STATE_";
+    exit: Exit, "EXIT_";
+    asked: Asked, "ASKED_";
+    alert_kind: AlertKind, "ALERT_KIND_";
+    verdict: Verdict, "VERDICT_";
+    event_type: EventType, "EVENT_TYPE_";
+}
+
+/// Whether the task has ended for good.
+pub(super) fn is_ended(value: i32) -> bool {
+    matches!(v1::State::try_from(value), Ok(v1::State::Succeeded | v1::State::Failed | v1::State::Cancelled))
+}
+
+pub(super) fn state_tone(value: i32) -> Tone {
+    match v1::State::try_from(value) {
+        Ok(v1::State::Running | v1::State::Succeeded) => Tone::Good,
+        Ok(v1::State::Failed | v1::State::Stuck | v1::State::Aborting) => Tone::Bad,
+        Ok(v1::State::Pending | v1::State::Starting | v1::State::Stopping) => Tone::Changing,
+        Ok(v1::State::Cancelled) => Tone::Faint,
+        Ok(v1::State::Unspecified) | Err(_) => Tone::Plain,
+    }
+}
+
+pub(super) fn verdict_tone(value: i32) -> Tone {
+    match v1::Verdict::try_from(value) {
+        Ok(v1::Verdict::Pass) => Tone::Good,
+        Ok(v1::Verdict::Fail) => Tone::Bad,
+        Ok(v1::Verdict::Neutral | v1::Verdict::Unspecified) | Err(_) => Tone::Plain,
+    }
+}
+
+/// The last part of a task's name.
+pub(super) fn id(name: &str) -> &str {
+    name.rsplit_once("/tasks/").map_or(name, |(_, id)| id)
+}
+
+/// The namespace of a task's name.
+pub(super) fn namespace(name: &str) -> &str {
+    name.strip_prefix("namespaces/").and_then(|rest| rest.split_once('/')).map_or("", |(namespace, _)| namespace)
+}
+
+/// The kind of what is watched, and what that is.
+pub(super) fn target(spec: Option<&v1::TaskSpec>) -> (&str, String) {
+    use v1::task_spec::Monitor;
+    match spec.and_then(|spec| spec.monitor.as_ref()) {
+        Some(Monitor::Http(http)) if http.method.is_empty() || http.method == "GET" => ("http", http.url.clone()),
+        Some(Monitor::Http(http)) => ("http", format!("{} {}", http.method, http.url)),
+        Some(Monitor::Tcp(tcp)) => ("tcp", tcp.address.clone()),
+        Some(Monitor::Custom(custom)) => (&custom.kind, String::new()),
+        None => ("", String::new()),
+    }
+}
+
+/// A span of time, to two significant parts: `3.2ms`, `1m5s`, `2d3h`.
+pub(super) fn rough(span: Duration) -> String {
+    let step = match span {
+        span if span < Duration::from_millis(1) => Duration::from_micros(1),
+        span if span < Duration::from_secs(1) => Duration::from_micros(100),
+        span if span < Duration::from_secs(10) => Duration::from_millis(10),
+        span if span < Duration::from_secs(3_600) => Duration::from_secs(1),
+        span if span < Duration::from_secs(86_400) => Duration::from_secs(60),
+        _ => Duration::from_secs(3_600),
+    };
+    let kept = span.as_nanos() / step.as_nanos() * step.as_nanos();
+    let nanos = u32::try_from(kept % 1_000_000_000).unwrap_or(0);
+    duration::print(Duration::new(u64::try_from(kept / 1_000_000_000).unwrap_or(u64::MAX), nanos))
+}
+
+/// A duration of the wire, roughly; nothing where it is unset.
+pub(super) fn span(duration: Option<&prost_types::Duration>) -> Option<String> {
+    duration.and_then(unwire).map(rough)
+}
+
+/// From one time to another; zero where clocks disagree, nothing where one is unset.
+pub(super) fn between(earlier: Option<&Timestamp>, later: Option<&Timestamp>) -> Option<Duration> {
+    let (earlier, later) = (system(earlier?)?, system(later?)?);
+    Some(later.duration_since(earlier).unwrap_or(Duration::ZERO))
+}
+
+/// How long ago, in whole seconds.
+pub(super) fn age(then: Option<&Timestamp>, now: SystemTime) -> Option<String> {
+    let age = now.duration_since(system(then?)?).unwrap_or(Duration::ZERO);
+    Some(rough(Duration::from_secs(age.as_secs())))
+}
+
+/// `2026-11-22T10:00:00.123Z`.
+pub(super) fn time(time: &Timestamp) -> String {
+    let millis = time.nanos - time.nanos.rem_euclid(1_000_000);
+    let seconds = Timestamp { seconds: time.seconds, nanos: 0 }.to_string();
+    format!("{}.{:03}Z", seconds.trim_end_matches('Z'), millis / 1_000_000)
+}
+
+fn system(time: &Timestamp) -> Option<SystemTime> {
+    SystemTime::try_from(*time).ok()
+}
+
+/// `PASS in 3.2ms`, `FAIL STATUS in 3.2ms`.
+pub(super) fn check(check: &v1::Check) -> String {
+    let mut text = verdict(check.verdict);
+    if !check.reason.is_empty() {
+        text += &format!(" {}", check.reason);
+    }
+    if let Some(span) = span(check.duration.as_ref()) {
+        text += &format!(" in {span}");
+    }
+    text
+}
+
+/// `GRACEFUL, asked to by CANCEL`, with the message where there is one.
+pub(super) fn outcome(outcome: &v1::Outcome) -> String {
+    let v1::Outcome { exit: how, asked: why, message, time: _ } = outcome;
+    let mut text = exit(*how);
+    if *why != i32::from(v1::Asked::None) && *why != i32::from(v1::Asked::Unspecified) {
+        text += &format!(" after {}", asked(*why));
+    }
+    if !message.is_empty() {
+        text += &format!(": {message}");
+    }
+    text
+}
+
+/// How the two-phase shutdown went so far: `phase 1 took 12ms`.
+pub(super) fn shutdown(shutdown: &v1::Shutdown) -> Option<String> {
+    let v1::Shutdown { asked_time: _, graceful_duration, abort_duration } = shutdown;
+    let phases = [("phase 1", graceful_duration), ("phase 2", abort_duration)];
+    let told: Vec<_> =
+        phases.iter().filter_map(|(phase, took)| Some(format!("{phase} took {}", span(took.as_ref())?))).collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_told_to_what_matters() {
+        let cases = [
+            (3_456, "3us"),
+            (3_456_789, "3.4ms"),
+            (3_456_789_000, "3.45s"),
+            (65_900_000_000, "1m5s"),
+            (7_384_000_000_000, "2h3m"),
+            (183_999_000_000_000, "2d3h"),
+            (0, "0s"),
+        ];
+        for (nanos, text) in cases {
+            assert_eq!(rough(Duration::from_nanos(nanos)), text);
+        }
+    }
+
+    #[test]
+    fn times_have_milliseconds() {
+        assert_eq!(time(&Timestamp { seconds: 1_795_341_600, nanos: 123_456_789 }), "2026-11-22T10:00:00.123Z");
+        assert_eq!(time(&Timestamp { seconds: 0, nanos: 0 }), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn values_of_a_newer_server_are_shown_by_number() {
+        assert_eq!((state(3), state(99), exit(2)), ("RUNNING".into(), "99".into(), "GRACEFUL".into()));
+    }
+
+    #[test]
+    fn names_come_apart() {
+        let name = "namespaces/prod/tasks/api";
+        assert_eq!((namespace(name), id(name), id("api"), namespace("api")), ("prod", "api", "api", ""));
+    }
+}

@@ -1,0 +1,158 @@
+//! A typed client: calls with deadlines, errors decoded, and watches that resume.
+
+mod backoff;
+mod error;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+use crate::pb::v1;
+use v1::server_service_client::ServerServiceClient;
+use v1::task_service_client::TaskServiceClient;
+
+pub use error::{Error, FieldViolation};
+pub use tonic::Code;
+pub use watch::{Update, Watch};
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call may take that waits for nothing but the server.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// A cancel that waits is answered within the longest grace (60 s) and abort (30 s) that a spec may have.
+const CANCEL_DEADLINE: Duration = Duration::from_secs(60 + 30 + 10);
+/// What a call that waits gets on top of its wait.
+const MARGIN: Duration = Duration::from_secs(5);
+/// A dead peer is found this long after it fell silent, plus the time it has to answer.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// h2 charges unread small frames against half of the connection's window and then closes the connection; so a stalled
+/// stream is stopped by its own window long before.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// A connection to a server; cheap to clone, reconnects by itself.
+#[derive(Clone, Debug)]
+pub struct Client {
+    tasks: TaskServiceClient<Channel>,
+    server: ServerServiceClient<Channel>,
+}
+
+impl Client {
+    /// Connects to `http://host:port`, or plain `host:port`.
+    pub async fn connect(server: &str) -> Result<Self, Error> {
+        let endpoint = endpoint(server)?;
+        let channel = endpoint.connect().await.map_err(|error| Error::unreachable(server, &error))?;
+        Ok(Self { tasks: TaskServiceClient::new(channel.clone()), server: ServerServiceClient::new(channel) })
+    }
+
+    /// Starts a task.
+    pub async fn start(&self, request: v1::StartTaskRequest) -> Result<v1::StartTaskResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        call(DEADLINE, request, |request| async move { tasks.start_task(request).await }).await
+    }
+
+    /// Reads a task.
+    pub async fn get(&self, request: v1::GetTaskRequest) -> Result<v1::GetTaskResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        call(DEADLINE, request, |request| async move { tasks.get_task(request).await }).await
+    }
+
+    /// Reads one page of a list.
+    pub async fn list(&self, request: v1::ListTasksRequest) -> Result<v1::ListTasksResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        call(DEADLINE, request, |request| async move { tasks.list_tasks(request).await }).await
+    }
+
+    /// Cancels a task; where the request says `wait`, answers with the proven outcome.
+    pub async fn cancel(&self, request: v1::CancelTaskRequest) -> Result<v1::CancelTaskResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        let deadline = if request.wait { CANCEL_DEADLINE } else { DEADLINE };
+        call(deadline, request, |request| async move { tasks.cancel_task(request).await }).await
+    }
+
+    /// Deletes an ended task.
+    pub async fn delete(&self, request: v1::DeleteTaskRequest) -> Result<v1::DeleteTaskResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        call(DEADLINE, request, |request| async move { tasks.delete_task(request).await }).await
+    }
+
+    /// Waits for at most `timeout` until the task has reached one of the states `until`; none: until it has ended.
+    pub async fn wait(
+        &self,
+        name: &str,
+        until: &[v1::State],
+        timeout: Duration,
+    ) -> Result<v1::WaitTaskResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        let request = v1::WaitTaskRequest {
+            name: name.to_owned(),
+            until: until.iter().map(|state| i32::from(*state)).collect(),
+            timeout: Some(prost_types::Duration::try_from(timeout).map_err(|_| Error::invalid("timeout: too long"))?),
+        };
+        call(timeout.saturating_add(MARGIN), request, |request| async move { tasks.wait_task(request).await }).await
+    }
+
+    /// Reads what the server is and allows.
+    pub async fn info(&self) -> Result<v1::GetServerInfoResponse, Error> {
+        let mut server = self.server.clone();
+        let request = v1::GetServerInfoRequest {};
+        call(DEADLINE, request, |request| async move { server.get_server_info(request).await }).await
+    }
+
+    /// Follows events; nothing happens before the first `Watch::next`.
+    pub fn watch(&self, request: v1::WatchTasksRequest) -> Watch {
+        Watch::new(self.tasks.clone(), request)
+    }
+}
+
+fn endpoint(server: &str) -> Result<Endpoint, Error> {
+    let url = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+    let endpoint = Endpoint::from_shared(url)
+        .ok()
+        .filter(|endpoint| endpoint.uri().scheme_str() == Some("http") && endpoint.uri().port().is_some())
+        .ok_or_else(|| {
+            Error::invalid(format!("the server's address must be http://HOST:PORT or HOST:PORT, not {server:?}"))
+        })?;
+    Ok(endpoint
+        .user_agent(concat!("switchyard/", env!("CARGO_PKG_VERSION")))
+        .map_err(|error| Error::invalid(error.to_string()))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW))
+}
+
+/// Makes a call under a deadline, which the server is told and which also bounds the reading of the answer.
+async fn call<Q, A, F>(deadline: Duration, message: Q, make: impl FnOnce(Request<Q>) -> F) -> Result<A, Error>
+where
+    F: Future<Output = Result<Response<A>, Status>>,
+{
+    let mut request = Request::new(message);
+    request.set_timeout(deadline);
+    match tokio::time::timeout(deadline, make(request)).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(Error::from(status)),
+        Err(_) => Err(Error::deadline(deadline)),
+    }
+}
+
+/// The error and its sources, in one line; a source that repeats what stands there is left out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = error.source();
+    }
+    text
+}

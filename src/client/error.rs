@@ -1,0 +1,127 @@
+//! What a call failed with: the status, its standard details decoded.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::fmt;
+use std::time::Duration;
+
+use tonic::{Code, Status, TimeoutExpired};
+use tonic_types::StatusExt;
+
+use super::chain;
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The status code; UNAVAILABLE and DEADLINE_EXCEEDED also where the client found out by itself.
+    pub code: Code,
+    /// The reason that programs match, as `TASK_NOT_FOUND`; empty where the server gave none.
+    pub reason: String,
+    /// What happened, for people.
+    pub message: String,
+    /// Every field that broke a rule.
+    pub violations: Vec<FieldViolation>,
+    /// Further facts, by name, as `oldest` and `head` of CURSOR_EXPIRED.
+    pub metadata: BTreeMap<String, String>,
+    /// How long the server asks to wait before trying again.
+    pub retry_after: Option<Duration>,
+}
+
+/// A field that broke a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// The field's path in the request, as `task.spec.schedule.interval`.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub description: String,
+}
+
+impl Error {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: String::new(),
+            message: message.into(),
+            violations: Vec::new(),
+            metadata: BTreeMap::new(),
+            retry_after: None,
+        }
+    }
+
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidArgument, message)
+    }
+
+    pub(super) fn unreachable(server: &str, error: &tonic::transport::Error) -> Self {
+        let why = error.source().map_or_else(|| error.to_string(), chain);
+        Self::new(Code::Unavailable, format!("cannot reach the server at {server}: {why}"))
+    }
+
+    pub(super) fn deadline(after: Duration) -> Self {
+        Self::new(Code::DeadlineExceeded, format!("the server did not answer within {after:?}"))
+    }
+
+    /// The code's name, as `NOT_FOUND`.
+    pub fn code_name(&self) -> &'static str {
+        match self.code {
+            Code::Ok => "OK",
+            Code::Cancelled => "CANCELLED",
+            Code::Unknown => "UNKNOWN",
+            Code::InvalidArgument => "INVALID_ARGUMENT",
+            Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Code::NotFound => "NOT_FOUND",
+            Code::AlreadyExists => "ALREADY_EXISTS",
+            Code::PermissionDenied => "PERMISSION_DENIED",
+            Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Code::FailedPrecondition => "FAILED_PRECONDITION",
+            Code::Aborted => "ABORTED",
+            Code::OutOfRange => "OUT_OF_RANGE",
+            Code::Unimplemented => "UNIMPLEMENTED",
+            Code::Internal => "INTERNAL",
+            Code::Unavailable => "UNAVAILABLE",
+            Code::DataLoss => "DATA_LOSS",
+            Code::Unauthenticated => "UNAUTHENTICATED",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        // Only a status that tonic made itself, of a broken transport, has a source; the codes it picks for these vary with
+        // the way the connection broke.
+        if let Some(source) = status.source() {
+            return match timed_out(source) {
+                true => Self::new(Code::DeadlineExceeded, "the server did not answer in time"),
+                false => Self::new(Code::Unavailable, format!("the connection to the server broke: {}", chain(source))),
+            };
+        }
+        let details = status.get_error_details();
+        let info = details.error_info();
+        Self {
+            code: status.code(),
+            reason: info.map_or_else(String::new, |info| info.reason.clone()),
+            message: status.message().to_owned(),
+            violations: details.bad_request().map_or_else(Vec::new, |bad| {
+                let violation = |v: &tonic_types::FieldViolation| FieldViolation {
+                    field: v.field.clone(),
+                    description: v.description.clone(),
+                };
+                bad.field_violations.iter().map(violation).collect()
+            }),
+            metadata: info.map_or_else(BTreeMap::new, |info| info.metadata.clone().into_iter().collect()),
+            retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+        }
+    }
+}
+
+fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<TimeoutExpired>() || error.source().is_some_and(timed_out)
+}

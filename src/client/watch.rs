@@ -1,0 +1,147 @@
+//! A watch that outlives its connections.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+
+use super::backoff::Backoff;
+use super::{DEADLINE, Error};
+use crate::pb::v1;
+use v1::task_service_client::TaskServiceClient;
+use v1::watch_tasks_request::Start;
+
+/// Follows events across reconnects. From the cursor of the last frame it resumes exactly where that frame ended: nothing is
+/// lost, nothing is repeated. Where the server no longer has what comes next, it says so (OUT_OF_RANGE, CURSOR_EXPIRED) and
+/// the watch ends with that error: a gap is never hidden.
+#[derive(Debug)]
+pub struct Watch {
+    tasks: TaskServiceClient<Channel>,
+    request: v1::WatchTasksRequest,
+    cursor: Option<String>,
+    established: bool,
+    phase: Phase,
+    backoff: Backoff,
+}
+
+/// What a watch has to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Update {
+    /// Some of what was asked for came.
+    Frame {
+        /// Events, in order; empty in a bookmark.
+        events: Vec<v1::Event>,
+        /// A part of the initial state.
+        tasks: Vec<v1::Task>,
+        /// The initial state is complete.
+        initial_complete: bool,
+    },
+    /// The stream broke; the next call of `Watch::next` waits and connects again.
+    Lost {
+        /// Why.
+        error: Error,
+        /// How long it will wait.
+        retry_in: Duration,
+    },
+    /// The stream stands again.
+    Resumed {
+        /// It had broken within the initial state, which is sent anew: what came of it is void.
+        anew: bool,
+    },
+}
+
+#[derive(Debug)]
+enum Phase {
+    Connecting,
+    Streaming(Box<Streaming<v1::WatchTasksResponse>>),
+    Waiting(Instant),
+}
+
+impl Watch {
+    pub(super) fn new(tasks: TaskServiceClient<Channel>, request: v1::WatchTasksRequest) -> Self {
+        let cursor = match &request.start {
+            Some(Start::Cursor(cursor)) => Some(cursor.clone()),
+            Some(Start::SendInitialState(_)) | None => None,
+        };
+        Self { tasks, request, cursor, established: false, phase: Phase::Connecting, backoff: Backoff::new() }
+    }
+
+    /// Where a later watch would resume: right after the last frame that `next` returned. `None` before the first cursor.
+    pub fn cursor(&self) -> Option<&str> {
+        self.cursor.as_deref()
+    }
+
+    /// What comes next. An error is final: the first connection failed, or the server refused (which a lost connection is
+    /// not). May be dropped while it waits, and called again, without losing anything.
+    pub async fn next(&mut self) -> Result<Update, Error> {
+        loop {
+            let update = match &mut self.phase {
+                Phase::Connecting => self.connect().await?,
+                Phase::Streaming(_) => self.receive().await?,
+                Phase::Waiting(_) => self.wait().await,
+            };
+            if let Some(update) = update {
+                return Ok(update);
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Option<Update>, Error> {
+        let mut request = self.request.clone();
+        if let Some(cursor) = &self.cursor {
+            request.start = Some(Start::Cursor(cursor.clone()));
+        }
+        // The deadline is for the answer's head only, so the server is not told of it: it would end the stream.
+        let answer = timeout(DEADLINE, self.tasks.watch_tasks(request)).await;
+        match answer {
+            Ok(Ok(response)) => {
+                self.phase = Phase::Streaming(Box::new(response.into_inner()));
+                Ok(self.established.then_some(Update::Resumed { anew: self.cursor.is_none() }))
+            }
+            Ok(Err(status)) => self.lose(status.into()).map(Some),
+            Err(_) => self.lose(Error::deadline(DEADLINE)).map(Some),
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Option<Update>, Error> {
+        let Phase::Streaming(stream) = &mut self.phase else { return Ok(None) };
+        match stream.message().await {
+            Ok(Some(frame)) => Ok(Some(self.accept(frame))),
+            // The contract ends streams with a status; one that ends without was cut on its way.
+            Ok(None) => self.lose(Error::new(Code::Unavailable, "the stream was cut")).map(Some),
+            Err(status) => self.lose(status.into()).map(Some),
+        }
+    }
+
+    async fn wait(&mut self) -> Option<Update> {
+        if let Phase::Waiting(until) = self.phase {
+            sleep_until(until).await;
+        }
+        self.phase = Phase::Connecting;
+        None
+    }
+
+    fn accept(&mut self, frame: v1::WatchTasksResponse) -> Update {
+        let v1::WatchTasksResponse { events, tasks, initial_complete, cursor } = frame;
+        if !cursor.is_empty() {
+            self.cursor = Some(cursor);
+        }
+        self.established = true;
+        self.backoff = Backoff::new();
+        Update::Frame { events, tasks, initial_complete }
+    }
+
+    /// A watch that has stood before comes back after whatever passes by itself; one that never stood fails at once, so that
+    /// a wrong address is told and not waited for.
+    fn lose(&mut self, error: Error) -> Result<Update, Error> {
+        let passes = matches!(error.code, Code::Unavailable | Code::DeadlineExceeded) || error.reason == "STREAM_LIMIT";
+        self.phase = Phase::Connecting;
+        if !(self.established && passes) {
+            return Err(error);
+        }
+        let retry_in = self.backoff.wait(error.retry_after);
+        self.phase = Phase::Waiting(Instant::now() + retry_in);
+        Ok(Update::Lost { error, retry_in })
+    }
+}

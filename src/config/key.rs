@@ -1,0 +1,133 @@
+//! The keys of the configuration, and what each takes.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use super::Layer;
+use crate::telemetry::InvalidLogFormat;
+
+/// A key, by the same name in all layers: `max_tasks`, `SWITCHYARD_MAX_TASKS`, `--max-tasks`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each is documented as a field of `Layer`")]
+pub enum Key {
+    Listen,
+    HttpListen,
+    Log,
+    LogFormat,
+    EnableDrills,
+    BuiltInShards,
+    CustomShards,
+    MaxTasks,
+    MaxStreams,
+    MaxStreamsPerConnection,
+    EventRetention,
+}
+
+/// The type a key has in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    Text,
+    Integer,
+    Boolean,
+}
+
+impl Type {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Text => "a string",
+            Self::Integer => "an integer",
+            Self::Boolean => "true or false",
+        }
+    }
+}
+
+impl Key {
+    /// Every key.
+    pub const ALL: [Self; 11] = [
+        Self::Listen,
+        Self::HttpListen,
+        Self::Log,
+        Self::LogFormat,
+        Self::EnableDrills,
+        Self::BuiltInShards,
+        Self::CustomShards,
+        Self::MaxTasks,
+        Self::MaxStreams,
+        Self::MaxStreamsPerConnection,
+        Self::EventRetention,
+    ];
+
+    /// The name in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Listen => "listen",
+            Self::HttpListen => "http_listen",
+            Self::Log => "log",
+            Self::LogFormat => "log_format",
+            Self::EnableDrills => "enable_drills",
+            Self::BuiltInShards => "built_in_shards",
+            Self::CustomShards => "custom_shards",
+            Self::MaxTasks => "max_tasks",
+            Self::MaxStreams => "max_streams",
+            Self::MaxStreamsPerConnection => "max_streams_per_connection",
+            Self::EventRetention => "event_retention",
+        }
+    }
+
+    /// The name in the environment.
+    pub fn variable(self) -> String {
+        format!("SWITCHYARD_{}", self.name().to_ascii_uppercase())
+    }
+
+    /// The name as a flag.
+    pub fn flag(self) -> String {
+        format!("--{}", self.name().replace('_', "-"))
+    }
+
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|key| key.name() == name)
+    }
+
+    pub(super) fn takes(self) -> Type {
+        match self {
+            Self::Listen | Self::HttpListen | Self::Log | Self::LogFormat => Type::Text,
+            Self::EnableDrills => Type::Boolean,
+            Self::BuiltInShards
+            | Self::CustomShards
+            | Self::MaxTasks
+            | Self::MaxStreams
+            | Self::MaxStreamsPerConnection
+            | Self::EventRetention => Type::Integer,
+        }
+    }
+}
+
+impl Layer {
+    /// Sets a key from its text; `Err` says what it takes.
+    pub(super) fn set(&mut self, key: Key, text: &str) -> Result<(), String> {
+        match key {
+            Key::Listen => self.listen = Some(address(text)?),
+            Key::HttpListen => self.http_listen = Some(address(text)?),
+            Key::Log => self.log = Some(text.to_owned()),
+            Key::LogFormat => {
+                self.log_format = Some(text.parse().map_err(|error: InvalidLogFormat| error.to_string())?)
+            }
+            Key::EnableDrills => self.enable_drills = Some(scalar(text, Type::Boolean)?),
+            Key::BuiltInShards => self.built_in_shards = Some(scalar(text, Type::Integer)?),
+            Key::CustomShards => self.custom_shards = Some(scalar(text, Type::Integer)?),
+            Key::MaxTasks => self.max_tasks = Some(scalar(text, Type::Integer)?),
+            Key::MaxStreams => self.max_streams = Some(scalar(text, Type::Integer)?),
+            Key::MaxStreamsPerConnection => self.max_streams_per_connection = Some(scalar(text, Type::Integer)?),
+            Key::EventRetention => self.event_retention = Some(scalar(text, Type::Integer)?),
+        }
+        Ok(())
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("expected an IP address and a port, as 127.0.0.1:6710, not {text:?}"))
+}
+
+fn scalar<T: FromStr>(text: &str, takes: Type) -> Result<T, String> {
+    text.parse().map_err(|_| format!("expected {}, not {text:?}", takes.name()))
+}

@@ -1,0 +1,218 @@
+//! The ordered log of events, and what is folded from it: the only writer of what clients can see.
+//!
+//! ```text
+//! append → inbox ─(group)→ store → view → ring → head → per-task waiters → releases
+//! ```
+//!
+//! Append decides, commit shows. [`Journal::append`] never waits and never fails; the writer's thread takes everything that waits
+//! and commits it as one group, without a timer. Only then does the group show: first in the [`View`], then to [`Follower`]s, then
+//! to whoever waits for a task, and last its [`Release`]s run. So a client that has its answer can read what it wrote.
+//!
+//! The writer never waits for a reader: view and ring are persistent maps that are swapped whole, a follower is a cursor that
+//! pulls, and what it needs from the store it reads beside the writer.
+
+mod changes;
+mod cursor;
+mod follow;
+mod inbox;
+mod log;
+mod memory;
+mod pages;
+mod store;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod view;
+mod writer;
+
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
+
+pub use changes::{Change, Ended, TaskChanges};
+pub use cursor::CursorError;
+pub use follow::{Batch, FollowError, Follower, Trimmed};
+pub use memory::MemoryStore;
+pub use pages::{Arguments, Listing, PageError, Pages};
+pub use store::{Range, ReadError, Reader, Recovered, Store, StoreError};
+pub use view::{Counts, View};
+pub use writer::Writer;
+
+use self::changes::Registry;
+use self::inbox::{Append, Inbox};
+use self::log::Log;
+use crate::model::{Event, Sequence, Uid};
+
+/// How many followers may read from the store at once: enough to keep a disk busy, few enough to leave the blocking pool to others.
+const CATCH_UP_READS: usize = 4;
+
+/// How a journal is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many of the newest events followers find without reading from the store.
+    pub ring_events: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ring_events: 16_384 }
+    }
+}
+
+/// The log. Cheap to clone.
+#[derive(Clone)]
+pub struct Journal {
+    shared: Arc<Shared>,
+}
+
+/// Something to run once an event is committed and visible: mostly the answer to a client.
+pub struct Release {
+    /// The event; or an earlier one, for what has happened already.
+    pub after: Sequence,
+    /// Runs on the writer's thread, so it must be quick. Never runs if the journal ends before the commit.
+    pub run: Box<dyn FnOnce() + Send>,
+}
+
+/// The places that can be followed from: from `oldest` to `head`, both inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// What retention dropped last, or 0.
+    pub oldest: Sequence,
+    /// The last event that shows.
+    pub head: Sequence,
+}
+
+/// Why a journal could not be started.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The store could not be read.
+    #[error("reading the journal")]
+    Recover(#[source] StoreError),
+    /// There is no thread for the writer.
+    #[error("starting the journal's thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Journal {
+    /// Recovers what the store holds, and starts the writer.
+    pub fn start(mut store: Box<dyn Store>, options: Options) -> Result<(Self, Writer), StartError> {
+        let Recovered { store_id, head, tasks } = store.recover().map_err(StartError::Recover)?;
+        let shared = Arc::new(Shared {
+            store_id,
+            reader: store.reader(),
+            view: ArcSwap::from_pointee(View::new(head, tasks)),
+            ring: Log::new(head, options.ring_events),
+            published: watch::Sender::new(Published { head, ended: false }),
+            inbox: Inbox::default(),
+            changes: Arc::default(),
+            pages: Pages::new(),
+            catch_up: Arc::new(Semaphore::new(CATCH_UP_READS)),
+        });
+        let writer = Writer::start(store, Arc::clone(&shared)).map_err(StartError::Thread)?;
+        Ok((Self { shared }, writer))
+    }
+
+    /// Appends events, which the caller has numbered without gaps, and has things run once they show. Never fails, and waits for
+    /// nothing but a short lock.
+    pub fn append(&self, events: Vec<Event>, releases: Vec<Release>) {
+        self.shared.inbox.push(Append { events, releases });
+    }
+
+    /// What clients can see now.
+    pub fn view(&self) -> Arc<View> {
+        self.shared.view.load_full()
+    }
+
+    /// The places that can be followed from now.
+    pub fn bounds(&self) -> Bounds {
+        self.shared.bounds()
+    }
+
+    /// Follows the log from right behind `after`.
+    pub fn follow(&self, after: Sequence) -> Result<Follower, Trimmed> {
+        if after < self.bounds().oldest {
+            return Err(self.shared.trimmed());
+        }
+        Ok(Follower::new(Arc::clone(&self.shared), after))
+    }
+
+    /// Tells of the committed events of one task.
+    pub fn changes(&self, uid: Uid) -> TaskChanges {
+        self.shared.changes.subscribe(uid)
+    }
+
+    /// The snapshots of listings.
+    pub fn pages(&self) -> &Pages {
+        &self.shared.pages
+    }
+
+    /// Names the store, in every cursor too.
+    pub fn store_id(&self) -> Uuid {
+        self.shared.store_id
+    }
+
+    /// The place right behind `sequence` as clients are given it: opaque, and far shorter than the 256 bytes that the contract
+    /// allows.
+    pub fn cursor(&self, sequence: Sequence) -> String {
+        cursor::render(self.shared.store_id, sequence)
+    }
+
+    /// Reads a cursor that a client gave. One that passes can be followed from, unless retention overtakes it meanwhile.
+    pub fn parse_cursor(&self, text: &str) -> Result<Sequence, CursorError> {
+        cursor::parse(text, self.shared.store_id, self.bounds())
+    }
+}
+
+/// What the writer and everyone else share.
+struct Shared {
+    store_id: Uuid,
+    reader: Arc<dyn Reader>,
+    view: ArcSwap<View>,
+    ring: Log,
+    published: watch::Sender<Published>,
+    inbox: Inbox,
+    changes: Arc<Registry>,
+    pages: Pages,
+    catch_up: Arc<Semaphore>,
+}
+
+/// How far followers may go.
+#[derive(Clone, Copy, Debug)]
+struct Published {
+    head: Sequence,
+    ended: bool,
+}
+
+impl Shared {
+    /// Shows a group that is committed. The order is the promise: whoever hears of an event finds it in the view.
+    fn publish(&self, group: &[Arc<Event>]) {
+        let view = self.view.load().after(group);
+        let head = view.head();
+        self.view.store(Arc::new(view));
+        self.ring.push(group);
+        self.published.send_modify(|published| published.head = head);
+        self.changes.wake(group);
+    }
+
+    /// Tells everyone who waits that nothing more will come.
+    fn end(&self) {
+        self.published.send_modify(|published| published.ended = true);
+        self.changes.end();
+    }
+
+    fn bounds(&self) -> Bounds {
+        let head = self.view.load().head();
+        // A group larger than retention may be trimmed before it shows.
+        Bounds { oldest: self.reader.oldest().min(head), head }
+    }
+
+    fn trimmed(&self) -> Trimmed {
+        let Bounds { oldest, head } = self.bounds();
+        Trimmed { oldest, head }
+    }
+}

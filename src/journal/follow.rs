@@ -1,0 +1,98 @@
+//! Following the log: a cursor that pulls.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+use super::store::{Range, ReadError, StoreError};
+use super::{Published, Shared};
+use crate::model::{Event, Sequence};
+
+/// Reads the log from some place on, at the pace of whoever pulls. Nothing is queued for it: it is a number, and a look at what
+/// everyone shares.
+pub struct Follower {
+    shared: Arc<Shared>,
+    published: watch::Receiver<Published>,
+    after: Sequence,
+}
+
+/// Events as they are in the log, in order and without gaps: unfiltered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The events, at least one.
+    pub events: Vec<Arc<Event>>,
+    /// Everything up to and with this has been seen: where to resume.
+    pub through: Sequence,
+}
+
+/// The place asked for is no longer kept: retention has passed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the events asked for are no longer kept; those after {oldest} up to {head} are")]
+pub struct Trimmed {
+    /// The first place that can be followed from.
+    pub oldest: Sequence,
+    /// The last one.
+    pub head: Sequence,
+}
+
+/// Why a follower could not go on.
+#[derive(Debug, Error)]
+pub enum FollowError {
+    /// It was too slow for retention.
+    #[error(transparent)]
+    Trimmed(#[from] Trimmed),
+    /// What it needs is in the store, which failed. The follower has not moved and may try again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Follower {
+    pub(super) fn new(shared: Arc<Shared>, after: Sequence) -> Self {
+        Self { published: shared.published.subscribe(), shared, after }
+    }
+
+    /// The place behind the last batch.
+    pub fn position(&self) -> Sequence {
+        self.after
+    }
+
+    /// Waits for events, and takes at most `limit` (at least one). `None` once the journal has ended and all has been taken.
+    /// Cancel-safe: a batch that was not returned comes again.
+    pub async fn next(&mut self, limit: usize) -> Result<Option<Batch>, FollowError> {
+        // A follower far behind finds something at each call and would never yield.
+        tokio::task::consume_budget().await;
+        loop {
+            let Published { head, ended } = *self.published.borrow_and_update();
+            if self.after < head {
+                let events = self.read(Range { after: self.after, through: head }, limit.max(1)).await?;
+                self.after = events.last().map_or(head, |event| event.sequence);
+                if !events.is_empty() {
+                    return Ok(Some(Batch { events, through: self.after }));
+                }
+            } else if ended || self.published.changed().await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn read(&self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, FollowError> {
+        if let Some(events) = self.shared.ring.read(range, limit) {
+            return Ok(events);
+        }
+        let reader = Arc::clone(&self.shared.reader);
+        // Nobody closes the semaphore. The permit goes with the read, which goes on if this future is dropped.
+        let permit = Arc::clone(&self.shared.catch_up).acquire_owned().await;
+        let read = tokio::task::spawn_blocking(move || {
+            let read = reader.read(range, limit);
+            drop(permit);
+            read
+        });
+        match read.await {
+            Ok(Ok(events)) => Ok(events),
+            Ok(Err(ReadError::Trimmed)) => Err(self.shared.trimmed().into()),
+            Ok(Err(ReadError::Store(error))) => Err(error.into()),
+            Err(panic) => Err(StoreError::new(panic).into()),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The journal as a whole.
+
+mod commits;
+mod following;
+mod model;
+mod recovery;

@@ -1,0 +1,143 @@
+//! Followers: from the ring, from the store, and beyond what is kept.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
+use crate::journal::testing::{ScriptedStore, commit, created, in_memory, numbers, sequence, start};
+use crate::journal::{CursorError, FollowError, Follower, MemoryStore, Trimmed};
+use crate::model::{Event, Sequence};
+
+/// Pulls until `through`; every batch must be within `limit` and lead on from the one before.
+async fn pull(follower: &mut Follower, limit: usize, through: Sequence) -> Vec<Arc<Event>> {
+    let mut all = Vec::new();
+    while follower.position() < through {
+        let batch = follower.next(limit).await.expect("kept").expect("not ended");
+        assert!((1..=limit).contains(&batch.events.len()));
+        assert_eq!(batch.through, batch.events.last().expect("some").sequence);
+        assert_eq!(batch.through, follower.position());
+        all.extend(batch.events);
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_follower_crosses_from_the_store_to_the_ring() {
+    let (store, script) = ScriptedStore::new(1_000);
+    let (journal, _writer) = start(store, 10);
+    commit(&journal, (1..=50).map(created)).await;
+    let mut follower = journal.follow(sequence(3)).expect("all is there");
+    let all = pull(&mut follower, 7, sequence(50)).await;
+    assert_eq!(numbers(&all), (4..=50).collect::<Vec<_>>());
+    // 4..=45 in sevens leaves the follower at 45, within the ring of 41..=50.
+    assert_eq!(script.reads(), 6);
+
+    let waits = follower.next(7).now_or_never();
+    assert!(waits.is_none(), "at the head it waits");
+    commit(&journal, [created(51)]).await;
+    assert_eq!(numbers(&pull(&mut follower, 7, sequence(51)).await), [51]);
+    assert_eq!(script.reads(), 6, "at the head it never reads from the store");
+}
+
+#[tokio::test]
+async fn a_ring_of_none_leaves_everything_to_the_store() {
+    let (journal, _writer) = start(MemoryStore::default(), 0);
+    commit(&journal, (1..=20).map(created)).await;
+    let mut follower = journal.follow(Sequence::default()).expect("all is there");
+    assert_eq!(numbers(&pull(&mut follower, 256, sequence(20)).await), (1..=20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_limit_of_none_counts_as_one() {
+    let (journal, _writer) = in_memory();
+    commit(&journal, (1..=2).map(created)).await;
+    let mut follower = journal.follow(Sequence::default()).expect("all is there");
+    assert_eq!(follower.next(0).await.expect("kept").expect("not ended").events.len(), 1);
+}
+
+#[tokio::test]
+async fn what_retention_has_passed_is_refused_with_what_is_kept() {
+    let (journal, _writer) = start(MemoryStore::new(10), 5);
+    let mut slow = journal.follow(Sequence::default()).expect("all is there");
+    commit(&journal, (1..=50).map(created)).await;
+    let trimmed = Trimmed { oldest: sequence(40), head: sequence(50) };
+    assert_eq!(journal.follow(sequence(39)).err(), Some(trimmed));
+    assert!(matches!(slow.next(256).await, Err(FollowError::Trimmed(told)) if told == trimmed));
+
+    let mut follower = journal.follow(sequence(40)).expect("the oldest place");
+    assert_eq!(numbers(&pull(&mut follower, 256, sequence(50)).await), (41..=50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_slow_read_holds_up_no_commit_and_comes_again_when_dropped() {
+    let (store, script) = ScriptedStore::new(1_000);
+    let (journal, _writer) = start(store, 1);
+    commit(&journal, (1..=5).map(created)).await;
+    script.hold_reads(true);
+    let mut follower = journal.follow(Sequence::default()).expect("all is there");
+    assert!(follower.next(256).now_or_never().is_none());
+    script.await_reads(1);
+    commit(&journal, (6..=8).map(created)).await;
+    script.hold_reads(false);
+    assert_eq!(numbers(&pull(&mut follower, 256, sequence(8)).await), (1..=8).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn few_followers_read_from_the_store_at_once() {
+    let (store, script) = ScriptedStore::new(1_000);
+    let (journal, _writer) = start(store, 1);
+    commit(&journal, (1..=5).map(created)).await;
+    script.hold_reads(true);
+    let pulls: Vec<_> = (0..20)
+        .map(|_| {
+            let mut follower = journal.follow(Sequence::default()).expect("all is there");
+            tokio::spawn(async move { numbers(&pull(&mut follower, 256, sequence(5)).await) })
+        })
+        .collect();
+    while script.reads() < 4 {
+        tokio::task::yield_now().await;
+    }
+    // The blocking pool takes in order: once it has come to this, it has come to every read that was let through.
+    tokio::task::spawn_blocking(|| ()).await.expect("no panic");
+    assert_eq!(script.reads(), 4);
+    script.hold_reads(false);
+    for pulled in pulls {
+        assert_eq!(pulled.await.expect("no panic"), [1, 2, 3, 4, 5]);
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_followers_see_the_same() {
+    const EVENTS: usize = 3_000;
+    let (journal, _writer) = start(MemoryStore::default(), 64);
+    let pulls: Vec<_> = (1..=100)
+        .map(|limit| {
+            let mut follower = journal.follow(Sequence::default()).expect("all is there");
+            tokio::spawn(async move { pull(&mut follower, limit, sequence(EVENTS)).await })
+        })
+        .collect();
+    for number in 1..=EVENTS {
+        journal.append(vec![created(number)], Vec::new());
+        if number % 50 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let expected: Vec<_> = (1..=sequence(EVENTS).get()).collect();
+    for pulled in pulls {
+        assert_eq!(numbers(&pulled.await.expect("no panic")), expected);
+    }
+}
+
+#[tokio::test]
+async fn cursors_are_accepted_from_the_oldest_place_to_the_head() {
+    let (journal, _writer) = start(MemoryStore::new(10), 5);
+    commit(&journal, (1..=50).map(created)).await;
+    let parse = |number| journal.parse_cursor(&journal.cursor(sequence(number)));
+    assert_eq!(parse(39), Err(CursorError::Expired));
+    assert_eq!(parse(40), Ok(sequence(40)));
+    assert_eq!(parse(50), Ok(sequence(50)));
+    assert_eq!(parse(51), Err(CursorError::Expired));
+    let (other, _writer) = in_memory();
+    assert_eq!(journal.parse_cursor(&other.cursor(sequence(50))), Err(CursorError::Expired));
+    assert_ne!(journal.store_id(), other.store_id());
+}

@@ -1,0 +1,170 @@
+//! The read model: what clients can see.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::model::{AlertKind, Event, EventType, Parent, Sequence, State, Task, TaskName};
+
+/// Every task as it stood after one event: the fold of the log up to there. Never changes; a commit makes a new one, which
+/// shares with the old what stayed the same.
+#[derive(Clone, Debug)]
+pub struct View {
+    head: Sequence,
+    tasks: OrdMap<TaskName, Arc<Task>>,
+    counts: Counts,
+}
+
+/// How many tasks and open alerts a view has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    states: [usize; State::ALL.len()],
+    alerts: [usize; AlertKind::ALL.len()],
+}
+
+impl View {
+    pub(super) fn new(head: Sequence, tasks: impl IntoIterator<Item = Arc<Task>>) -> Self {
+        let mut view = Self { head, tasks: OrdMap::new(), counts: Counts::default() };
+        for task in tasks {
+            view.put(&task);
+        }
+        view
+    }
+
+    /// The view after some more events.
+    pub(super) fn after(&self, group: &[Arc<Event>]) -> Self {
+        let mut view = self.clone();
+        for event in group {
+            view.head = event.sequence;
+            match &event.task {
+                Some(task) if event.kind == EventType::TaskDeleted => view.remove(&task.name),
+                Some(task) => view.put(task),
+                None => {}
+            }
+        }
+        view
+    }
+
+    fn put(&mut self, task: &Arc<Task>) {
+        self.counts.add(task);
+        if let Some(before) = self.tasks.insert(task.name.clone(), Arc::clone(task)) {
+            self.counts.subtract(&before);
+        }
+    }
+
+    fn remove(&mut self, name: &TaskName) {
+        if let Some(before) = self.tasks.remove(name) {
+            self.counts.subtract(&before);
+        }
+    }
+
+    /// The event after which the tasks stood so.
+    pub fn head(&self) -> Sequence {
+        self.head
+    }
+
+    /// A task.
+    pub fn get(&self, name: &TaskName) -> Option<&Arc<Task>> {
+        self.tasks.get(name)
+    }
+
+    /// Every task, by name.
+    pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks.values()
+    }
+
+    /// The tasks below `parent` whose names come after `after`, by name. Finding the first costs O(log n).
+    pub fn below(&self, parent: &Parent, after: Option<&TaskName>) -> impl Iterator<Item = &Arc<Task>> {
+        let prefix = parent.prefix();
+        let from = match after {
+            Some(name) if name.as_str() > prefix.as_str() => Bound::Excluded(name.as_str()),
+            _ => Bound::Included(prefix.as_str()),
+        };
+        let range = self.tasks.range::<_, str>((from, Bound::Unbounded));
+        range.take_while(move |(name, _)| name.as_str().starts_with(&prefix)).map(|(_, task)| task)
+    }
+
+    /// How many tasks there are.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// How many tasks are in each state, and how many alerts of each kind are open.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+impl Counts {
+    /// The tasks in a state.
+    pub fn tasks(&self, state: State) -> usize {
+        self.states[state as usize]
+    }
+
+    /// The open alerts of a kind.
+    pub fn alerts(&self, kind: AlertKind) -> usize {
+        self.alerts[kind as usize]
+    }
+
+    fn add(&mut self, task: &Task) {
+        self.states[task.state as usize] += 1;
+        for alert in &task.alerts {
+            self.alerts[alert.kind as usize] += 1;
+        }
+    }
+
+    fn subtract(&mut self, task: &Task) {
+        self.states[task.state as usize] -= 1;
+        for alert in &task.alerts {
+            self.alerts[alert.kind as usize] -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::testing::{sequence, task};
+
+    fn view(names: &[&str]) -> View {
+        let tasks = names.iter().map(|name| {
+            let name = TaskName::parse(name).expect("valid");
+            Arc::new(Task { name, ..task("x", 1) })
+        });
+        View::new(sequence(0), tasks)
+    }
+
+    fn below(view: &View, parent: &str, after: Option<&str>) -> Vec<String> {
+        let parent = Parent::parse(parent).expect("valid");
+        let after = after.map(|name| TaskName::parse(name).expect("valid"));
+        view.below(&parent, after.as_ref()).map(|task| task.name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_range_begins_and_ends_with_its_parent() {
+        let names = ["namespaces/a-b/tasks/a", "namespaces/a/tasks/a", "namespaces/a/tasks/b", "namespaces/b/tasks/a"];
+        let view = view(&names);
+        assert_eq!(below(&view, "namespaces/-", None), names);
+        assert_eq!(below(&view, "namespaces/a", None), names[1..3]);
+        assert_eq!(below(&view, "namespaces/c", None), [""; 0]);
+        assert_eq!(below(&view, "namespaces/a", Some(names[1])), names[2..3]);
+        assert_eq!(below(&view, "namespaces/a", Some(names[2])), [""; 0]);
+        assert_eq!(below(&view, "namespaces/-", Some(names[2])), names[3..]);
+        assert_eq!(below(&view, "namespaces/a", Some("namespaces/a/tasks/aa")), names[2..3], "deleted meanwhile");
+        assert_eq!(below(&view, "namespaces/b", Some(names[0])), names[3..], "before the parent");
+    }
+
+    #[test]
+    fn a_task_is_found_by_its_name_alone() {
+        let view = view(&["namespaces/a/tasks/a"]);
+        assert!(view.get(&TaskName::parse("namespaces/a/tasks/a").expect("valid")).is_some());
+        assert!(view.get(&TaskName::parse("namespaces/b/tasks/a").expect("valid")).is_none());
+        assert!(!view.is_empty());
+    }
+}

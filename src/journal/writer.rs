@@ -1,0 +1,137 @@
+//! The writer: the thread through which everything that clients see has come.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::inbox::Append;
+use super::store::{Store, StoreError};
+use super::{Release, Shared};
+use crate::model::{Event, Sequence};
+
+/// The pauses before a failed commit is tried again: doubling, up to a second, so that a store that works again is noticed
+/// before a client's patience ends.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Owns the journal's thread. Dropping it asks the thread to end; [`close`](Self::close) also waits for that.
+pub struct Writer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(store: Box<dyn Store>, shared: Arc<Shared>) -> io::Result<Self> {
+        let head = shared.view.load().head();
+        let commits = Commits { store, shared: Arc::clone(&shared), head, waiting: Vec::new() };
+        let thread = thread::Builder::new().name("journal".to_owned()).spawn(|| commits.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Commits what waits and ends the journal, within `deadline`: followers see what was committed, then the end. Says whether
+    /// everything appended before was committed. What is appended afterwards is dropped, its releases unrun. Blocks.
+    pub fn close(mut self, deadline: Duration) -> bool {
+        self.shared.inbox.close();
+        if !self.shared.inbox.await_end(deadline) {
+            self.shared.end();
+            return false;
+        }
+        self.thread.take().is_some_and(|thread| thread.join().is_ok())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.inbox.close();
+    }
+}
+
+/// What the thread runs.
+struct Commits {
+    store: Box<dyn Store>,
+    shared: Arc<Shared>,
+    head: Sequence,
+    /// Releases of events that have not been appended yet.
+    waiting: Vec<Release>,
+}
+
+impl Commits {
+    fn run(mut self) {
+        let mut appends = Vec::new();
+        while self.shared.inbox.take(&mut appends) {
+            let group = self.gather(&mut appends);
+            if let (Some(first), Some(last)) = (group.first(), group.last()) {
+                debug_assert!(first.sequence > self.head && group.is_sorted_by(|a, b| a.sequence < b.sequence));
+                if !self.commit(&group) {
+                    return;
+                }
+                self.head = last.sequence;
+                self.shared.publish(&group);
+            }
+            self.release();
+            self.tidy();
+        }
+    }
+
+    fn gather(&mut self, appends: &mut Vec<Append>) -> Vec<Arc<Event>> {
+        let mut group = Vec::with_capacity(appends.iter().map(|append| append.events.len()).sum());
+        for append in appends.drain(..) {
+            group.extend(append.events.into_iter().map(Arc::new));
+            self.waiting.extend(append.releases);
+        }
+        group
+    }
+
+    /// Commits the group, however often it takes. `false`: the journal was closed meanwhile, and its deadline has passed.
+    fn commit(&mut self, group: &[Arc<Event>]) -> bool {
+        let Err(error) = self.store.commit(group) else { return true };
+        tracing::error!(%error, events = group.len(), "the journal cannot commit, and tries again until it can");
+        let since = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let mut last: StoreError = error;
+        while self.shared.inbox.pause(pause) {
+            match self.store.commit(group) {
+                Ok(()) => {
+                    tracing::info!(stalled = ?since.elapsed(), "the journal commits again");
+                    return true;
+                }
+                Err(error) => last = error,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        tracing::error!(error = %last, events = group.len(), "the journal was closed before it could commit");
+        false
+    }
+
+    fn release(&mut self) {
+        let head = self.head;
+        for release in self.waiting.extract_if(.., |release| release.after <= head) {
+            // Whoever waited is gone in a panic; the others must not go with it.
+            if catch_unwind(AssertUnwindSafe(release.run)).is_err() {
+                tracing::error!(after = %release.after, "what waited for a commit panicked");
+            }
+        }
+    }
+
+    /// A pinned view costs memory as commits move away from it, so commits are when to look.
+    fn tidy(&self) {
+        if let Some(view) = self.shared.pages.give_up_one(Instant::now()) {
+            // Takes tens of milliseconds where 100,000 tasks have changed since: not the writer's.
+            let dropping = thread::Builder::new().name("journal-tidy".to_owned()).spawn(move || drop(view));
+            // Nobody needs to know when it is done; and without a thread it was dropped here.
+            drop(dropping);
+        }
+    }
+}
+
+impl Drop for Commits {
+    /// However the thread ends, by a panic too, nobody waits for it in vain.
+    fn drop(&mut self) {
+        self.shared.end();
+        self.shared.inbox.end();
+    }
+}

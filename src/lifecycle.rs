@@ -1,0 +1,139 @@
+//! The task manager's decisions: a pure, synchronous machine. [`Lifecycle::step`] takes what has happened and says what to do.
+//!
+//! It owns the state of all tasks. Everything that would make a decision irreproducible is an argument: time comes with each
+//! input, uids and jitter from a [`Chance`], and its maps are ordered. So every decision can be simulated from a seed.
+//!
+//! - `io`: inputs and effects.
+//! - `commands`: what clients ask for.
+//! - `run`: one instance, and its two-phase shutdown. `supervise`: what follows when instances move, end and are started again.
+//! - `watchdog`: the alerts.
+//! - `record`: the one place where a task's status changes and yields its event.
+//! - `timers`, `idempotency`: what they say.
+//!
+//! Rules: lifecycle.md §1, §2, §6 and §7.
+
+mod commands;
+mod idempotency;
+mod io;
+mod record;
+mod run;
+mod supervise;
+mod timers;
+mod watchdog;
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use io::{CallId, Chance, Command, Effect, Input, Reply, RootEnd};
+
+use crate::model::{Asked, Cause, InstanceId, Mono, Now, Sequence, TaskName, Uid};
+use idempotency::Requests;
+use record::{Entry, Log};
+use timers::{Timer, Timers};
+
+/// Every task, and what is to be done about it.
+#[derive(Debug)]
+pub struct Lifecycle<C> {
+    tasks: BTreeMap<Uid, Entry>,
+    names: BTreeMap<TaskName, Uid>,
+    runs: BTreeMap<InstanceId, Uid>,
+    stuck: usize,
+    timers: Timers,
+    requests: Requests,
+    log: Log,
+    last_instance: InstanceId,
+    draining: bool,
+    max_tasks: usize,
+    chance: C,
+}
+
+impl<C: Chance> Lifecycle<C> {
+    /// Without tasks, at the journal's `head`.
+    pub fn new(head: Sequence, max_tasks: usize, chance: C) -> Self {
+        Self {
+            tasks: BTreeMap::new(),
+            names: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            stuck: 0,
+            timers: Timers::default(),
+            requests: Requests::default(),
+            log: Log { head, effects: Vec::new() },
+            last_instance: InstanceId::default(),
+            draining: false,
+            max_tasks,
+            chance,
+        }
+    }
+
+    /// Decides what follows from an input. The effects are to be executed in their order.
+    pub fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        match input {
+            Input::Command { call, command } => self.command(call, command, now),
+            Input::Ready(id) => self.on_ready(id, now),
+            Input::CheckBegan(id, at) => self.on_check_began(id, at),
+            Input::CheckEnded(id, at) => self.on_check_ended(id, at, now),
+            Input::RootEnded { instance, end, children } => self.on_root_ended(instance, end, children, now),
+            Input::ChildrenEnded { instance, aborted } => self.on_children_ended(instance, aborted, now),
+            Input::Drain { bound } => self.drain(bound, now),
+            Input::Tick => self.tick(now),
+        }
+        std::mem::take(&mut self.log.effects)
+    }
+
+    /// When the next [`Input::Tick`] is due.
+    pub fn next_due(&self) -> Option<Mono> {
+        self.timers.next_due()
+    }
+
+    /// Live instances, stuck ones included.
+    pub fn live(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Instances that have outlived both phases of their shutdown.
+    pub const fn stuck(&self) -> usize {
+        self.stuck
+    }
+
+    /// Whether a drain was asked for and has nothing left to wait for: what lives is stuck.
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.live() == self.stuck
+    }
+
+    fn tick(&mut self, now: Now) {
+        while let Some(timer) = self.timers.pop_due(now.mono) {
+            match timer {
+                Timer::StartTimeout(id) => self.on_start_timeout(id, now),
+                Timer::Grace(id) => self.on_grace_over(id, now),
+                Timer::Abort(id) => self.on_abort_over(id, now),
+                Timer::SlowCancellation(id) => self.on_slow_cancellation(id, now),
+                Timer::LongRunning(id) => self.on_long_running(id, now),
+                Timer::Restart(uid) => self.on_restart_due(uid, now),
+                Timer::Expire(uid) => self.on_expired(uid, now),
+            }
+        }
+    }
+
+    fn drain(&mut self, bound: Mono, now: Now) {
+        if self.draining {
+            return;
+        }
+        self.draining = true;
+        self.log.record_draining(now, Cause::system("drain", "the server was asked to stop"));
+        let live: Vec<_> = self.runs.values().copied().collect();
+        for uid in live {
+            let cause = Cause::system("drain", "the server drains");
+            self.shutdown_task(uid, Asked::Drain, cause, Some(bound), now);
+        }
+    }
+
+    /// The task that an instance belongs to; `None` once the instance has ended, which is what fences late facts off.
+    fn entry_of(&mut self, id: InstanceId) -> Option<(Uid, &mut Entry)> {
+        let uid = *self.runs.get(&id)?;
+        Some((uid, self.tasks.get_mut(&uid)?))
+    }
+}

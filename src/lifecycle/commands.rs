@@ -1,0 +1,157 @@
+//! What clients ask for: start, cancel, delete.
+
+use std::sync::Arc;
+
+use super::idempotency::Known;
+use super::io::{CallId, Chance, Command, Effect, Reply};
+use super::record::{Change, Entry};
+use super::{Lifecycle, Timer};
+use crate::model::{
+    Asked, CancelTask, Cause, DeleteTask, End, Etag, Generation, Intent, Method, Now, Refusal, Restart, StartTask,
+    State, Task, TaskName, Uid,
+};
+
+impl<C: Chance> Lifecycle<C> {
+    /// Answers every command, once all that its answer shows is committed: a refusal shows the state, too.
+    pub(super) fn command(&mut self, call: CallId, command: Command, now: Now) {
+        let (method, idempotency, cause) = match &command {
+            Command::Start(start) => (Method::Start, start.idempotency, &start.cause),
+            Command::Cancel(cancel) => (Method::Cancel, cancel.idempotency, &cancel.cause),
+            Command::Delete(delete) => (Method::Delete, delete.idempotency, &delete.cause),
+        };
+        let actor = cause.actor.clone();
+        let records = !matches!(&command, Command::Start(start) if start.validate_only);
+        let reply = match self.requests.look_up(&actor, method, idempotency, now.mono) {
+            Known::Reused => Err(Refusal::RequestIdReused),
+            Known::Done(done) if method == Method::Delete => Ok(Reply::Deleted { sequence: done.sequence }),
+            Known::Done(done) => match self.tasks.get(&done.uid) {
+                Some(entry) => Ok(Reply::Accepted { task: Arc::clone(&entry.task), sequence: done.sequence }),
+                None => Err(Refusal::TaskNotFound(command.name().clone())),
+            },
+            Known::New => {
+                let done = match command {
+                    Command::Start(start) => self.start(*start, now),
+                    Command::Cancel(cancel) => self.cancel(cancel, now),
+                    Command::Delete(delete) => self.delete(delete, now),
+                };
+                done.map(|(uid, reply)| {
+                    if records {
+                        let made = (uid, self.log.head);
+                        self.requests.remember((&actor, method), idempotency, made, now.mono);
+                    }
+                    reply
+                })
+            }
+        };
+        self.log.effects.push(Effect::Answer { call, after: self.log.head, reply });
+    }
+
+    fn start(&mut self, start: StartTask, now: Now) -> Result<(Uid, Reply), Refusal> {
+        let StartTask { name, labels, annotations, spec, validate_only, cause, idempotency: _ } = start;
+        if self.draining {
+            return Err(Refusal::ServerDraining);
+        }
+        if self.names.contains_key(&name) {
+            return Err(Refusal::TaskExists(name));
+        }
+        if self.tasks.len() >= self.max_tasks {
+            return Err(Refusal::TaskLimit(self.max_tasks));
+        }
+        let uid = Uid::new(self.chance.uuid());
+        let mut entry = Entry::new(Task {
+            name: name.clone(),
+            uid,
+            labels,
+            annotations,
+            spec: Arc::new(spec),
+            generation: Generation::new(1),
+            state: State::Pending,
+            intent: Intent::Run,
+            instance: None,
+            restart: Restart::default(),
+            outcome: None,
+            alerts: Vec::new(),
+            create_time: now.wall,
+            update_time: now.wall,
+            end: None,
+        });
+        if !validate_only {
+            self.log.record(&mut entry, now, cause.clone(), Change::Created);
+            self.names.insert(name, uid);
+            self.tasks.insert(uid, entry);
+            self.launch(uid, cause, now);
+            return Ok((uid, self.accepted(uid)?));
+        }
+        Ok((uid, Reply::Accepted { task: entry.task, sequence: self.log.head }))
+    }
+
+    fn cancel(&mut self, cancel: CancelTask, now: Now) -> Result<(Uid, Reply), Refusal> {
+        let CancelTask { name, force, etag, cause, idempotency: _ } = cancel;
+        let (uid, task) = self.find(&name, etag.as_ref())?;
+        if !task.state.is_ended() {
+            if self.tasks.get(&uid).is_some_and(|entry| entry.run.is_some()) {
+                self.shutdown_task(uid, Asked::Cancel, cause.clone(), None, now);
+                if force {
+                    self.force(uid, cause, now);
+                }
+            } else {
+                self.end_pending(uid, cause, now);
+            }
+        }
+        Ok((uid, self.accepted(uid)?))
+    }
+
+    fn delete(&mut self, delete: DeleteTask, now: Now) -> Result<(Uid, Reply), Refusal> {
+        let DeleteTask { name, etag, cause, idempotency: _ } = delete;
+        let (uid, task) = self.find(&name, etag.as_ref())?;
+        if !task.state.is_ended() {
+            return Err(Refusal::TaskLive(name));
+        }
+        self.remove(uid, cause, now);
+        Ok((uid, Reply::Deleted { sequence: self.log.head }))
+    }
+
+    /// The ended task has been kept for its `terminal_ttl`.
+    pub(super) fn on_expired(&mut self, uid: Uid, now: Now) {
+        self.remove(uid, Cause::system("ttl", "terminal_ttl is over"), now);
+    }
+
+    fn remove(&mut self, uid: Uid, cause: Cause, now: Now) {
+        let Some(mut entry) = self.tasks.remove(&uid) else { return };
+        self.names.remove(&entry.task.name);
+        self.timers.clear(Timer::Expire(uid));
+        self.log.record(&mut entry, now, cause, Change::Deleted);
+        self.log.effects.push(Effect::Forget(uid));
+    }
+
+    /// Nothing is live: the cancel ends the task at once.
+    fn end_pending(&mut self, uid: Uid, cause: Cause, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        self.timers.clear(Timer::Restart(uid));
+        let end = end(&entry.task, now);
+        self.timers.set(Timer::Expire(uid), now.mono + entry.task.spec.terminal_ttl());
+        self.log.record(entry, now, cause, Change::TaskEnded(end, State::Cancelled));
+    }
+
+    fn find(&self, name: &TaskName, etag: Option<&Etag>) -> Result<(Uid, &Task), Refusal> {
+        let not_found = || Refusal::TaskNotFound(name.clone());
+        let uid = *self.names.get(name).ok_or_else(not_found)?;
+        let task = &self.tasks.get(&uid).ok_or_else(not_found)?.task;
+        match etag {
+            Some(given) if *given != task.etag() => {
+                Err(Refusal::EtagMismatch { name: name.clone(), actual: task.etag().as_str().to_owned() })
+            }
+            _ => Ok((uid, task)),
+        }
+    }
+
+    fn accepted(&self, uid: Uid) -> Result<Reply, Refusal> {
+        let entry = self.tasks.get(&uid).ok_or(Refusal::ServerDraining)?;
+        Ok(Reply::Accepted { task: Arc::clone(&entry.task), sequence: self.log.head })
+    }
+}
+
+/// When a task that ends now has ended, and will be deleted.
+pub(super) fn end(task: &Task, now: Now) -> End {
+    End { time: now.wall, expire_time: now.wall + task.spec.terminal_ttl() }
+}

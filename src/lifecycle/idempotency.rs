@@ -1,0 +1,81 @@
+//! What was done under which `request_id`, so that it is not done twice (lifecycle.md §6).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::model::{Actor, Idempotency, Method, Mono, Sequence, Uid};
+
+/// How long a request is remembered, and how many are at the most; the oldest go first.
+const KEPT: Duration = Duration::from_secs(86_400);
+const MOST: usize = 200_000;
+
+/// The successes of the last day.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    done: BTreeMap<Key, Done>,
+    order: VecDeque<(Mono, Key)>,
+}
+
+type Key = (Actor, Method, Uuid);
+
+/// What a request did.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done {
+    fingerprint: Uuid,
+    pub(super) uid: Uid,
+    pub(super) sequence: Sequence,
+}
+
+/// What is known of a request.
+pub(super) enum Known {
+    /// Nothing: do it.
+    New,
+    /// It was done: answer it again.
+    Done(Done),
+    /// Another request was done under its id.
+    Reused,
+}
+
+impl Requests {
+    pub(super) fn look_up(
+        &mut self,
+        actor: &Actor,
+        method: Method,
+        idempotency: Option<Idempotency>,
+        now: Mono,
+    ) -> Known {
+        let Some(Idempotency { request_id, fingerprint }) = idempotency else { return Known::New };
+        self.forget_old(now);
+        match self.done.get(&(actor.clone(), method, request_id)) {
+            None => Known::New,
+            Some(done) if done.fingerprint == fingerprint => Known::Done(*done),
+            Some(_) => Known::Reused,
+        }
+    }
+
+    pub(super) fn remember(
+        &mut self,
+        (actor, method): (&Actor, Method),
+        idempotency: Option<Idempotency>,
+        (uid, sequence): (Uid, Sequence),
+        now: Mono,
+    ) {
+        self.forget_old(now);
+        let Some(Idempotency { request_id, fingerprint }) = idempotency else { return };
+        let key = (actor.clone(), method, request_id);
+        self.order.push_back((now, key.clone()));
+        self.done.insert(key, Done { fingerprint, uid, sequence });
+    }
+
+    fn forget_old(&mut self, now: Mono) {
+        while let Some((since, _)) = self.order.front()
+            && (now.since(*since) >= KEPT || self.order.len() >= MOST)
+        {
+            if let Some((_, key)) = self.order.pop_front() {
+                self.done.remove(&key);
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One run of a monitor, from its launch until it and its children have ended: the instance machine of lifecycle.md §1 and the
+//! two-phase shutdown of §2.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::io::RootEnd;
+use crate::model::{
+    Asked, Attempt, Cause, Exit, Generation, Instance, InstanceId, InstanceState, Mono, Now, Shutdown, TaskSpec,
+    Timestamp,
+};
+
+/// A live instance.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) id: InstanceId,
+    pub(super) spec: Arc<TaskSpec>,
+    pub(super) phase: Phase,
+    /// How the root ended, while children outlive it.
+    pub(super) root: Option<RootEnd>,
+    pub(super) work: Work,
+    generation: Generation,
+    attempt: Attempt,
+    start_time: Timestamp,
+    ready_time: Option<Timestamp>,
+}
+
+/// Where a run is.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    Starting,
+    Ready,
+    /// Phase 1, since it was asked.
+    Stopping(Stop),
+    /// Phase 2, since then.
+    Aborting(Stop, Mono),
+    /// Both phases have run out; phase 2 took this long.
+    Stuck(Stop, Duration),
+}
+
+/// A shutdown under way: why, since when, and until when at the most. Both deadlines are absolute and only ever move nearer.
+#[derive(Clone, Debug)]
+pub(super) struct Stop {
+    pub(super) asked: Asked,
+    pub(super) cause: Cause,
+    since: Now,
+    /// How long phase 1 took; set when it ends.
+    graceful: Option<Duration>,
+    /// The end of phase 1.
+    pub(super) grace_deadline: Mono,
+    /// The end of phase 2.
+    pub(super) abort_deadline: Mono,
+}
+
+/// What the run is doing, for `long_running_task`. A monitor that marks no checks is one piece of work.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    /// When the present piece began; `None` between two checks.
+    pub(super) since: Option<Mono>,
+}
+
+/// What asking a run to stop changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// It was running and is now in phase 1.
+    Begun,
+    /// It was stopping already.
+    Joined,
+}
+
+impl Run {
+    pub(super) fn new(id: InstanceId, spec: Arc<TaskSpec>, generation: Generation, attempt: Attempt, now: Now) -> Self {
+        let work = Work { since: Some(now.mono) };
+        let (phase, root, ready_time) = (Phase::Starting, None, None);
+        Self { id, spec, phase, root, work, generation, attempt, start_time: now.wall, ready_time }
+    }
+
+    /// The instance as clients see it.
+    pub(super) fn instance(&self) -> Instance {
+        let (state, stop, abort_duration) = match &self.phase {
+            Phase::Starting => (InstanceState::Starting, None, None),
+            Phase::Ready => (InstanceState::Ready, None, None),
+            Phase::Stopping(stop) => (InstanceState::Stopping, Some(stop), None),
+            Phase::Aborting(stop, _) => (InstanceState::Aborting, Some(stop), None),
+            Phase::Stuck(stop, took) => (InstanceState::Stuck, Some(stop), Some(*took)),
+        };
+        Instance {
+            generation: self.generation,
+            attempt: self.attempt,
+            state,
+            start_time: self.start_time,
+            ready_time: self.ready_time,
+            stop_time: None,
+            exit: None,
+            shutdown: stop.map(|stop| Shutdown {
+                asked_time: stop.since.wall,
+                graceful_duration: stop.graceful,
+                abort_duration,
+            }),
+        }
+    }
+
+    /// The instance as clients see it once it has ended.
+    pub(super) fn ended_instance(mut self, exit: Exit, now: Now) -> Instance {
+        let mut abort_duration = None;
+        match &mut self.phase {
+            Phase::Starting | Phase::Ready => {}
+            Phase::Stopping(stop) => stop.graceful = Some(now.mono.since(stop.since.mono)),
+            Phase::Aborting(_, since) => abort_duration = Some(now.mono.since(*since)),
+            Phase::Stuck(_, took) => abort_duration = Some(*took),
+        }
+        let mut instance = self.instance();
+        if let Some(shutdown) = &mut instance.shutdown {
+            shutdown.abort_duration = abort_duration;
+        }
+        Instance { state: InstanceState::Ended, stop_time: Some(now.wall), exit: Some(exit), ..instance }
+    }
+
+    pub(super) const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    pub(super) const fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    pub(super) const fn stop(&self) -> Option<&Stop> {
+        match &self.phase {
+            Phase::Starting | Phase::Ready => None,
+            Phase::Stopping(stop) | Phase::Aborting(stop, _) | Phase::Stuck(stop, _) => Some(stop),
+        }
+    }
+
+    pub(super) const fn is_stuck(&self) -> bool {
+        matches!(self.phase, Phase::Stuck(..))
+    }
+
+    /// Why it was asked to stop, if it was.
+    pub(super) fn asked(&self) -> Asked {
+        self.stop().map_or(Asked::None, |stop| stop.asked)
+    }
+
+    pub(super) fn make_ready(&mut self, now: Now) {
+        self.phase = Phase::Ready;
+        self.ready_time = Some(now.wall);
+    }
+
+    /// `shutdown_task`, its first half: asks the run to stop, or draws the deadlines of a stop under way nearer; never away.
+    /// The caller enters phase 2 when `grace_deadline` has come.
+    pub(super) fn ask(&mut self, asked: Asked, cause: Cause, bound: Option<Mono>, now: Now) -> Asking {
+        let (grace, abort) = (self.spec.shutdown().grace_timeout(), self.spec.shutdown().abort_timeout());
+        let abort_deadline = bound.map_or(now.mono + grace + abort, |bound| bound.min(now.mono + grace + abort));
+        let grace_deadline = (now.mono + grace).min(abort_deadline.before(abort));
+        match &mut self.phase {
+            Phase::Starting | Phase::Ready => {
+                let stop = Stop { asked, cause, since: now, graceful: None, grace_deadline, abort_deadline };
+                self.phase = Phase::Stopping(stop);
+                Asking::Begun
+            }
+            Phase::Stopping(stop) | Phase::Aborting(stop, _) | Phase::Stuck(stop, _) => {
+                stop.grace_deadline = stop.grace_deadline.min(grace_deadline);
+                stop.abort_deadline = stop.abort_deadline.min(abort_deadline);
+                Asking::Joined
+            }
+        }
+    }
+
+    /// Phase 1 ends without an exit: by its deadline or, where `forced`, because a client would not wait for that. False where
+    /// it was not under way.
+    pub(super) fn enter_abort(&mut self, forced: bool, now: Now) -> bool {
+        let Phase::Stopping(stop) = &mut self.phase else { return false };
+        stop.graceful = Some(now.mono.since(stop.since.mono));
+        if forced {
+            stop.grace_deadline = now.mono;
+            stop.abort_deadline = stop.abort_deadline.min(now.mono + self.spec.shutdown().abort_timeout());
+        }
+        self.phase = Phase::Aborting(stop.clone(), now.mono);
+        true
+    }
+
+    /// Phase 2 ends without an exit. False where it was not under way.
+    pub(super) fn enter_stuck(&mut self, now: Now) -> bool {
+        let Phase::Aborting(stop, since) = &self.phase else { return false };
+        self.phase = Phase::Stuck(stop.clone(), now.mono.since(*since));
+        true
+    }
+
+    /// How the run ended, from how its root and its children did (lifecycle.md §1).
+    pub(super) fn exit(&self, root: RootEnd, child_aborted: bool) -> (Exit, String) {
+        let aborting = matches!(self.phase, Phase::Aborting(..) | Phase::Stuck(..));
+        match (root, self.asked()) {
+            (RootEnd::Failed(message), _) => (Exit::Error, message),
+            (RootEnd::Panicked(message), _) => (Exit::Panic, message),
+            (RootEnd::Cancelled, _) if aborting => (Exit::Aborted, "it did not return, and was aborted".to_owned()),
+            (RootEnd::Cancelled, _) => (Exit::Interrupted, "what it ran on has ended".to_owned()),
+            (RootEnd::Returned, Asked::None) if self.may_complete() => (Exit::Completed, String::new()),
+            (RootEnd::Returned, Asked::None) => {
+                (Exit::Error, "it returned, though it had to run until it was asked to stop".to_owned())
+            }
+            (RootEnd::Returned, _) if child_aborted => {
+                (Exit::Aborted, "it returned, but a child of it did not, and was aborted".to_owned())
+            }
+            (RootEnd::Returned, _) => (Exit::Graceful, String::new()),
+        }
+    }
+
+    /// A built-in monitor runs until it is asked, unless its runs are counted.
+    fn may_complete(&self) -> bool {
+        !self.spec.monitor().is_built_in() || self.spec.schedule().max_runs().is_some()
+    }
+}
+
+impl Stop {
+    pub(super) const fn since(&self) -> Mono {
+        self.since.mono
+    }
+}

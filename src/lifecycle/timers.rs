@@ -1,0 +1,84 @@
+//! The loop's own ordered timers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{InstanceId, Mono, Uid};
+
+/// What a timer is for. Timers that are due at the same moment fire in this order, so a phase's end comes before the alerts
+/// that it may cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// The instance should be ready by now.
+    StartTimeout(InstanceId),
+    /// Phase 1 of the instance's shutdown is over.
+    Grace(InstanceId),
+    /// Phase 2 is over.
+    Abort(InstanceId),
+    /// The instance was asked to stop a while ago.
+    SlowCancellation(InstanceId),
+    /// The instance's piece of work may have run for too long.
+    LongRunning(InstanceId),
+    /// The task's next instance is due.
+    Restart(Uid),
+    /// The ended task has been kept for long enough.
+    Expire(Uid),
+}
+
+/// Every timer that is set, at most one of each kind and subject.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    order: BTreeSet<(Mono, Timer)>,
+    due: BTreeMap<Timer, Mono>,
+}
+
+impl Timers {
+    /// Sets a timer, or moves it.
+    pub(super) fn set(&mut self, timer: Timer, due: Mono) {
+        self.clear(timer);
+        self.order.insert((due, timer));
+        self.due.insert(timer, due);
+    }
+
+    /// Clears a timer, if it is set.
+    pub(super) fn clear(&mut self, timer: Timer) {
+        if let Some(due) = self.due.remove(&timer) {
+            self.order.remove(&(due, timer));
+        }
+    }
+
+    /// Clears every timer of an instance.
+    pub(super) fn clear_instance(&mut self, id: InstanceId) {
+        for timer in [Timer::StartTimeout, Timer::Grace, Timer::Abort, Timer::SlowCancellation, Timer::LongRunning]
+            .map(|f| f(id))
+        {
+            self.clear(timer);
+        }
+    }
+
+    /// Whether a timer is set.
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.due.contains_key(&timer)
+    }
+
+    /// When the next one is due.
+    pub(super) fn next_due(&self) -> Option<Mono> {
+        self.order.first().map(|(due, _)| *due)
+    }
+
+    /// Takes the next one that is due by `now`.
+    pub(super) fn pop_due(&mut self, now: Mono) -> Option<Timer> {
+        let (due, timer) = *self.order.first()?;
+        if due > now {
+            return None;
+        }
+        self.clear(timer);
+        Some(timer)
+    }
+
+    /// How many are set.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        debug_assert_eq!(self.order.len(), self.due.len());
+        self.order.len()
+    }
+}

@@ -1,0 +1,135 @@
+//! What the rest of the process may ask of the manager.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Counts;
+use super::vetting::Vetting;
+use crate::lifecycle::{Command, Reply};
+use crate::model::{CancelTask, DeleteTask, Live, Refusal, Sequence, StartTask, Task, Uid};
+use crate::monitor::{LiveCell, Monitor};
+
+/// A request to the loop.
+pub(super) enum Request {
+    /// A client's command.
+    Command {
+        command: Command,
+        /// For a start: the monitor, built and found good.
+        monitor: Option<Box<dyn Monitor>>,
+        answer: oneshot::Sender<Result<Reply, Refusal>>,
+    },
+    /// Stop every task.
+    Drain { bound: Duration, done: oneshot::Sender<usize> },
+    /// End the loop.
+    Close,
+}
+
+/// A command's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// The task, as it stands after the command.
+    pub task: Arc<Task>,
+    /// The place in the log right after the command.
+    pub sequence: Sequence,
+}
+
+/// Commands the manager. Cheap to clone. Every answer waits until what it shows is committed; giving up waiting does not undo
+/// the command.
+#[derive(Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+    vetting: Vetting,
+    lives: Arc<Lives>,
+    counts: Arc<Counts>,
+}
+
+impl Handle {
+    pub(super) const fn new(
+        requests: mpsc::Sender<Request>,
+        vetting: Vetting,
+        lives: Arc<Lives>,
+        counts: Arc<Counts>,
+    ) -> Self {
+        Self { requests, vetting, lives, counts }
+    }
+
+    /// Starts a task, or says why not.
+    pub async fn start(&self, start: StartTask) -> Result<Accepted, Refusal> {
+        let monitor = self.vetting.vet(start.spec.monitor()).await?;
+        self.command(Command::Start(Box::new(start)), monitor).await.and_then(accepted)
+    }
+
+    /// Stops a task for good, or says why not. Answers when the stop has been asked for.
+    pub async fn cancel(&self, cancel: CancelTask) -> Result<Accepted, Refusal> {
+        self.command(Command::Cancel(cancel), None).await.and_then(accepted)
+    }
+
+    /// Deletes an ended task, or says why not; answers with the place in the log right after.
+    pub async fn delete(&self, delete: DeleteTask) -> Result<Sequence, Refusal> {
+        self.command(Command::Delete(delete), None).await.map(|reply| match reply {
+            Reply::Deleted { sequence } | Reply::Accepted { sequence, .. } => sequence,
+        })
+    }
+
+    /// What is known of a task at this moment; `None` for tasks that never ran here.
+    pub fn live(&self, uid: Uid) -> Option<Live> {
+        self.lives.get(uid).map(|cell| cell.snapshot())
+    }
+
+    /// Live instances, stuck ones included.
+    pub fn live_instances(&self) -> usize {
+        self.counts.live()
+    }
+
+    /// How many requests wait for the loop.
+    pub fn queued(&self) -> usize {
+        self.requests.max_capacity() - self.requests.capacity()
+    }
+
+    async fn command(&self, command: Command, monitor: Option<Box<dyn Monitor>>) -> Result<Reply, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        // The loop ends only with the process, after a drain.
+        let request = Request::Command { command, monitor, answer };
+        self.requests.send(request).await.map_err(|_| Refusal::ServerDraining)?;
+        answered.await.unwrap_or(Err(Refusal::ServerDraining))
+    }
+}
+
+fn accepted(reply: Reply) -> Result<Accepted, Refusal> {
+    match reply {
+        Reply::Accepted { task, sequence } => Ok(Accepted { task, sequence }),
+        // Only a deletion is answered so; it is never asked for here.
+        Reply::Deleted { .. } => Err(Refusal::ServerDraining),
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("queued", &self.queued()).finish_non_exhaustive()
+    }
+}
+
+/// What is sampled of each task. Written by monitors through their cell, read by whoever reads a task.
+#[derive(Debug, Default)]
+pub(super) struct Lives(RwLock<HashMap<Uid, Arc<LiveCell>>>);
+
+impl Lives {
+    fn get(&self, uid: Uid) -> Option<Arc<LiveCell>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&uid).cloned()
+    }
+
+    /// A new cell for a task's newest instance.
+    pub(super) fn renew(&self, uid: Uid) -> Arc<LiveCell> {
+        let cell = Arc::new(LiveCell::default());
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(uid, Arc::clone(&cell));
+        cell
+    }
+
+    pub(super) fn forget(&self, uid: Uid) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+    }
+}

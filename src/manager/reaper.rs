@@ -1,0 +1,99 @@
+//! Running a monitor on its shard, and waiting until nothing of it is left.
+
+use std::any::Any;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
+
+use super::shards::{Slot, Slotted};
+use crate::lifecycle::RootEnd;
+use crate::model::InstanceId;
+use crate::monitor::{Children, Clock, Context, Fact, Monitor, Report};
+
+/// What an instance's monitor is run with.
+pub(super) struct Body {
+    pub(super) monitor: Box<dyn Monitor>,
+    pub(super) context: Context,
+    /// Whether the monitor says itself when it is ready; otherwise its first pending poll does.
+    pub(super) declares_readiness: bool,
+    pub(super) instance: InstanceId,
+    pub(super) reports: mpsc::Sender<Report>,
+    pub(super) clock: Clock,
+}
+
+/// Runs a monitor on a shard. Its future is made there, too: that is the monitor's own code.
+pub(super) fn spawn(runtime: &Handle, slot: Option<Arc<Slot>>, body: Body) -> JoinHandle<Result<(), String>> {
+    match slot {
+        Some(slot) => runtime.spawn(Slotted::new(slot, run(body))),
+        None => runtime.spawn(run(body)),
+    }
+}
+
+async fn run(body: Body) -> Result<(), String> {
+    let Body { monitor, context, declares_readiness, instance, reports, clock } = body;
+    let mut running = monitor.run(context);
+    if !declares_readiness {
+        let first = poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx))).await;
+        if let Poll::Ready(returned) = first {
+            return returned.map_err(|error| error.to_string());
+        }
+        let mut ready = pin!(reports.send(Report { instance, at: clock.now().mono, fact: Fact::Ready }));
+        tokio::select! {
+            returned = &mut running => return returned.map_err(|error| error.to_string()),
+            // The loop is gone only when the process ends.
+            _ = &mut ready => {}
+        }
+    }
+    running.await.map_err(|error| error.to_string())
+}
+
+/// What a reaper has found.
+pub(super) enum Reaped {
+    /// The root has ended; the children may live.
+    Root { instance: InstanceId, end: RootEnd, children: Children },
+    /// The children have ended, too.
+    Children { instance: InstanceId, aborted: bool },
+}
+
+/// Owns a root's join handle until it has ended.
+pub(super) async fn reap_root(
+    instance: InstanceId,
+    root: JoinHandle<Result<(), String>>,
+    children: Children,
+) -> Reaped {
+    let end = match root.await {
+        Ok(Ok(())) => RootEnd::Returned,
+        Ok(Err(error)) => RootEnd::Failed(error),
+        Err(error) => join_error(error),
+    };
+    Reaped::Root { instance, end, children }
+}
+
+/// Waits until the last child has ended.
+pub(super) async fn reap_children(instance: InstanceId, children: Children) -> Reaped {
+    children.ended().await;
+    Reaped::Children { instance, aborted: children.aborted() }
+}
+
+fn join_error(error: JoinError) -> RootEnd {
+    match error.try_into_panic() {
+        Err(_cancelled) => RootEnd::Cancelled,
+        Ok(panic) => {
+            let message = panic_message(&*panic);
+            // What was thrown may be of a type whose `drop` is the monitor's code.
+            tokio::task::spawn_blocking(move || drop(panic));
+            RootEnd::Panicked(message)
+        }
+    }
+}
+
+/// A panic's own words, where it has any.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
+}

@@ -1,0 +1,129 @@
+//! Requests that change something.
+
+use prost::Message;
+use uuid::Uuid;
+
+use super::spec::spec;
+use super::task_name;
+use crate::model::{
+    Actor, Annotations, CancelTask, Cause, DeleteTask, Etag, Idempotency, Labels, Namespace, Reason, StartTask,
+    TaskName, TaskSpec, Violations,
+};
+use crate::pb::v1;
+
+/// Parses a StartTask.
+pub fn start_task(mut request: v1::StartTaskRequest, actor: Actor) -> Result<StartTask, Violations> {
+    let mut v = Violations::new();
+    let id = std::mem::take(&mut request.request_id);
+    let idempotency = idempotency(&mut v, &id, &request);
+    // `request_id` was taken above.
+    let v1::StartTaskRequest { parent, task_id, task, validate_only, reason, request_id: _ } = request;
+    let namespace = Namespace::parse(&parent).map_err(|problem| v.add("parent", problem.to_string())).ok();
+    // A bad namespace hides nothing that is wrong with the id.
+    let name = TaskName::try_new(&namespace.unwrap_or_default(), &task_id);
+    let name = name.map_err(|problem| v.add("task_id", problem.to_string())).ok();
+    let task = v.within("task", |v| new_task(v, task));
+    let cause = cause(&mut v, actor, reason, idempotency);
+    let request = name.zip(task).map(|(name, NewTask { labels, annotations, spec })| StartTask {
+        name,
+        labels,
+        annotations,
+        spec,
+        validate_only,
+        cause,
+        idempotency,
+    });
+    v.finish(request)
+}
+
+/// Parses a CancelTask. Whether it waits is the answer's affair: the second part of the result.
+pub fn cancel_task(mut request: v1::CancelTaskRequest, actor: Actor) -> Result<(CancelTask, bool), Violations> {
+    let mut v = Violations::new();
+    let id = std::mem::take(&mut request.request_id);
+    let idempotency = idempotency(&mut v, &id, &request);
+    // `request_id` was taken above.
+    let v1::CancelTaskRequest { name, force, wait, etag, reason, request_id: _ } = request;
+    let name = task_name(&mut v, &name);
+    let cause = cause(&mut v, actor, reason, idempotency);
+    let request = name.map(|name| (CancelTask { name, force, etag: given(etag), cause, idempotency }, wait));
+    v.finish(request)
+}
+
+/// Parses a DeleteTask.
+pub fn delete_task(mut request: v1::DeleteTaskRequest, actor: Actor) -> Result<DeleteTask, Violations> {
+    let mut v = Violations::new();
+    let id = std::mem::take(&mut request.request_id);
+    let idempotency = idempotency(&mut v, &id, &request);
+    // `request_id` was taken above.
+    let v1::DeleteTaskRequest { name, etag, reason, request_id: _ } = request;
+    let name = task_name(&mut v, &name);
+    let cause = cause(&mut v, actor, reason, idempotency);
+    v.finish(name.map(|name| DeleteTask { name, etag: given(etag), cause, idempotency }))
+}
+
+struct NewTask {
+    labels: Labels,
+    annotations: Annotations,
+    spec: TaskSpec,
+}
+
+fn new_task(v: &mut Violations, wire: Option<v1::Task>) -> Option<NewTask> {
+    let Some(wire) = wire else {
+        v.add("", "required");
+        return None;
+    };
+    // All but three fields are OUTPUT_ONLY and ignored in requests (AIP-203), so that what was read can be sent back.
+    let v1::Task {
+        labels,
+        annotations,
+        spec: wire,
+        name: _,
+        uid: _,
+        generation: _,
+        etag: _,
+        state: _,
+        intent: _,
+        instance: _,
+        restart: _,
+        outcome: _,
+        alerts: _,
+        create_time: _,
+        update_time: _,
+        end_time: _,
+        expire_time: _,
+        live: _,
+    } = wire;
+    let labels = v.within("labels", |v| Labels::try_new(labels).map_err(|found| v.extend(found)).ok());
+    let annotations =
+        v.within("annotations", |v| Annotations::try_new(annotations).map_err(|found| v.extend(found)).ok());
+    let spec = v.within("spec", |v| spec(v, wire));
+    Some(NewTask { labels: labels?, annotations: annotations?, spec: spec? })
+}
+
+/// The idempotency of a `request` whose `request_id` has been taken out.
+fn idempotency(v: &mut Violations, request_id: &str, request: &impl Message) -> Option<Idempotency> {
+    if request_id.is_empty() {
+        return None;
+    }
+    // The nil UUID is what forgetful clients send; AIP-155 reserves it.
+    match Uuid::try_parse(request_id).ok().filter(|id| !id.is_nil()) {
+        Some(id) => Some(Idempotency::new(id, &request.encode_to_vec())),
+        None => {
+            v.add("request_id", "must be a UUID other than the nil one, as 8f14e45f-ceea-467f-a9c3-4b2f5d1e7c90");
+            None
+        }
+    }
+}
+
+fn cause(v: &mut Violations, actor: Actor, reason: String, idempotency: Option<Idempotency>) -> Cause {
+    let reason = Reason::try_new(reason).unwrap_or_else(|problem| {
+        v.add("reason", problem);
+        Reason::default()
+    });
+    Cause { actor, reason, request_id: idempotency.map(|idempotency| idempotency.request_id) }
+}
+
+/// An empty etag is one that was not given.
+fn given(etag: String) -> Option<Etag> {
+    (!etag.is_empty()).then(|| Etag::given(etag))
+}

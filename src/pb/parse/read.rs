@@ -1,0 +1,152 @@
+//! Requests that only look.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::duration::duration;
+use super::task_name;
+use crate::model::{ListFilter, Parent, Pretty, State, TaskName, Violations, WatchFilter, limits};
+use crate::pb::render::EventView;
+use crate::pb::{names, v1};
+
+/// Asks for a page of tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListTasks {
+    /// Whose tasks.
+    pub parent: Parent,
+    /// Which of them.
+    pub filter: ListFilter,
+    /// How many at the most.
+    pub page_size: usize,
+    /// The token that the page before gave; `None` for the first page.
+    pub page_token: Option<String>,
+    /// The filter as the client wrote it: page tokens hold on to it (AIP-158).
+    pub filter_text: String,
+}
+
+/// Asks to be told when a task has reached a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitTask {
+    /// The task.
+    pub name: TaskName,
+    /// The states; at least one.
+    pub until: BTreeSet<State>,
+    /// How long to wait at the most.
+    pub timeout: Duration,
+}
+
+/// Asks for events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchTasks {
+    /// About whose tasks.
+    pub parent: Parent,
+    /// Which of them.
+    pub filter: WatchFilter,
+    /// From where on.
+    pub start: Start,
+    /// How much of each.
+    pub view: EventView,
+}
+
+/// Where a watch begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With what happens next.
+    Now,
+    /// Right after a cursor, whose validity the journal judges.
+    Cursor(String),
+    /// With the tasks as they are.
+    InitialState,
+}
+
+/// Parses a GetTask.
+pub fn get_task(request: v1::GetTaskRequest) -> Result<TaskName, Violations> {
+    let mut v = Violations::new();
+    let v1::GetTaskRequest { name } = request;
+    let name = task_name(&mut v, &name);
+    v.finish(name)
+}
+
+/// Parses a ListTasks.
+pub fn list_tasks(request: v1::ListTasksRequest) -> Result<ListTasks, Violations> {
+    let mut v = Violations::new();
+    let v1::ListTasksRequest { parent, page_size, page_token, filter: text } = request;
+    let parent = parse_parent(&mut v, &parent);
+    let page_size = match u32::try_from(page_size) {
+        Ok(0) => limits::DEFAULT_PAGE_SIZE,
+        Ok(size) => size.min(limits::PAGE_SIZE),
+        Err(_) => {
+            v.add("page_size", format!("must not be negative, got {page_size}"));
+            0
+        }
+    };
+    let filter = ListFilter::parse(&text).map_err(|problem| v.add("filter", problem)).ok();
+    let request = parent.zip(filter).map(|(parent, filter)| ListTasks {
+        parent,
+        filter,
+        filter_text: text,
+        page_size: usize::try_from(page_size).unwrap_or(usize::MAX),
+        page_token: (!page_token.is_empty()).then_some(page_token),
+    });
+    v.finish(request)
+}
+
+/// Parses a WaitTask.
+pub fn wait_task(request: v1::WaitTaskRequest) -> Result<WaitTask, Violations> {
+    let mut v = Violations::new();
+    let v1::WaitTaskRequest { name, until, timeout } = request;
+    let name = task_name(&mut v, &name);
+    let until = parse_until(&mut v, &until);
+    let timeout = duration(&mut v, "timeout", timeout).unwrap_or(limits::WAIT_DEFAULT);
+    if timeout.is_zero() || timeout > limits::WAIT_MAX {
+        let (most, timeout) = (Pretty(limits::WAIT_MAX), Pretty(timeout));
+        v.add("timeout", format!("must be more than 0 and at most {most}, got {timeout}"));
+    }
+    v.finish(name.map(|name| WaitTask { name, until, timeout }))
+}
+
+/// Parses a WatchTasks.
+pub fn watch_tasks(request: v1::WatchTasksRequest) -> Result<WatchTasks, Violations> {
+    let mut v = Violations::new();
+    let v1::WatchTasksRequest { parent, filter, start, view } = request;
+    let parent = parse_parent(&mut v, &parent);
+    let filter = WatchFilter::parse(&filter).map_err(|problem| v.add("filter", problem)).ok();
+    let start = match start {
+        None | Some(v1::watch_tasks_request::Start::SendInitialState(false)) => Start::Now,
+        Some(v1::watch_tasks_request::Start::SendInitialState(true)) => Start::InitialState,
+        Some(v1::watch_tasks_request::Start::Cursor(cursor)) => Start::Cursor(cursor),
+    };
+    let view = match v1::EventView::try_from(view) {
+        Ok(v1::EventView::Unspecified | v1::EventView::Basic) => EventView::Basic,
+        Ok(v1::EventView::Full) => EventView::Full,
+        Err(_) => {
+            v.add("view", format!("must be one of EVENT_VIEW_BASIC and EVENT_VIEW_FULL, got {view}"));
+            EventView::Basic
+        }
+    };
+    let request = parent.zip(filter).map(|(parent, filter)| WatchTasks { parent, filter, start, view });
+    v.finish(request)
+}
+
+fn parse_parent(v: &mut Violations, parent: &str) -> Option<Parent> {
+    Parent::parse(parent).map_err(|problem| v.add("parent", problem.to_string())).ok()
+}
+
+/// The states to wait for; none given means any in which a task has ended.
+fn parse_until(v: &mut Violations, until: &[i32]) -> BTreeSet<State> {
+    if until.is_empty() {
+        return State::ALL.into_iter().filter(|state| state.is_ended()).collect();
+    }
+    let mut states = BTreeSet::new();
+    for (n, number) in until.iter().enumerate() {
+        match names::state(*number) {
+            Some(state) => {
+                states.insert(state);
+            }
+            None => {
+                v.add(&format!("until[{n}]"), format!("must be a state other than STATE_UNSPECIFIED, got {number}"))
+            }
+        }
+    }
+    states
+}

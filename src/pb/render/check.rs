@@ -1,0 +1,38 @@
+//! Checks, and what is sampled of a live task.
+
+use super::time::{duration, timestamp};
+use crate::model::{Check, Live, Phases};
+use crate::pb::v1;
+
+pub(super) fn live(live: &Live) -> v1::Live {
+    let Live { last_check, last_progress_time, next_check_time, missed_checks } = live;
+    v1::Live {
+        last_check: last_check.as_ref().map(check),
+        last_progress_time: last_progress_time.map(timestamp),
+        next_check_time: next_check_time.map(timestamp),
+        missed_checks: *missed_checks,
+    }
+}
+
+fn check(check: &Check) -> v1::Check {
+    let Check { time, duration: took, phases, verdict, reason, message, attempt } = check;
+    v1::Check {
+        time: Some(timestamp(*time)),
+        duration: Some(duration(*took)),
+        phases: phases.map(check_phases),
+        verdict: v1::Verdict::from(*verdict).into(),
+        reason: (*reason).to_owned(),
+        message: message.clone(),
+        attempt: attempt.get(),
+    }
+}
+
+fn check_phases(phases: Phases) -> v1::CheckPhases {
+    let Phases { resolve, connect, first_byte, transfer } = phases;
+    v1::CheckPhases {
+        resolve: resolve.map(duration),
+        connect: connect.map(duration),
+        first_byte: first_byte.map(duration),
+        transfer: transfer.map(duration),
+    }
+}

@@ -1,0 +1,53 @@
+//! Events.
+
+use super::task::{alert, instance, outcome, restart, task as full_task};
+use super::time::timestamp;
+use crate::model::{Cause, Detail, Event};
+use crate::pb::v1;
+
+/// How much of its task an event carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventView {
+    /// Its name and uid.
+    Basic,
+    /// All of it, as it stood after the event.
+    Full,
+}
+
+/// An event.
+pub fn event(event: &Event, view: EventView) -> v1::Event {
+    let Event { sequence, time, kind, generation, attempt, cause: why, detail: what, task } = event;
+    v1::Event {
+        sequence: sequence.get(),
+        time: Some(timestamp(*time)),
+        r#type: v1::EventType::from(*kind).into(),
+        name: task.as_ref().map(|task| task.name.to_string()).unwrap_or_default(),
+        uid: task.as_ref().map(|task| task.uid.to_string()).unwrap_or_default(),
+        generation: generation.get(),
+        attempt: attempt.get(),
+        cause: Some(cause(why)),
+        detail: what.as_ref().map(detail),
+        task: match view {
+            EventView::Basic => None,
+            EventView::Full => task.as_ref().map(|task| full_task(task, None)),
+        },
+    }
+}
+
+fn cause(cause: &Cause) -> v1::Cause {
+    let Cause { actor, reason, request_id } = cause;
+    v1::Cause {
+        actor: actor.to_string(),
+        reason: reason.as_str().to_owned(),
+        request_id: request_id.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+fn detail(detail: &Detail) -> v1::event::Detail {
+    match detail {
+        Detail::Instance(wire) => v1::event::Detail::Instance(instance(wire)),
+        Detail::Outcome(wire) => v1::event::Detail::Outcome(outcome(wire)),
+        Detail::Alert(wire) => v1::event::Detail::Alert(alert(wire)),
+        Detail::Restart(wire) => v1::event::Detail::Restart(restart(wire)),
+    }
+}

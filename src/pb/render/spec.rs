@@ -1,0 +1,111 @@
+//! Specs, every default filled in.
+
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value};
+
+use super::time::duration;
+use crate::model::{
+    ConfigValue, CustomSpec, HttpSpec, MonitorSpec, RestartPolicy, Schedule, ShutdownPolicy, TaskSpec, TcpSpec,
+    TcpStep, WatchdogPolicy,
+};
+use crate::pb::v1;
+
+/// A spec.
+pub fn spec(spec: &TaskSpec) -> v1::TaskSpec {
+    v1::TaskSpec {
+        monitor: Some(monitor(spec.monitor())),
+        schedule: Some(schedule(spec.schedule())),
+        start_timeout: Some(duration(spec.start_timeout())),
+        shutdown: Some(shutdown(spec.shutdown())),
+        watchdog: Some(watchdog(spec.watchdog())),
+        restart: Some(restart(spec.restart())),
+        terminal_ttl: Some(duration(spec.terminal_ttl())),
+    }
+}
+
+fn monitor(monitor: &MonitorSpec) -> v1::task_spec::Monitor {
+    match monitor {
+        MonitorSpec::Http(spec) => v1::task_spec::Monitor::Http(http(spec)),
+        MonitorSpec::Tcp(spec) => v1::task_spec::Monitor::Tcp(tcp(spec)),
+        MonitorSpec::Custom(CustomSpec { kind, config }) => {
+            v1::task_spec::Monitor::Custom(v1::CustomMonitor { kind: kind.clone(), config: object(config) })
+        }
+    }
+}
+
+fn http(spec: &HttpSpec) -> v1::HttpMonitor {
+    let header = |(name, value): &(String, String)| v1::HttpHeader { name: name.clone(), value: value.clone() };
+    let body_match = spec.body_match();
+    v1::HttpMonitor {
+        url: spec.url().to_string(),
+        method: spec.method().to_owned(),
+        headers: spec.headers().iter().map(header).collect(),
+        body: spec.body().to_vec(),
+        expected_status: spec.expected_status().iter().map(ToString::to_string).collect(),
+        body_contains: body_match.contains().unwrap_or_default().to_owned(),
+        body_regex: body_match.regex().map(|regex| regex.as_str().to_owned()).unwrap_or_default(),
+    }
+}
+
+fn tcp(spec: &TcpSpec) -> v1::TcpMonitor {
+    let step = |TcpStep { send, expect }: &TcpStep| v1::TcpStep { send: send.clone(), expect: expect.clone() };
+    v1::TcpMonitor {
+        address: format!("{}:{}", spec.host(), spec.port()),
+        steps: spec.steps().iter().map(step).collect(),
+    }
+}
+
+fn schedule(schedule: &Schedule) -> v1::Schedule {
+    v1::Schedule {
+        interval: Some(duration(schedule.interval())),
+        timeout: Some(duration(schedule.timeout())),
+        max_runs: schedule.max_runs().unwrap_or(0),
+    }
+}
+
+fn shutdown(policy: &ShutdownPolicy) -> v1::ShutdownPolicy {
+    v1::ShutdownPolicy {
+        grace_timeout: Some(duration(policy.grace_timeout())),
+        abort_timeout: Some(duration(policy.abort_timeout())),
+    }
+}
+
+fn watchdog(policy: &WatchdogPolicy) -> v1::WatchdogPolicy {
+    v1::WatchdogPolicy {
+        slow_cancellation_after: Some(duration(policy.slow_cancellation_after())),
+        long_running_after: Some(duration(policy.long_running_after())),
+    }
+}
+
+fn restart(policy: &RestartPolicy) -> v1::RestartPolicy {
+    v1::RestartPolicy {
+        max_restarts: Some(policy.max_restarts()),
+        initial_backoff: Some(duration(policy.initial_backoff())),
+        max_backoff: Some(duration(policy.max_backoff())),
+        window: Some(duration(policy.window())),
+    }
+}
+
+/// A configuration is an object: the model takes nothing else.
+fn object(config: &ConfigValue) -> Option<Struct> {
+    match value(config).kind {
+        Some(Kind::StructValue(fields)) => Some(fields),
+        _ => None,
+    }
+}
+
+/// The recursion is as deep as the model lets a configuration be.
+fn value(config: &ConfigValue) -> Value {
+    let kind = match config {
+        ConfigValue::Null => Kind::NullValue(prost_types::NullValue::NullValue.into()),
+        ConfigValue::Bool(value) => Kind::BoolValue(*value),
+        ConfigValue::Number(value) => Kind::NumberValue(*value),
+        ConfigValue::String(value) => Kind::StringValue(value.clone()),
+        ConfigValue::List(values) => Kind::ListValue(ListValue { values: values.iter().map(value).collect() }),
+        ConfigValue::Object(fields) => {
+            let fields = fields.iter().map(|(key, field)| (key.clone(), value(field))).collect();
+            Kind::StructValue(Struct { fields })
+        }
+    };
+    Value { kind: Some(kind) }
+}

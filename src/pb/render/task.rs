@@ -1,0 +1,100 @@
+//! Tasks.
+
+use super::check::live as render_live;
+use super::spec::spec as render_spec;
+use super::time::{duration, timestamp};
+use crate::model::{Alert, End, Instance, Live, Outcome, Restart, Shutdown, Task};
+use crate::pb::v1;
+
+/// A task, with what was sampled of it, if anything was.
+pub fn task(task: &Task, live: Option<&Live>) -> v1::Task {
+    let etag = task.etag();
+    let Task {
+        name,
+        uid,
+        labels,
+        annotations,
+        spec,
+        generation,
+        state,
+        intent,
+        instance: run,
+        restart: restarts,
+        outcome: last,
+        alerts,
+        create_time,
+        update_time,
+        end,
+    } = task;
+    let (end_time, expire_time) =
+        end.map(|End { time, expire_time }| (timestamp(time), timestamp(expire_time))).unzip();
+    v1::Task {
+        name: name.to_string(),
+        uid: uid.to_string(),
+        labels: labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        annotations: annotations.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        spec: Some(render_spec(spec)),
+        generation: generation.get(),
+        etag: etag.as_str().to_owned(),
+        state: v1::State::from(*state).into(),
+        intent: v1::Intent::from(*intent).into(),
+        instance: run.as_ref().map(instance),
+        restart: Some(restart(restarts)),
+        outcome: last.as_ref().map(outcome),
+        alerts: alerts.iter().map(alert).collect(),
+        create_time: Some(timestamp(*create_time)),
+        update_time: Some(timestamp(*update_time)),
+        end_time,
+        expire_time,
+        live: live.map(render_live),
+    }
+}
+
+pub(super) fn instance(instance: &Instance) -> v1::Instance {
+    let Instance { generation, attempt, state, start_time, ready_time, stop_time, exit, shutdown: stop } = instance;
+    v1::Instance {
+        generation: generation.get(),
+        attempt: attempt.get(),
+        state: v1::InstanceState::from(*state).into(),
+        start_time: Some(timestamp(*start_time)),
+        ready_time: ready_time.map(timestamp),
+        stop_time: stop_time.map(timestamp),
+        exit: exit.map_or(v1::Exit::Unspecified, v1::Exit::from).into(),
+        shutdown: stop.map(shutdown),
+    }
+}
+
+fn shutdown(shutdown: Shutdown) -> v1::Shutdown {
+    let Shutdown { asked_time, graceful_duration, abort_duration } = shutdown;
+    v1::Shutdown {
+        asked_time: Some(timestamp(asked_time)),
+        graceful_duration: graceful_duration.map(duration),
+        abort_duration: abort_duration.map(duration),
+    }
+}
+
+pub(super) fn outcome(outcome: &Outcome) -> v1::Outcome {
+    let Outcome { exit, asked, message, time } = outcome;
+    v1::Outcome {
+        exit: v1::Exit::from(*exit).into(),
+        asked: v1::Asked::from(*asked).into(),
+        message: message.clone(),
+        time: Some(timestamp(*time)),
+    }
+}
+
+pub(super) fn restart(restart: &Restart) -> v1::Restart {
+    let Restart { count, next_time } = restart;
+    v1::Restart { count: *count, next_time: next_time.map(timestamp) }
+}
+
+pub(super) fn alert(alert: &Alert) -> v1::Alert {
+    let Alert { kind, raise_time, generation, attempt, message } = alert;
+    v1::Alert {
+        kind: v1::AlertKind::from(*kind).into(),
+        raise_time: Some(timestamp(*raise_time)),
+        generation: generation.get(),
+        attempt: attempt.get(),
+        message: message.clone(),
+    }
+}

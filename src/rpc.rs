@@ -1,0 +1,120 @@
+//! The gRPC services: they parse, ask the manager or look at the journal, and render. They decide nothing.
+//!
+//! Commands go down through the manager's handle and are answered after their commit; everything read comes from the journal's
+//! view and log, so no answer shows what is not durable. Around the services lie four layers, the outermost first: calls are
+//! counted, panics caught, deadlines kept, and statuses of tonic's own brought in line with the contract.
+
+mod deadline;
+mod error;
+mod health;
+mod list;
+mod metrics;
+mod oversize;
+mod page;
+mod panics;
+mod peer;
+mod server_service;
+mod task_service;
+#[cfg(test)]
+mod testing;
+mod wait;
+mod watch;
+
+use axum::middleware::{from_fn, from_fn_with_state};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+/// The compiled-in descriptors cannot be served: a bug of the build.
+pub use tonic_reflection::server::Error as ReflectionError;
+
+pub use self::health::Health;
+use self::metrics::Calls;
+use self::server_service::ServerRpc;
+use self::task_service::TaskRpc;
+use self::watch::Slots;
+use crate::journal::Journal;
+use crate::manager;
+use crate::model::{Timestamp, limits};
+use crate::pb;
+use crate::pb::v1::server_service_server::ServerServiceServer;
+use crate::pb::v1::task_service_server::TaskServiceServer;
+use crate::telemetry;
+
+/// What the services are made of.
+///
+/// Whoever accepts connections inserts [`TcpConnectInfo`](tonic::transport::server::TcpConnectInfo) into each request's
+/// extensions: the remote address names the actor, and the connection that streams are counted by.
+pub struct Rpc {
+    /// Takes the commands.
+    pub manager: manager::Handle,
+    /// Shows what has come of them.
+    pub journal: Journal,
+    /// Counts calls.
+    pub metrics: telemetry::Rpcs,
+    /// What the server allows.
+    pub limits: Limits,
+    /// When the server was started.
+    pub start_time: Timestamp,
+    /// The server's version, `MAJOR.MINOR.PATCH`.
+    pub version: &'static str,
+    /// Cancelled when the drain has come to the streams: tasks have stopped and everything is committed. Watches then send what
+    /// is left, a bookmark and SERVER_DRAINING; whoever waits for a task is told the same.
+    pub closing: CancellationToken,
+}
+
+/// What the server allows, as its configuration says.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Tasks, ended ones included.
+    pub max_tasks: usize,
+    /// Watch streams in all.
+    pub max_streams: usize,
+    /// Watch streams of one connection.
+    pub max_streams_per_connection: usize,
+}
+
+impl Rpc {
+    /// The services and their layers, to be served; and their health, which the drain turns.
+    pub async fn into_routes(self) -> Result<(Routes, Health), ReflectionError> {
+        let descriptors = [
+            pb::DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        let calls = Calls::new(self.metrics.clone(), &descriptors)?;
+        let reflection = || {
+            let builder = tonic_reflection::server::Builder::configure();
+            builder
+                .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let (health, health_service) = Health::new().await;
+        let Limits { max_tasks: _, max_streams, max_streams_per_connection } = self.limits;
+        let slots = Slots::new(max_streams, max_streams_per_connection, self.metrics.watch_streams.clone());
+        let server = ServerRpc {
+            journal: self.journal.clone(),
+            limits: self.limits,
+            start_time: self.start_time,
+            version: self.version,
+        };
+        let tasks = TaskRpc {
+            manager: self.manager,
+            journal: self.journal,
+            metrics: self.metrics,
+            slots,
+            closing: self.closing,
+        };
+        let routes = Routes::new(TaskServiceServer::new(tasks).max_decoding_message_size(limits::REQUEST_BYTES))
+            .add_service(ServerServiceServer::new(server).max_decoding_message_size(limits::REQUEST_BYTES))
+            .add_service(health_service)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?);
+        let router = routes
+            .into_axum_router()
+            .layer(from_fn(oversize::rename))
+            .layer(from_fn(deadline::keep))
+            .layer(from_fn(panics::catch))
+            .layer(from_fn_with_state(calls, metrics::count));
+        Ok((router.into(), health))
+    }
+}

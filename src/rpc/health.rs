@@ -1,0 +1,45 @@
+//! Standard health, `grpc.health.v1`.
+
+use tonic::server::NamedService;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health as HealthService, HealthServer};
+use tonic_health::server::HealthReporter;
+
+use super::server_service::ServerRpc;
+use super::task_service::TaskRpc;
+use crate::pb::v1::server_service_server::ServerServiceServer;
+use crate::pb::v1::task_service_server::TaskServiceServer;
+
+/// The names that health is known of: the server as a whole, and each service of ours.
+const NAMES: [&str; 3] = ["", TaskServiceServer::<TaskRpc>::NAME, ServerServiceServer::<ServerRpc>::NAME];
+
+/// The services' health: SERVING until told otherwise. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Health(HealthReporter);
+
+impl Health {
+    pub(super) async fn new() -> (Self, HealthServer<impl HealthService>) {
+        let (reporter, server) = tonic_health::server::health_reporter();
+        let health = Self(reporter);
+        health.set(ServingStatus::Serving).await;
+        (health, server)
+    }
+
+    /// Tells that the server drains: NOT_SERVING, under every name.
+    pub async fn drain(&self) {
+        self.set(ServingStatus::NotServing).await;
+    }
+
+    /// Ends the streams of those who watch health, which would outlive the drain.
+    pub async fn close(mut self) {
+        for name in NAMES {
+            self.0.clear_service_status(name).await;
+        }
+    }
+
+    async fn set(&self, status: ServingStatus) {
+        for name in NAMES {
+            self.0.set_service_status(name, status).await;
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Counting calls by method and code.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use http::HeaderMap;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use crate::telemetry;
+
+/// The methods there are. Labels come from here, never from a request's path.
+#[derive(Clone)]
+pub(super) struct Calls {
+    metrics: telemetry::Rpcs,
+    methods: Arc<HashMap<String, Method>>,
+}
+
+#[derive(Clone)]
+struct Method {
+    path: Arc<str>,
+    unary: bool,
+}
+
+impl Calls {
+    /// Knows the methods of all services that the encoded descriptor sets describe.
+    pub(super) fn new(metrics: telemetry::Rpcs, descriptors: &[&[u8]]) -> Result<Self, prost::DecodeError> {
+        let mut methods = HashMap::new();
+        for set in descriptors {
+            for file in FileDescriptorSet::decode(*set)?.file {
+                for service in &file.service {
+                    for method in &service.method {
+                        let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                        let unary = !method.client_streaming() && !method.server_streaming();
+                        methods.insert(path.clone(), Method { path: path.into(), unary });
+                    }
+                }
+            }
+        }
+        Ok(Self { metrics, methods: Arc::new(methods) })
+    }
+
+    fn begin(&self, path: &str) -> Call {
+        let method = self.methods.get(path).cloned();
+        let method = method.unwrap_or_else(|| Method { path: "unknown".into(), unary: false });
+        Call { metrics: self.metrics.clone(), method, began: Instant::now(), ended: false }
+    }
+}
+
+/// Counts the call when its answer has been given, or given up.
+pub(super) async fn count(State(calls): State<Calls>, request: Request, next: Next) -> Response {
+    let mut call = calls.begin(request.uri().path());
+    let response = next.run(request).await;
+    // An answer that is an error from the start has its status here, and no body.
+    if let Some(code) = code(response.headers()) {
+        call.end(code);
+    }
+    response.map(|body| Body::new(Counted { body, call }))
+}
+
+fn code(headers: &HeaderMap) -> Option<Code> {
+    headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
+}
+
+/// One call; counted once. Dropped before its end, it was given up by its caller.
+struct Call {
+    metrics: telemetry::Rpcs,
+    method: Method,
+    began: Instant,
+    ended: bool,
+}
+
+impl Call {
+    fn end(&mut self, code: Code) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.metrics.ended(&self.method.path, name(code));
+        if self.method.unary {
+            self.metrics.took(&self.method.path, self.began.elapsed());
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end(Code::Cancelled);
+    }
+}
+
+/// A body, whose trailers say how the call ended.
+struct Counted {
+    body: Body,
+    call: Call,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(code) = frame.trailers_ref().map(|trailers| code(trailers).unwrap_or(Code::Unknown)) {
+                    self.call.end(code);
+                }
+            }
+            // Without a status, which gRPC reads as UNKNOWN.
+            Some(Err(_)) | None => self.call.end(Code::Unknown),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The name of a code, as gRPC writes it.
+const fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

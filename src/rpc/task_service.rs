@@ -1,0 +1,149 @@
+//! TaskService, thin: parse, ask, render.
+
+use futures_util::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::error::Error;
+use super::wait::Watched;
+use super::watch::{Resources, Slots};
+use super::{list, peer, wait, watch};
+use crate::journal::Journal;
+use crate::manager::{Accepted, Handle};
+use crate::model::{Refusal, Task};
+use crate::pb::v1::task_service_server::TaskService;
+use crate::pb::{parse, render, v1};
+use crate::telemetry;
+
+/// The service.
+pub(super) struct TaskRpc {
+    pub(super) manager: Handle,
+    pub(super) journal: Journal,
+    pub(super) metrics: telemetry::Rpcs,
+    pub(super) slots: Slots,
+    pub(super) closing: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl TaskService for TaskRpc {
+    async fn start_task(
+        &self,
+        request: Request<v1::StartTaskRequest>,
+    ) -> Result<Response<v1::StartTaskResponse>, Status> {
+        Ok(Response::new(self.start(request).await?))
+    }
+
+    async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Result<Response<v1::GetTaskResponse>, Status> {
+        Ok(Response::new(self.get(request)?))
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<v1::ListTasksRequest>,
+    ) -> Result<Response<v1::ListTasksResponse>, Status> {
+        Ok(Response::new(self.list(request).await?))
+    }
+
+    async fn cancel_task(
+        &self,
+        request: Request<v1::CancelTaskRequest>,
+    ) -> Result<Response<v1::CancelTaskResponse>, Status> {
+        Ok(Response::new(self.cancel(request).await?))
+    }
+
+    async fn delete_task(
+        &self,
+        request: Request<v1::DeleteTaskRequest>,
+    ) -> Result<Response<v1::DeleteTaskResponse>, Status> {
+        Ok(Response::new(self.delete(request).await?))
+    }
+
+    async fn wait_task(&self, request: Request<v1::WaitTaskRequest>) -> Result<Response<v1::WaitTaskResponse>, Status> {
+        Ok(Response::new(self.wait(request).await?))
+    }
+
+    type WatchTasksStream = BoxStream<'static, Result<v1::WatchTasksResponse, Status>>;
+
+    async fn watch_tasks(
+        &self,
+        request: Request<v1::WatchTasksRequest>,
+    ) -> Result<Response<Self::WatchTasksStream>, Status> {
+        Ok(Response::new(self.watch(request)?))
+    }
+}
+
+impl TaskRpc {
+    async fn start(&self, request: Request<v1::StartTaskRequest>) -> Result<v1::StartTaskResponse, Error> {
+        let actor = peer::actor(&request)?;
+        let request = parse::start_task(request.into_inner(), actor)?;
+        let Accepted { task, sequence } = self.manager.start(request).await?;
+        Ok(v1::StartTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
+    }
+
+    fn get(&self, request: Request<v1::GetTaskRequest>) -> Result<v1::GetTaskResponse, Error> {
+        let name = parse::get_task(request.into_inner())?;
+        match self.journal.view().get(&name) {
+            Some(task) => Ok(v1::GetTaskResponse { task: Some(self.read(task)) }),
+            None => Err(Refusal::TaskNotFound(name).into()),
+        }
+    }
+
+    async fn list(&self, request: Request<v1::ListTasksRequest>) -> Result<v1::ListTasksResponse, Error> {
+        let request = parse::list_tasks(request.into_inner())?;
+        list::list(&self.journal, request, |task| self.read(task)).await
+    }
+
+    async fn cancel(&self, request: Request<v1::CancelTaskRequest>) -> Result<v1::CancelTaskResponse, Error> {
+        let actor = peer::actor(&request)?;
+        let (request, waits) = parse::cancel_task(request.into_inner(), actor)?;
+        let name = request.name.clone();
+        // Who waits must listen before the cancel: a task may end, and be deleted, faster than its answer arrives.
+        let listening = if waits { Watched::find(&self.journal, name.clone()).ok() } else { None };
+        let Accepted { mut task, sequence } = self.manager.cancel(request).await?;
+        if waits {
+            let watched = match listening {
+                Some((watched, _)) if watched.uid() == task.uid => watched,
+                // It was started, or started anew, in between.
+                _ => Watched::find(&self.journal, name)?.0,
+            };
+            task = watched.proven(task, &self.closing).await?;
+        }
+        Ok(v1::CancelTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
+    }
+
+    async fn delete(&self, request: Request<v1::DeleteTaskRequest>) -> Result<v1::DeleteTaskResponse, Error> {
+        let actor = peer::actor(&request)?;
+        let request = parse::delete_task(request.into_inner(), actor)?;
+        let sequence = self.manager.delete(request).await?;
+        Ok(v1::DeleteTaskResponse { cursor: self.journal.cursor(sequence) })
+    }
+
+    async fn wait(&self, request: Request<v1::WaitTaskRequest>) -> Result<v1::WaitTaskResponse, Error> {
+        let request = parse::wait_task(request.into_inner())?;
+        let (task, reached) = wait::wait(&self.journal, request, &self.closing).await?;
+        Ok(v1::WaitTaskResponse { task: Some(self.read(&task)), reached })
+    }
+
+    fn watch(
+        &self,
+        request: Request<v1::WatchTasksRequest>,
+    ) -> Result<BoxStream<'static, Result<v1::WatchTasksResponse, Status>>, Error> {
+        let connection = peer::connection(&request)?;
+        let request = parse::watch_tasks(request.into_inner())?;
+        if self.closing.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        let resources = Resources {
+            journal: self.journal.clone(),
+            metrics: self.metrics.clone(),
+            closing: self.closing.clone(),
+            slot: self.slots.take(connection)?,
+        };
+        Ok(Box::pin(watch::open(request, resources)?))
+    }
+
+    /// A task as it is read, with what is known of it at this moment.
+    fn read(&self, task: &Task) -> v1::Task {
+        render::task(task, self.manager.live(task.uid).as_ref())
+    }
+}

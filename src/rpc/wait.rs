@@ -1,0 +1,140 @@
+//! Waiting for a task, by its own committed events: a state that was only passed through counts, and nothing is polled.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::Error;
+use crate::journal::{Change, Journal, TaskChanges};
+use crate::model::{EventType, Intent, Refusal, State, Task, TaskName, Uid};
+use crate::pb::parse::WaitTask;
+
+/// How far a task is from what someone waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Reached,
+    Pending,
+    /// It will never be.
+    Unreachable,
+}
+
+/// How far a task is from one of the states `until`.
+fn toward(until: &BTreeSet<State>, task: &Task) -> Progress {
+    if until.contains(&task.state) {
+        return Progress::Reached;
+    }
+    // The only way from here on.
+    let cancelled = [State::Stopping, State::Aborting, State::Stuck, State::Cancelled];
+    match task.intent {
+        _ if task.state.is_ended() => Progress::Unreachable,
+        Intent::Cancel if !cancelled.iter().any(|state| until.contains(state)) => Progress::Unreachable,
+        Intent::Cancel | Intent::Run => Progress::Pending,
+    }
+}
+
+/// Whether the outcome of a cancel is proven.
+fn is_proven(task: &Task) -> bool {
+    task.state.is_ended() || (task.state == State::Stuck && task.intent == Intent::Cancel)
+}
+
+/// One task, under its uid: another one of the same name is not it.
+pub(super) struct Watched {
+    journal: Journal,
+    name: TaskName,
+    uid: Uid,
+    changes: TaskChanges,
+}
+
+impl Watched {
+    /// Finds a task by its name, as it stands.
+    pub(super) fn find(journal: &Journal, name: TaskName) -> Result<(Self, Arc<Task>), Error> {
+        let Some(uid) = journal.view().get(&name).map(|task| task.uid) else {
+            return Err(Refusal::TaskNotFound(name).into());
+        };
+        let watched = Self::subscribe(journal, name, uid);
+        let task = watched.look()?;
+        Ok((watched, task))
+    }
+
+    /// Hears of everything that is committed from now on.
+    pub(super) fn subscribe(journal: &Journal, name: TaskName, uid: Uid) -> Self {
+        Self { changes: journal.changes(uid), journal: journal.clone(), name, uid }
+    }
+
+    pub(super) fn uid(&self) -> Uid {
+        self.uid
+    }
+
+    /// The task as it stands.
+    fn look(&self) -> Result<Arc<Task>, Error> {
+        let view = self.journal.view();
+        view.get(&self.name).filter(|task| task.uid == self.uid).cloned().ok_or_else(|| self.not_found())
+    }
+
+    /// The task as it stood after its next event. Cancel-safe.
+    async fn next(&mut self) -> Result<Arc<Task>, Error> {
+        let event = match self.changes.next().await? {
+            Change::Event(event) => event,
+            Change::Missed => return self.look(),
+        };
+        match &event.task {
+            Some(task) if event.kind != EventType::TaskDeleted => Ok(Arc::clone(task)),
+            _ => Err(self.not_found()),
+        }
+    }
+
+    fn not_found(&self) -> Error {
+        Refusal::TaskNotFound(self.name.clone()).into()
+    }
+
+    /// Waits until the outcome of the task's cancel is proven; `task` is the task as it was when that was accepted.
+    pub(super) async fn proven(mut self, mut task: Arc<Task>, closing: &CancellationToken) -> Result<Arc<Task>, Error> {
+        while !is_proven(&task) {
+            task = tokio::select! {
+                biased;
+                next = self.next() => next?,
+                () = closing.cancelled() => return Err(Error::Draining),
+            };
+        }
+        Ok(task)
+    }
+}
+
+/// Waits as asked; says whether one of the states was reached.
+pub(super) async fn wait(
+    journal: &Journal,
+    request: WaitTask,
+    closing: &CancellationToken,
+) -> Result<(Arc<Task>, bool), Error> {
+    let WaitTask { name, until, timeout } = request;
+    let (watched, task) = Watched::find(journal, name)?;
+    tokio::select! {
+        biased;
+        reached = reach(watched, task, &until, timeout) => reached,
+        () = closing.cancelled() => Err(Error::Draining),
+    }
+}
+
+async fn reach(
+    mut watched: Watched,
+    mut task: Arc<Task>,
+    until: &BTreeSet<State>,
+    timeout: Duration,
+) -> Result<(Arc<Task>, bool), Error> {
+    let deadline = tokio::time::Instant::now() + timeout;
+    loop {
+        match toward(until, &task) {
+            Progress::Reached => return Ok((task, true)),
+            Progress::Unreachable => return Ok((task, false)),
+            Progress::Pending => match tokio::time::timeout_at(deadline, watched.next()).await {
+                Ok(next) => task = next?,
+                Err(_) => return Ok((task, false)),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! WatchTasks: a stream is a place in the log and a selection. It pulls when its client has room, queues nothing, and falls off
+//! only when retention has overtaken it.
+
+mod frame;
+mod initial;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use uuid::Uuid;
+
+use self::frame::{FRAME_EVENTS, Gatherer};
+use self::initial::{Expired, Part, Snapshot};
+pub(super) use self::slots::{Slot, Slots};
+use super::error::Error;
+use crate::journal::{CursorError, Follower, Journal};
+use crate::model::{Event, Parent, Sequence, Task, WatchFilter};
+use crate::pb::parse::{Start, WatchTasks};
+use crate::pb::render::EventView;
+use crate::pb::v1::WatchTasksResponse;
+use crate::pb::{render, v1};
+use crate::telemetry;
+
+/// The size of an encoded frame.
+const FRAME_BYTES: usize = 256 * 1024;
+/// How long a stream is silent before a bookmark shows that it lives, and how far it is.
+const IDLE: Duration = Duration::from_secs(10);
+/// How long a small frame is held back when the one before it has only just gone: so a burst goes out in a hundred frames a
+/// second, and a single event at once.
+const LINGER: Duration = Duration::from_millis(10);
+/// A stream ends between this age and twice of it, so that clients spread over servers again, and not all at once.
+const AGE: Duration = Duration::from_secs(30 * 60);
+
+/// Which events a watch shows, and how.
+pub(super) struct Selection {
+    parent: Parent,
+    filter: WatchFilter,
+    view: EventView,
+}
+
+impl Selection {
+    fn selects(&self, event: &Event) -> bool {
+        // What is about the server itself is for everyone: only a filter of types excludes it.
+        let about = |task: &Task| self.parent.contains(&task.name) && self.filter.matches_task(task);
+        self.filter.matches_type(event.kind) && event.task.as_deref().is_none_or(about)
+    }
+
+    fn render(&self, event: &Event) -> v1::Event {
+        render::event(event, self.view)
+    }
+}
+
+/// What a stream needs of the server.
+pub(super) struct Resources {
+    pub(super) journal: Journal,
+    pub(super) metrics: telemetry::Rpcs,
+    /// Cancelled when the drain has come to the streams: everything has been committed by then.
+    pub(super) closing: CancellationToken,
+    pub(super) slot: Slot,
+}
+
+/// Opens a watch. What is wrong with its cursor shows here, before the stream.
+pub(super) fn open(
+    request: WatchTasks,
+    resources: Resources,
+) -> Result<impl Stream<Item = Result<WatchTasksResponse, Status>> + use<>, Error> {
+    let WatchTasks { parent, filter, start, view } = request;
+    let journal = &resources.journal;
+    let (after, initial) = match start {
+        Start::Now => (journal.bounds().head, None),
+        Start::InitialState => {
+            let view = journal.view();
+            (view.head(), Some(Snapshot::new(view)))
+        }
+        Start::Cursor(ref cursor) => match journal.parse_cursor(cursor) {
+            Ok(after) => (after, None),
+            Err(CursorError::Malformed) => return Err(Error::CursorInvalid),
+            Err(CursorError::Expired) => return Err(Error::expired(journal)),
+        },
+    };
+    let now = Instant::now();
+    let mut watch = Watch {
+        follower: journal.follow(after).map_err(|error| Error::follow(error.into(), journal))?,
+        gatherer: Gatherer::new(after),
+        selection: Selection { parent, filter, view },
+        initial,
+        ready: VecDeque::new(),
+        last_frame: now,
+        ages: now + AGE + jitter(AGE),
+        through: None,
+        end: None,
+        resources,
+    };
+    if start == Start::Now {
+        watch.flush();
+    }
+    Ok(unfold(Some(watch), async |watch| {
+        let mut watch = watch?;
+        match watch.next().await {
+            Ok(frame) => Some((Ok(frame), Some(watch))),
+            Err(error) => Some((Err(error.into()), None)),
+        }
+    }))
+}
+
+struct Watch {
+    resources: Resources,
+    selection: Selection,
+    /// What is left of the initial state.
+    initial: Option<Snapshot>,
+    follower: Follower,
+    gatherer: Gatherer,
+    /// Frames to be sent before anything else happens.
+    ready: VecDeque<WatchTasksResponse>,
+    last_frame: Instant,
+    ages: Instant,
+    /// Where the log ends, once the server closes.
+    through: Option<Sequence>,
+    /// What the stream ends with, after the frames that are ready.
+    end: Option<Error>,
+}
+
+/// Why a frame is sent.
+enum Cue {
+    /// It is full, or has waited long enough; or there are none and the client wants to know.
+    Frame,
+    /// It is the last one, but for the bookmark.
+    End(Error),
+}
+
+impl Watch {
+    /// The next frame, or what the stream ends with.
+    async fn next(&mut self) -> Result<WatchTasksResponse, Error> {
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                self.last_frame = Instant::now();
+                return Ok(frame);
+            }
+            if let Some(end) = self.end.take() {
+                return Err(end);
+            }
+            if let Some(snapshot) = self.initial.take() {
+                self.initial_state(snapshot).await?;
+                continue;
+            }
+            match self.gather().await? {
+                Cue::Frame => self.flush(),
+                Cue::End(error) => {
+                    if !self.gatherer.is_empty() {
+                        self.flush();
+                    }
+                    self.flush();
+                    self.end = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Sends a part of the initial state. It bears no cursor before it is complete, so a drain ends it there and then.
+    async fn initial_state(&mut self, mut snapshot: Snapshot) -> Result<(), Error> {
+        if self.resources.closing.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        let part = snapshot.next(&self.selection).await;
+        let (tasks, complete) = match part {
+            Ok(Part::Tasks(tasks)) => {
+                self.initial = Some(snapshot);
+                (tasks, None)
+            }
+            Ok(Part::Last(tasks, head)) => (tasks, Some(head)),
+            // As to a client whose cursor was overtaken: what it has so far leads nowhere.
+            Err(Expired) => return Err(Error::expired(&self.resources.journal)),
+        };
+        if !tasks.is_empty() {
+            self.ready.push_back(WatchTasksResponse { tasks, ..Default::default() });
+        }
+        if let Some(head) = complete {
+            let cursor = self.resources.journal.cursor(head);
+            self.ready.push_back(WatchTasksResponse { initial_complete: true, cursor, ..Default::default() });
+        }
+        Ok(())
+    }
+
+    /// Gathers events until a frame has to go.
+    async fn gather(&mut self) -> Result<Cue, Error> {
+        loop {
+            if self.gatherer.gather(&self.selection) {
+                return Ok(Cue::Frame);
+            }
+            if self.through.is_some_and(|through| self.gatherer.position() >= through) {
+                return Ok(Cue::End(Error::Draining));
+            }
+            let patience = self.patience();
+            tokio::select! {
+                biased;
+                () = self.resources.closing.cancelled(), if self.through.is_none() => {
+                    self.through = Some(self.resources.journal.bounds().head);
+                }
+                () = sleep_until(self.ages) => return Ok(Cue::End(Error::StreamAged)),
+                batch = self.follower.next(FRAME_EVENTS) => match batch {
+                    Ok(Some(batch)) => self.gatherer.push(batch),
+                    // The journal ends after the streams, or because its thread has panicked.
+                    Ok(None) => return Ok(Cue::End(Error::Draining)),
+                    Err(error) if self.gatherer.is_empty() => return Err(Error::follow(error, &self.resources.journal)),
+                    // First what is still good; the error comes again.
+                    Err(_) => return Ok(Cue::Frame),
+                },
+                () = sleep_until(patience) => return Ok(Cue::Frame),
+            }
+        }
+    }
+
+    /// How long to wait for more events.
+    fn patience(&self) -> Instant {
+        match (self.gatherer.is_empty(), self.gatherer.is_small()) {
+            (true, _) => self.last_frame + IDLE,
+            (false, true) => self.last_frame + LINGER,
+            (false, false) => self.last_frame,
+        }
+    }
+
+    /// Makes a frame of what was gathered; a bookmark if that is nothing.
+    fn flush(&mut self) {
+        let (events, position) = self.gatherer.take();
+        self.resources.metrics.events_sent.inc_by(events.len() as u64);
+        let cursor = self.resources.journal.cursor(position);
+        self.ready.push_back(WatchTasksResponse { events, cursor, ..Default::default() });
+    }
+}
+
+/// Anything from zero to `most`, drawn anew for each stream.
+fn jitter(most: Duration) -> Duration {
+    let drawn = Uuid::new_v4().as_u128() & u128::from(u32::MAX);
+    most.mul_f64(f64::from(u32::try_from(drawn).unwrap_or(0)) / f64::from(u32::MAX))
+}

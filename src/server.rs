@@ -1,0 +1,273 @@
+//! The composition root: builds every room, serves until it is told to stop, and drains (design.md §4).
+//!
+//! ```no_run
+//! use switchyard::monitor::{self, CancellationToken};
+//! use switchyard::server::Server;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let heartbeat = monitor::from_fn("heartbeat", |token: CancellationToken| async move {
+//!     token.cancelled().await;
+//! });
+//! let shutdown = async {
+//!     // An error means that there is no signal to wait for.
+//!     let _ = tokio::signal::ctrl_c().await;
+//! };
+//! Server::builder().register(heartbeat).serve(shutdown).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod drain;
+mod event_log;
+mod limits;
+mod transport;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::http::{self, Phase, Readiness};
+use crate::journal::{self, Journal, MemoryStore, Writer};
+use crate::manager::{self, Manager};
+use crate::model::{AlertKind, State, Timestamp};
+use crate::monitor::drill::Drill;
+use crate::monitor::{DuplicateKind, Kind, Registry};
+use crate::probe::BuiltIns;
+use crate::rpc::{self, Rpc};
+use crate::telemetry::Metrics;
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every task has ended.
+    Clean,
+    /// This many instances were stuck and have been abandoned.
+    Abandoned(usize),
+    /// It was told not to wait for the drain.
+    Forced,
+    /// The manager's loop has died, by a fault of ours; the log says how.
+    Failed,
+}
+
+impl Ended {
+    /// The exit code that says so (design.md §4).
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Failed => 1,
+            Self::Abandoned(_) => 10,
+            Self::Forced => 11,
+        }
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Two kinds have the same name.
+    #[error(transparent)]
+    Register(#[from] DuplicateKind),
+    /// The address cannot be listened at.
+    #[error("cannot listen at {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The journal did not start.
+    #[error("cannot start the journal")]
+    StartJournal(#[source] journal::StartError),
+    /// The manager did not start.
+    #[error("cannot start the manager")]
+    StartManager(#[source] manager::Error),
+    /// The event log has no thread.
+    #[error("cannot start the event log")]
+    StartEventLog(#[source] io::Error),
+    /// Two metric families share a name, by a fault of ours.
+    #[error("cannot register the metrics")]
+    RegisterMetrics(#[source] prometheus::Error),
+    /// The descriptors for reflection are broken, by a fault of ours.
+    #[error("cannot serve reflection")]
+    Reflection(#[source] rpc::ReflectionError),
+}
+
+/// Puts a server together.
+pub struct Builder {
+    config: Config,
+    registry: Result<Registry, DuplicateKind>,
+}
+
+/// A server that listens, and is about to run.
+pub struct Server {
+    address: SocketAddr,
+    http_address: SocketAddr,
+    parts: Parts,
+}
+
+/// Everything that runs.
+struct Parts {
+    manager: Manager,
+    writer: Writer,
+    health: rpc::Health,
+    readiness: Readiness,
+    /// Ends the streams: nothing more will be appended.
+    closing: CancellationToken,
+    /// Ends the transports.
+    stopping: CancellationToken,
+    grpc: JoinHandle<()>,
+    http: JoinHandle<()>,
+}
+
+impl Server {
+    /// A server with the default configuration and the built-in kinds.
+    pub fn builder() -> Builder {
+        Builder { config: Config::default(), registry: Ok(Registry::new(BuiltIns::new())) }
+    }
+
+    /// Where gRPC is served.
+    pub const fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub const fn http_addr(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Serves until `shutdown`, then drains; `force` ends the drain at once. Takes at most 10 s from `shutdown`.
+    pub async fn run(self, shutdown: impl Future<Output = ()>, force: impl Future<Output = ()>) -> Ended {
+        let mut parts = self.parts;
+        tokio::select! {
+            () = shutdown => {}
+            () = parts.manager.died() => {
+                tracing::error!("the manager's loop has died: ending the server");
+                return Ended::Failed;
+            }
+        }
+        tokio::select! {
+            ended = drain::drain(parts) => ended,
+            () = force => {
+                tracing::warn!("told not to wait: what still runs is abandoned");
+                Ended::Forced
+            }
+        }
+    }
+}
+
+impl Builder {
+    /// Sets the configuration.
+    #[must_use]
+    pub fn config(self, config: Config) -> Self {
+        Self { config, ..self }
+    }
+
+    /// Adds a custom kind. A name that is taken is told of when the server is bound.
+    #[must_use]
+    pub fn register(self, kind: impl Kind) -> Self {
+        let registry = self.registry.and_then(|mut registry| registry.register(kind).map(|()| registry));
+        Self { registry, ..self }
+    }
+
+    /// Binds, and runs until `shutdown` and the drain after it.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<Ended, Error> {
+        Ok(self.bind().await?.run(shutdown, std::future::pending()).await)
+    }
+
+    /// Starts everything and listens. Call it in the runtime that is to serve the RPCs.
+    pub async fn bind(self) -> Result<Server, Error> {
+        let Self { config, registry } = self;
+        let mut registry = registry?;
+        if config.enable_drills() {
+            registry.register(Drill)?;
+        }
+        limits::raise_descriptors();
+        let (grpc_listener, address) = listen(config.listen()).await?;
+        let (http_listener, http_address) = listen(config.http_listen()).await?;
+
+        let metrics = Metrics::new().map_err(Error::RegisterMetrics)?;
+        let store = Box::new(MemoryStore::new(config.event_retention()));
+        let (journal, writer) = Journal::start(store, journal::Options::default()).map_err(Error::StartJournal)?;
+        event_log::start(&journal).map_err(Error::StartEventLog)?;
+        let options = manager::Options {
+            built_in_shards: config.built_in_shards(),
+            custom_shards: config.custom_shards(),
+            max_tasks: config.max_tasks(),
+            unknown_kind_hint,
+        };
+        let (manager, handle) =
+            Manager::start(options, registry, journal.clone(), metrics.clone()).map_err(Error::StartManager)?;
+
+        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
+        let rpc = Rpc {
+            manager: handle.clone(),
+            journal: journal.clone(),
+            metrics: metrics.rpcs.clone(),
+            limits: rpc_limits(&config),
+            start_time: now(),
+            version: env!("CARGO_PKG_VERSION"),
+            closing: closing.clone(),
+        };
+        let (routes, health) = rpc.into_routes().await.map_err(Error::Reflection)?;
+        let grpc = tokio::spawn(transport::serve(grpc_listener, routes, stopping.clone().cancelled_owned()));
+        let readiness = Readiness::default();
+        let refresh = refresh(metrics.clone(), journal.clone(), handle);
+        let router = http::router(metrics, readiness.clone(), refresh);
+        let limits = http::Limits::default();
+        let http = tokio::spawn(http::serve(http_listener, router, limits, stopping.clone().cancelled_owned()));
+        readiness.set(Phase::Ready);
+        let parts = Parts { manager, writer, health, readiness, closing, stopping, grpc, http };
+        Ok(Server { address, http_address, parts })
+    }
+}
+
+fn unknown_kind_hint(kind: &str) -> &'static str {
+    match kind {
+        "drill" => "; to have it, run the server with --enable-drills",
+        _ => "",
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Sets the gauges that are computed when scraped.
+fn refresh(metrics: Metrics, journal: Journal, handle: manager::Handle) -> http::Refresh {
+    Arc::new(move || {
+        let view = journal.view();
+        let counts = view.counts();
+        for state in State::ALL {
+            metrics.instances.set_tasks(state, counts.tasks(state));
+        }
+        for kind in AlertKind::ALL {
+            metrics.instances.set_alerts(kind, counts.alerts(kind));
+        }
+        metrics.instances.set_live(handle.live_instances());
+        metrics.manager.queue_length.set(i64::try_from(handle.queued()).unwrap_or(i64::MAX));
+    })
+}
+
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::default() + since_epoch
+}
+
+fn rpc_limits(config: &Config) -> rpc::Limits {
+    rpc::Limits {
+        max_tasks: config.max_tasks(),
+        max_streams: config.max_streams(),
+        max_streams_per_connection: config.max_streams_per_connection(),
+    }
+}

@@ -1,0 +1,153 @@
+//! One log line for each lifecycle event, from this one place.
+
+mod limiter;
+
+use tracing::{Level, error_span};
+
+use crate::model::{Asked, Detail, Event, EventType, Outcome, State, Task};
+
+use super::metrics::exit_label;
+
+pub use limiter::RateLimiter;
+use limiter::{Importance, Verdict};
+
+/// Logs an event: WARN for a raised alert and a stuck instance, else INFO; ERROR is left to faults of our own. `limiter` may
+/// hold the line back, and then the task's next line says how many were.
+///
+/// Logging blocks where standard error does: call it from a thread that may wait, never from the manager's loop.
+pub fn log_event(event: &Event, limiter: &mut RateLimiter) {
+    let line = Line::of(event);
+    let Some(task) = event.task.as_deref() else {
+        return line.emit(event, None);
+    };
+    let verdict = limiter.admit(task.uid, line.importance, event.time);
+    if let Some(forgotten) = limiter.take_forgotten() {
+        tracing::info!(lines = forgotten.lines, tasks = forgotten.tasks, "lifecycle lines were suppressed");
+    }
+    if let Verdict::Admitted { suppressed } = verdict {
+        // A span of a lower level would be filtered out before the warnings within it, and they would lose their fields.
+        let span = error_span!(
+            "lifecycle",
+            // Not `name`: in JSON that is the span's own.
+            task = %task.name,
+            uid = %task.uid,
+            generation = event.generation.get(),
+            attempt = event.attempt.get(),
+        );
+        span.in_scope(|| line.emit(event, suppressed));
+    }
+}
+
+/// What an event's line says. Texts that come from clients or monitors are fields, which the formats quote: no newline of
+/// theirs can forge a line.
+#[derive(Debug, Default, PartialEq)]
+struct Line<'a> {
+    message: &'static str,
+    warn: bool,
+    importance: Importance,
+    kind: Option<&'a str>,
+    exit: Option<&'static str>,
+    asked: Option<&'static str>,
+    restarts: Option<u32>,
+    alert: Option<&'static str>,
+    detail: Option<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    fn of(event: &'a Event) -> Self {
+        let task = event.task.as_deref();
+        let once = |message| Self { message, importance: Importance::Once, ..Self::default() };
+        let routine = |message| Self { message, ..Self::default() };
+        let warning = |message| Self { message, warn: true, importance: Importance::Warning, ..Self::default() };
+        match event.kind {
+            EventType::TaskCreated => {
+                Self { kind: task.map(|task| task.spec.monitor().kind()), ..once("task created") }
+            }
+            EventType::InstanceStarting => routine("instance starting"),
+            EventType::InstanceReady => routine("instance ready"),
+            EventType::InstanceStopping => routine("instance stopping"),
+            EventType::InstanceAborting => routine("instance aborting"),
+            EventType::InstanceStuck => warning("instance stuck"),
+            EventType::InstanceEnded => routine("instance ended").with_outcome(outcome(event, task)),
+            EventType::RestartScheduled => {
+                Self { restarts: task.map(|task| task.restart.count), ..routine("restart scheduled") }
+            }
+            EventType::TaskEnded => once(ended(task)).with_outcome(outcome(event, task)),
+            EventType::TaskDeleted => once("task deleted"),
+            EventType::AlertRaised => warning("alert raised").with_alert(event),
+            EventType::AlertResolved => routine("alert resolved").with_alert(event),
+            EventType::ServerDraining => once("server draining"),
+        }
+    }
+
+    fn with_outcome(self, outcome: Option<&'a Outcome>) -> Self {
+        let Some(outcome) = outcome else { return self };
+        let detail = Some(outcome.message.as_str()).filter(|message| !message.is_empty());
+        Self { exit: Some(exit_label(outcome.exit)), asked: asked_label(outcome.asked), detail, ..self }
+    }
+
+    fn with_alert(self, event: &'a Event) -> Self {
+        match &event.detail {
+            Some(Detail::Alert(alert)) => {
+                Self { alert: Some(alert.kind.label()), detail: Some(&alert.message), ..self }
+            }
+            _ => self,
+        }
+    }
+
+    fn emit(&self, event: &Event, suppressed: Option<u64>) {
+        let Self { message, warn, importance: _, kind, exit, asked, restarts, alert, detail } = self;
+        let reason = Some(event.cause.reason.as_str()).filter(|reason| !reason.is_empty());
+        // A macro's level is part of its call site, so each level needs its own.
+        macro_rules! emit {
+            ($level:expr) => {
+                tracing::event!(
+                    $level,
+                    event = event.kind.name(),
+                    sequence = event.sequence.get(),
+                    actor = %event.cause.actor,
+                    reason,
+                    kind,
+                    exit,
+                    asked,
+                    restarts,
+                    alert,
+                    detail,
+                    suppressed,
+                    "{message}"
+                )
+            };
+        }
+        if *warn { emit!(Level::WARN) } else { emit!(Level::INFO) }
+    }
+}
+
+fn ended(task: Option<&Task>) -> &'static str {
+    match task.map(|task| task.state) {
+        Some(State::Succeeded) => "task succeeded",
+        Some(State::Failed) => "task failed",
+        Some(State::Cancelled) => "task cancelled",
+        _ => "task ended",
+    }
+}
+
+/// The outcome that the event is about: its own, or else the one that the task now has.
+fn outcome<'a>(event: &'a Event, task: Option<&'a Task>) -> Option<&'a Outcome> {
+    match &event.detail {
+        Some(Detail::Outcome(outcome)) => Some(outcome),
+        _ => task?.outcome.as_ref(),
+    }
+}
+
+/// `None` where nobody asked.
+fn asked_label(asked: Asked) -> Option<&'static str> {
+    match asked {
+        Asked::None => None,
+        Asked::Cancel => Some("cancel"),
+        Asked::Drain => Some("drain"),
+        Asked::StartTimeout => Some("start_timeout"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! What a reader of the log sees.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tracing::subscriber::with_default;
+use uuid::Uuid;
+
+use super::*;
+use crate::model::{
+    Alert, AlertKind, Annotations, Attempt, Cause, Exit, Generation, HttpDraft, Intent, Labels, MonitorDraft, Restart,
+    Sequence, SpecDraft, TaskName, TaskSpec, Timestamp, Uid, Violations,
+};
+
+#[derive(Clone, Default)]
+struct Capture(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Capture {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Capture {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("UTF-8")
+    }
+}
+
+/// Logs `events` under `filter`, as text and as JSON.
+fn logged(filter: &str, events: &[Event]) -> (String, Vec<Value>) {
+    let (text, json) = (Capture::default(), Capture::default());
+    let builder = || tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    let (text_writer, json_writer) = (text.clone(), json.clone());
+    for subscriber in [
+        Box::new(builder().with_writer(move || text_writer.clone()).finish())
+            as Box<dyn tracing::Subscriber + Send + Sync>,
+        Box::new(builder().json().with_writer(move || json_writer.clone()).finish()),
+    ] {
+        let mut limiter = RateLimiter::default();
+        with_default(subscriber, || events.iter().for_each(|event| log_event(event, &mut limiter)));
+    }
+    let json = json.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    (text.text(), json)
+}
+
+fn spec() -> TaskSpec {
+    let http = HttpDraft { url: "http://127.0.0.1:1/".to_owned(), ..HttpDraft::default() };
+    let draft = SpecDraft { monitor: Some(MonitorDraft::Http(http)), ..SpecDraft::default() };
+    TaskSpec::try_new(draft, &mut Violations::new()).expect("valid")
+}
+
+fn task(state: State) -> Task {
+    Task {
+        name: TaskName::parse("namespaces/default/tasks/api").expect("valid"),
+        uid: Uid::new(Uuid::from_u128(7)),
+        labels: Labels::default(),
+        annotations: Annotations::default(),
+        spec: Arc::new(spec()),
+        generation: Generation::new(3),
+        state,
+        intent: Intent::Run,
+        instance: None,
+        restart: Restart::default(),
+        outcome: None,
+        alerts: Vec::new(),
+        create_time: Timestamp::default(),
+        update_time: Timestamp::default(),
+        end: None,
+    }
+}
+
+fn event(kind: EventType, detail: Option<Detail>) -> Event {
+    Event {
+        sequence: Sequence::new(9),
+        time: Timestamp::from_nanos(1),
+        kind,
+        generation: Generation::new(3),
+        attempt: Attempt::new(2),
+        cause: Cause::system("manager", ""),
+        detail,
+        task: Some(Arc::new(task(State::Running))),
+    }
+}
+
+fn alert(kind: AlertKind, message: &str) -> Detail {
+    let (generation, attempt) = (Generation::new(3), Attempt::new(2));
+    Detail::Alert(Alert { kind, raise_time: Timestamp::default(), generation, attempt, message: message.to_owned() })
+}
+
+fn outcome(message: &str) -> Detail {
+    let message = message.to_owned();
+    Detail::Outcome(Outcome { exit: Exit::Panic, asked: Asked::None, message, time: Timestamp::default() })
+}
+
+#[test]
+fn every_event_is_one_line_with_the_instances_coordinates() {
+    for kind in EventType::ALL {
+        let (text, json) = logged("info", &[event(kind, None)]);
+        assert_eq!((text.lines().count(), json.len()), (1, 1), "{kind:?}: {text}");
+        assert_eq!(json[0]["fields"]["event"], kind.name());
+        let span = &json[0]["span"];
+        assert_eq!(span["task"], "namespaces/default/tasks/api");
+        assert_eq!(span["uid"], "00000000-0000-0000-0000-000000000007");
+        assert_eq!((&span["generation"], &span["attempt"]), (&3.into(), &2.into()));
+    }
+}
+
+#[test]
+fn raised_alerts_and_stuck_instances_warn_and_nothing_else_does() {
+    for kind in EventType::ALL {
+        let (_, json) = logged("info", &[event(kind, Some(alert(AlertKind::AbortTimeout, "")))]);
+        let warns = matches!(kind, EventType::AlertRaised | EventType::InstanceStuck);
+        assert_eq!(json[0]["level"], if warns { "WARN" } else { "INFO" }, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_warning_keeps_its_span_where_only_warnings_pass() {
+    let (text, json) = logged("warn", &[event(EventType::InstanceStuck, None), event(EventType::InstanceReady, None)]);
+    assert_eq!(json.len(), 1);
+    assert_eq!(json[0]["span"]["task"], "namespaces/default/tasks/api");
+    assert!(text.contains("lifecycle{task=namespaces/default/tasks/api"), "{text}");
+}
+
+#[test]
+fn an_alert_goes_by_the_label_that_the_seed_document_gave() {
+    for kind in AlertKind::ALL {
+        let (_, json) = logged("info", &[event(EventType::AlertRaised, Some(alert(kind, "5s without an exit")))]);
+        assert_eq!(json[0]["fields"]["alert"], kind.label());
+        assert_eq!(json[0]["fields"]["detail"], "5s without an exit");
+    }
+}
+
+#[test]
+fn an_end_tells_how_and_who_asked() {
+    let (_, json) = logged("info", &[event(EventType::InstanceEnded, Some(outcome("index out of bounds")))]);
+    let fields = &json[0]["fields"];
+    assert_eq!((&fields["exit"], &fields["detail"]), (&"panic".into(), &"index out of bounds".into()));
+    assert_eq!(fields.get("asked"), None);
+
+    let mut cancelled = task(State::Cancelled);
+    let asked =
+        Outcome { exit: Exit::Graceful, asked: Asked::Cancel, message: String::new(), time: Timestamp::default() };
+    cancelled.outcome = Some(asked);
+    let ended = Event { task: Some(Arc::new(cancelled)), ..event(EventType::TaskEnded, None) };
+    let (_, json) = logged("info", &[ended]);
+    let fields = &json[0]["fields"];
+    assert_eq!(fields["message"], "task cancelled");
+    assert_eq!((&fields["exit"], &fields["asked"]), (&"graceful".into(), &"cancel".into()));
+}
+
+#[test]
+fn a_foreign_text_cannot_forge_a_line() {
+    let forged = "x\n2026-01-01T00:00:00Z ERROR all is lost\u{1b}[31m";
+    let mut event = event(EventType::InstanceEnded, Some(outcome(forged)));
+    event.cause = Cause::system("manager", forged);
+    let (text, json) = logged("info", &[event]);
+    assert_eq!((text.lines().count(), json.len()), (1, 1), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn the_last_word_of_a_noisy_task_says_how_many_lines_are_missing() {
+    let mut events = vec![event(EventType::InstanceStarting, None); 50];
+    events.push(event(EventType::TaskEnded, None));
+    let (_, json) = logged("info", &events);
+    let last = &json.last().expect("lines")["fields"];
+    assert_eq!(last["event"], "TASK_ENDED");
+    assert_eq!(last["suppressed"].as_u64(), Some(51 - json.len() as u64));
+    assert!(json.len() < 51);
+}
+
+#[test]
+fn an_event_of_the_server_has_no_task_and_is_never_held_back() {
+    let draining = Event { task: None, ..event(EventType::ServerDraining, None) };
+    let (_, json) = logged("info", &vec![draining; 100]);
+    assert_eq!(json.len(), 100);
+    assert_eq!(json[0].get("span"), None);
+}

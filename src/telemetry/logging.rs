@@ -1,0 +1,140 @@
+//! Where log lines go: standard error, as text or JSON.
+
+use std::env;
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::str::FromStr;
+
+use thiserror::Error;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for people; coloured on a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+/// A log format has another name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("must be `text` or `json`, got {0:?}")]
+pub struct InvalidLogFormat(String);
+
+impl FromStr for LogFormat {
+    type Err = InvalidLogFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(InvalidLogFormat(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, Error)]
+pub enum LoggingError {
+    /// The filter does not parse.
+    #[error("the log filter {filter:?} is invalid: {source}; write `info`, or `warn,switchyard=debug`")]
+    Filter {
+        /// The filter.
+        filter: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// A part of the filter is one word, but no level. It would be taken for a target, and silence all others.
+    #[error(
+        "the log filter has {word:?}, which is no level (off, error, warn, info, debug, trace) and no `target=level`"
+    )]
+    Word {
+        /// The word.
+        word: String,
+    },
+    /// This process logs already.
+    #[error("logging has been set up before")]
+    Again(#[source] TryInitError),
+}
+
+/// Makes the process log to standard error what `filter` lets through: a level, or `target=level` parts, joined by commas.
+pub fn init_logging(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
+    let filter = parse_filter(filter)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(wants_colour()).finish().try_init(),
+        LogFormat::Json => builder.json().finish().try_init(),
+    }
+    .map_err(LoggingError::Again)
+}
+
+/// Whether `init_logging` would take the filter.
+pub fn check_filter(filter: &str) -> Result<(), LoggingError> {
+    parse_filter(filter).map(drop)
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, LoggingError> {
+    // Commas within `[span{field}]` separate no parts.
+    if !filter.contains('[') {
+        let lone = filter.split(',').find(|part| !part.is_empty() && !part.contains('=') && !is_level(part));
+        if let Some(word) = lone {
+            return Err(LoggingError::Word { word: word.to_owned() });
+        }
+    }
+    EnvFilter::builder().parse(filter).map_err(|source| LoggingError::Filter { filter: filter.to_owned(), source })
+}
+
+fn is_level(word: &str) -> bool {
+    word.parse::<LevelFilter>().is_ok()
+}
+
+fn wants_colour() -> bool {
+    // https://no-color.org: set and not empty.
+    env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_levels_and_targets() {
+        for filter in
+            ["", "info", "WARN", "off", "warn,switchyard=debug", "info,h2=off", "[lifecycle{task}]=trace,info"]
+        {
+            assert!(parse_filter(filter).is_ok(), "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_would_silence_everything_by_mistake_is_refused() {
+        for (filter, wrong) in [("verbose", "verbose"), ("info,inof", "inof"), ("switchyard=loud", "switchyard=loud")] {
+            let error = parse_filter(filter).expect_err(filter).to_string();
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn formats_read_back_as_they_print() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            assert_eq!(format.to_string().parse(), Ok(format));
+        }
+        assert_eq!(
+            "xml".parse::<LogFormat>().expect_err("unknown").to_string(),
+            "must be `text` or `json`, got \"xml\""
+        );
+    }
+}
