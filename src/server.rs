@@ -37,7 +37,8 @@ use crate::http::{self, Phase, Readiness};
 use crate::journal::{self, Journal, MemoryStore, Writer};
 use crate::manager::{self, Manager};
 use crate::model::{AlertKind, State, Timestamp};
-use crate::monitor::{DrillKind, DuplicateKind, Kind, Registry};
+use crate::monitor::drill::Drill;
+use crate::monitor::{DuplicateKind, Kind, Registry};
 use crate::probe::BuiltIns;
 use crate::rpc::{self, Rpc};
 use crate::telemetry::Metrics;
@@ -186,7 +187,7 @@ impl Builder {
         let Self { config, registry } = self;
         let mut registry = registry?;
         if config.enable_drills() {
-            registry.register(DrillKind)?;
+            registry.register(Drill)?;
         }
         limits::raise_descriptors();
         let (grpc_listener, address) = listen(config.listen()).await?;
