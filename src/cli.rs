@@ -1,11 +1,118 @@
+//! The command line: `serve`, and the commands that speak to a server.
+//!
+//! Exit codes: 0 done, 1 a negative outcome, 2 usage and INVALID_ARGUMENT, 3 NOT_FOUND, 4 UNAVAILABLE and DEADLINE_EXCEEDED,
+//! 5 every other status; `serve`: 0 clean, 10 abandoned a stuck task, 11 forced.
+
 mod duration;
 mod event_view;
 mod failure;
 mod json;
 mod located;
 mod output;
+mod read;
+mod remote;
+mod serve;
+mod spec_flags;
+mod start;
+mod stop;
 mod table;
 mod task_file;
 mod task_view;
+mod wait;
+mod watch;
 mod words;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
 use failure::Failure;
+
+/// A control plane for monitoring tasks: start, list, cancel and watch them.
+#[derive(Debug, Parser)]
+#[command(name = "switchyard", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  switchyard serve                                              run a server
+  switchyard start api --http http://127.0.0.1:8080/ --interval 5s
+  switchyard watch                                              follow what happens
+  switchyard cancel api                                         stop it, with a proven outcome
+
+Exit codes: 0 done, 1 a negative outcome, 2 usage and INVALID_ARGUMENT, 3 NOT_FOUND,
+4 UNAVAILABLE and DEADLINE_EXCEEDED, 5 every other status; serve: 0 clean, 10 abandoned a
+stuck task, 11 forced.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(Box<serve::Serve>),
+    Start(Box<start::Start>),
+    Get(read::Get),
+    List(read::List),
+    Cancel(stop::Cancel),
+    Delete(stop::Delete),
+    Wait(wait::Wait),
+    Watch(watch::Watch),
+    Info(read::Info),
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let Arguments { command } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help for a reader that has gone is lost on nobody.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let done = match command {
+        Command::Serve(serve) => serve.run(),
+        Command::Start(start) => block_on(start.run()),
+        Command::Get(get) => block_on(get.run()),
+        Command::List(list) => block_on(list.run()),
+        Command::Cancel(cancel) => block_on(cancel.run()),
+        Command::Delete(delete) => block_on(delete.run()),
+        Command::Wait(wait) => block_on(wait.run()),
+        Command::Watch(watch) => block_on(watch.run()),
+        Command::Info(info) => block_on(info.run()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(text) = failure.text() {
+                output::note(&text);
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// Commands that speak to a server need no more than this thread.
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Local(format!("cannot start a runtime: {error}")))?.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_command_has_examples() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        for command in command.get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("switchyard {}", command.get_name())), "{}", command.get_name());
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
+}

@@ -215,6 +215,7 @@ mod tests {
     #[test]
     fn an_empty_layer_gives_the_documented_defaults() {
         let config = Config::try_new(Layer::default()).expect("valid");
+        assert_eq!(config, Config::default());
         assert_eq!(config.listen().to_string(), "127.0.0.1:6710");
         assert_eq!(config.http_listen().to_string(), "127.0.0.1:6711");
         assert_eq!((config.log(), config.log_format()), ("info", LogFormat::Text));

@@ -33,7 +33,7 @@ pub use spec::{
 pub use task::{
     Alert, AlertKind, Asked, End, Exit, Instance, InstanceState, Intent, Outcome, Restart, Shutdown, State, Task,
 };
-pub use time::{Mono, Now, Pretty, Timestamp};
+pub use time::{InvalidDuration, Mono, Now, Pretty, Timestamp};
 pub use violation::{Violation, Violations};
 
 /// The server's limits that are part of the contract, in one place.

@@ -110,7 +110,7 @@ pub use config::Config;
 pub use context::{Assignment, Context, Fact, Report};
 pub use error::{Cancelled, IntoOutcome, MonitorError};
 pub use finding::{CANCELLED, Finding, PANICKED, TIMEOUT};
-pub use from_fn::from_fn;
+pub use from_fn::{FnKind, from_fn};
 pub use live::LiveCell;
 pub use registry::{DuplicateKind, Registry};
 

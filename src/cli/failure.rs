@@ -1,7 +1,6 @@
 //! How a command ends, and its exit code.
 
 use std::io;
-use std::process::ExitCode;
 
 use crate::client::{self, Code};
 use crate::config;
@@ -18,8 +17,8 @@ pub(super) enum Failure {
     Server(client::Error),
     /// All was understood and done, and the outcome is not the one hoped for. Empty: it has been told.
     Negative(String),
-    /// Several of the above, for several names; each has been told.
-    Several(u8),
+    /// What happened has been told already; the exit code is left.
+    Told(u8),
     /// Something on this side broke.
     Local(String),
     /// Whoever read the output has gone, and wants no more.
@@ -40,19 +39,15 @@ impl Failure {
                 Code::Unavailable | Code::DeadlineExceeded => 4,
                 _ => 5,
             },
-            Self::Several(code) => *code,
+            Self::Told(code) => *code,
             Self::Local(_) => 5,
         }
-    }
-
-    pub(super) fn exit(&self) -> ExitCode {
-        ExitCode::from(self.code())
     }
 
     /// What to tell; `None` where nothing is left to tell.
     pub(super) fn text(&self) -> Option<String> {
         match self {
-            Self::ReaderGone | Self::Several(_) => None,
+            Self::ReaderGone | Self::Told(_) => None,
             Self::Negative(text) if text.is_empty() => None,
             Self::Negative(text) => Some(text.clone()),
             Self::Usage(text) | Self::Local(text) => Some(format!("error: {text}")),

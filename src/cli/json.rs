@@ -36,6 +36,10 @@ named!(
     WaitTaskResponse
 );
 
+impl Named for prost_types::Struct {
+    const NAME: &'static str = "google.protobuf.Struct";
+}
+
 pub(super) fn descriptor<M: Named>() -> Result<MessageDescriptor, Failure> {
     POOL.get_message_by_name(M::NAME).ok_or_else(|| Failure::Local(format!("there is no message {}", M::NAME)))
 }

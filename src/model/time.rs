@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::ops::Add;
+use std::str::FromStr;
 use std::time::Duration;
+
+use thiserror::Error;
 
 /// A point of the monotonic clock: nanoseconds since an origin of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +118,60 @@ impl fmt::Display for Pretty {
     }
 }
 
+/// A text that is no duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("must be a duration, as 30s, 500ms or 1m30s")]
+pub struct InvalidDuration;
+
+impl FromStr for Pretty {
+    type Err = InvalidDuration;
+
+    /// Reads numbers with units, the larger unit first and each at most once: `1h30m`, `1.5s`, `250ms`. There is no default unit.
+    fn from_str(text: &str) -> Result<Self, InvalidDuration> {
+        const UNITS: [(&str, u64); 7] = [
+            ("d", 86_400_000_000_000),
+            ("h", 3_600_000_000_000),
+            ("m", 60_000_000_000),
+            ("s", 1_000_000_000),
+            ("ms", 1_000_000),
+            ("us", 1_000),
+            ("ns", 1),
+        ];
+        if text.is_empty() {
+            return Err(InvalidDuration);
+        }
+        let (mut rest, mut units, mut total) = (text, UNITS.as_slice(), 0_u64);
+        while !rest.is_empty() {
+            let (number, after) = split_where(rest, |c| !c.is_ascii_digit() && c != '.');
+            let (unit, after) = split_where(after, |c| !c.is_ascii_alphabetic());
+            let place = units.iter().position(|(name, _)| *name == unit).ok_or(InvalidDuration)?;
+            let value = scaled(number, units[place].1).ok_or(InvalidDuration)?;
+            total = total.checked_add(value).ok_or(InvalidDuration)?;
+            (rest, units) = (after, &units[place + 1..]);
+        }
+        Ok(Self(Duration::from_nanos(total)))
+    }
+}
+
+fn split_where(text: &str, end: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(end).unwrap_or(text.len()))
+}
+
+/// A decimal `number` of units of so many `nanos`; what is finer than a nanosecond is cut.
+fn scaled(number: &str, nanos: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    if whole.is_empty() || fraction.is_empty() {
+        return None;
+    }
+    let mut total = whole.parse::<u64>().ok()?.checked_mul(nanos)?;
+    let mut place = nanos;
+    for digit in fraction.chars() {
+        place /= 10;
+        total = total.checked_add(place * u64::from(digit.to_digit(10)?))?;
+    }
+    Some(total)
+}
+
 /// `whole` and a `fraction` of `digits` digits, without trailing zeros.
 fn decimal(whole: u64, fraction: u32, digits: usize) -> String {
     let text = format!("{whole}.{fraction:0digits$}");
@@ -139,7 +196,21 @@ mod tests {
         ];
         for (span, text) in cases {
             assert_eq!(Pretty(span).to_string(), text);
+            assert_eq!(text.parse(), Ok(Pretty(span)));
         }
+    }
+
+    #[test]
+    fn durations_are_read_strictly() {
+        for text in [
+            "", "5", "s", "-5s", "+5s", "5 s", " 5s", "1s1m", "1s1s", "1.s", ".5s", "1.2.3s", "5S", "5s.", "5y",
+            "1e3s", "∞s",
+        ] {
+            assert_eq!(text.parse::<Pretty>(), Err(InvalidDuration), "{text:?}");
+        }
+        assert_eq!("99999999999d".parse::<Pretty>(), Err(InvalidDuration));
+        assert_eq!("1m30s".parse(), Ok(Pretty(Duration::from_secs(90))));
+        assert_eq!("0.25s10us".parse(), Ok(Pretty(Duration::from_micros(250_010))));
     }
 
     #[test]

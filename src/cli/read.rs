@@ -1,0 +1,167 @@
+//! `get`, `list`, `info`.
+
+use std::time::SystemTime;
+
+use clap::Args;
+
+use super::output::{Output, OutputArgs, Tone, note};
+use super::remote::{Namespace, Remote, Scope};
+use super::table::{self, Cell, Column};
+use super::{Failure, task_view, words};
+use crate::pb::v1;
+
+/// What a page may hold at the most.
+const PAGE: usize = 1_000;
+
+/// Show a task: its state, its last check, its outcome, its spec.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  switchyard get api
+  switchyard get api -o yaml > task.yaml      what `start -f` reads
+  switchyard get namespaces/prod/tasks/api -o json")]
+pub(super) struct Get {
+    /// The task's name.
+    name: String,
+    #[command(flatten)]
+    namespace: Namespace,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Get {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let output = Output::new(&self.output);
+        let request = v1::GetTaskRequest { name: self.namespace.task(&self.name) };
+        let v1::GetTaskResponse { task } = self.remote.connect().await?.get(request).await?;
+        let task = task.unwrap_or_default();
+        output.message(&task, |task| task_view::describe(task, output.paint, SystemTime::now()))
+    }
+}
+
+/// List tasks, by name.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  switchyard list
+  switchyard list --filter 'state = RUNNING AND labels.team = core'
+  switchyard list -A --filter 'alert:*' -o json
+
+A filter is `field (= | != | :) value`, joined by AND. Fields: name (exact, or a prefix ending
+in *), labels.KEY (:* for present), state, monitor, alert.")]
+pub(super) struct List {
+    /// Which tasks to show.
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+    filter: String,
+    /// Show at most so many; all by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    #[command(flatten)]
+    scope: Scope,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl List {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let output = Output::new(&self.output);
+        let (listed, more) = self.pages().await?;
+        output.message(&listed, |listed| match listed.tasks.as_slice() {
+            [] => String::new(),
+            tasks => task_view::list(tasks, self.scope.all_namespaces, output, SystemTime::now()),
+        })?;
+        if listed.tasks.is_empty() {
+            note("no tasks");
+        }
+        if more {
+            note("there are more; raise --limit");
+        }
+        Ok(())
+    }
+
+    /// All pages as one, and whether there are more than asked for. They show one snapshot.
+    async fn pages(&self) -> Result<(v1::ListTasksResponse, bool), Failure> {
+        let client = self.remote.connect().await?;
+        let limit = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        let mut all = v1::ListTasksResponse::default();
+        let mut page_token = String::new();
+        loop {
+            let page_size = i32::try_from((limit - all.tasks.len()).min(PAGE)).unwrap_or(i32::MAX);
+            let request = v1::ListTasksRequest {
+                parent: self.scope.parent(),
+                page_size,
+                page_token,
+                filter: self.filter.clone(),
+            };
+            let v1::ListTasksResponse { tasks, next_page_token, cursor } = client.list(request).await?;
+            all.tasks.extend(tasks);
+            all.cursor = cursor;
+            let more = !next_page_token.is_empty();
+            if !more || all.tasks.len() >= limit {
+                return Ok((all, more));
+            }
+            page_token = next_page_token;
+        }
+    }
+}
+
+/// Show what the server is and allows.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  switchyard info
+  switchyard info -o json --server http://10.0.0.7:6710")]
+pub(super) struct Info {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Info {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let output = Output::new(&self.output);
+        let info = self.remote.connect().await?.info().await?;
+        output.message(&info, |info| particulars(info, output))
+    }
+}
+
+fn particulars(info: &v1::GetServerInfoResponse, output: Output) -> String {
+    const COLUMNS: [Column; 2] = [
+        Column { title: "SERVER", rank: 0, least: None },
+        // Cursors are there to be copied, so nothing is cut.
+        Column { title: "", rank: 0, least: None },
+    ];
+    let v1::GetServerInfoResponse { version, store_id, oldest_cursor, head_cursor, start_time, limits } = info;
+    let mut lines = vec![
+        ("version", version.clone()),
+        ("started", start_time.as_ref().map(words::time).unwrap_or_default()),
+        ("store", store_id.clone()),
+        ("oldest cursor", oldest_cursor.clone()),
+        ("head cursor", head_cursor.clone()),
+    ];
+    if let Some(limits) = limits {
+        let v1::ServerLimits {
+            max_tasks,
+            max_streams_per_connection,
+            max_streams,
+            max_request_bytes,
+            max_spec_bytes,
+            max_page_size,
+        } = limits;
+        lines.extend([
+            ("tasks, at most", max_tasks.to_string()),
+            ("watch streams", format!("{max_streams}, of one connection {max_streams_per_connection}")),
+            ("request", format!("{max_request_bytes} bytes")),
+            ("spec", format!("{max_spec_bytes} bytes")),
+            ("page", format!("{max_page_size} tasks")),
+        ]);
+    }
+    let row = |(title, text): (&str, String)| vec![Cell::new(Tone::Plain, title), Cell::from(text)];
+    let rows: Vec<_> = lines.into_iter().map(row).collect();
+    table::render(&COLUMNS, &rows, output.width, output.paint)
+}

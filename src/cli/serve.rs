@@ -1,0 +1,169 @@
+//! `serve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Failure;
+use super::output::out;
+use crate::config::{Config, Key, Sources};
+use crate::server::{self, Server};
+use crate::telemetry;
+
+/// What the RPCs are served with; tasks have threads of their own.
+const CONTROL_THREADS: usize = 2;
+
+/// Run a server.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  switchyard serve
+  switchyard serve --listen 0.0.0.0:6710 --log switchyard=debug,info --log-format json
+  switchyard serve --enable-drills
+  switchyard serve --config switchyard.toml
+
+A configuration file is TOML, with the flags' names as keys: `max_tasks = 1000`. Each key can also
+be set in the environment, as SWITCHYARD_MAX_TASKS. Flags win over the environment, and that over
+the file.
+
+SIGTERM and SIGINT drain: tasks stop, streams end, at most 10 s; a second one ends at once. Exit
+codes: 0 clean, 10 abandoned a stuck task, 11 forced.")]
+pub(super) struct Serve {
+    /// A TOML file to read the configuration from.
+    #[arg(long, value_name = "FILE", env = "SWITCHYARD_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where to serve gRPC; port 0 takes a free one [default: 127.0.0.1:6710].
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where to serve /metrics, /healthz and /readyz [default: 127.0.0.1:6711].
+    #[arg(long, value_name = "ADDRESS")]
+    http_listen: Option<String>,
+    /// What to log: a level, or target=level parts joined by commas [default: info].
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How to write log lines: text or json [default: text].
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Have the kind `drill`, whose tasks misbehave on purpose.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    enable_drills: Option<String>,
+    /// The threads for built-in monitors [default: as many as cores].
+    #[arg(long, value_name = "N")]
+    built_in_shards: Option<String>,
+    /// The threads for monitors of custom kinds [default: 4].
+    #[arg(long, value_name = "N")]
+    custom_shards: Option<String>,
+    /// The tasks to hold, ended ones included [default: 100000].
+    #[arg(long, value_name = "N")]
+    max_tasks: Option<String>,
+    /// Watch streams in all [default: 1000].
+    #[arg(long, value_name = "N")]
+    max_streams: Option<String>,
+    /// Watch streams of one connection [default: 16].
+    #[arg(long, value_name = "N")]
+    max_streams_per_connection: Option<String>,
+    /// The events to keep for watchers that come back [default: 100000].
+    #[arg(long, value_name = "N")]
+    event_retention: Option<String>,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let config = self.sources().load()?;
+        telemetry::init_logging(config.log(), config.log_format())
+            .map_err(|error| Failure::Local(format!("cannot log: {error}")))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(CONTROL_THREADS)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::Local(format!("cannot start a runtime: {error}")))?;
+        let ended = runtime.block_on(serve(config));
+        // Whatever still runs has been given up; waiting for it would be what the drain's bound is there to prevent.
+        runtime.shutdown_background();
+        match ended?.exit_code() {
+            0 => Ok(()),
+            code => Err(Failure::Told(code)),
+        }
+    }
+
+    /// The values stay text here, so that everything that is wrong in any layer is told in one way, and at once.
+    fn sources(self) -> Sources {
+        let flags = [
+            (Key::Listen, self.listen),
+            (Key::HttpListen, self.http_listen),
+            (Key::Log, self.log),
+            (Key::LogFormat, self.log_format),
+            (Key::EnableDrills, self.enable_drills),
+            (Key::BuiltInShards, self.built_in_shards),
+            (Key::CustomShards, self.custom_shards),
+            (Key::MaxTasks, self.max_tasks),
+            (Key::MaxStreams, self.max_streams),
+            (Key::MaxStreamsPerConnection, self.max_streams_per_connection),
+            (Key::EventRetention, self.event_retention),
+        ];
+        Sources {
+            file: self.config,
+            environment: std::env::vars_os().collect(),
+            flags: flags.into_iter().filter_map(|(key, text)| Some((key, text?))).collect(),
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<server::Ended, Failure> {
+    let (mut first, mut second) = (Signals::new()?, Signals::new()?);
+    let server = Server::builder().config(config).bind().await.map_err(|error| refused(&error))?;
+    // A server serves on where nobody reads its banner.
+    let _ = out(&banner(&server));
+    let shutdown = async move { first.next().await };
+    let force = async move {
+        second.next().await;
+        second.next().await;
+    };
+    Ok(server.run(shutdown, force).await)
+}
+
+/// SIGTERM and SIGINT, each of which asks for the same.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::Local(format!("cannot await signals: {error}")));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn refused(error: &server::Error) -> Failure {
+    let source = std::error::Error::source(error);
+    Failure::Local(source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}")))
+}
+
+/// Programs may rely on the lines `gRPC` and `HTTP`: they say where the server listens, port 0 resolved.
+fn banner(server: &Server) -> String {
+    let (grpc, http) = (server.addr(), server.http_addr());
+    let remote = if grpc.port() == 6710 { String::new() } else { format!(" --server http://{grpc}") };
+    format!(
+        "\
+switchyard {version}
+  gRPC   http://{grpc}
+  HTTP   http://{http}  (/metrics, /healthz, /readyz)
+  store  memory: tasks do not survive a restart yet
+
+Try, in another terminal:
+  switchyard start self --http http://{http}/healthz --interval 5s --wait{remote}
+  switchyard watch --initial{remote}
+",
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}

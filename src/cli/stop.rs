@@ -1,0 +1,196 @@
+//! `cancel`, `delete`.
+
+use std::future::Future;
+
+use clap::Args;
+use futures_util::{StreamExt, stream};
+
+use super::output::{Output, OutputArgs, note};
+use super::remote::{Namespace, Remote};
+use super::{Failure, words};
+use crate::client::Client;
+use crate::pb::v1;
+
+/// How many tasks are asked for at once: many tasks stop within the bound of one, and below what a connection carries.
+const AT_ONCE: usize = 64;
+
+/// What every change of a task takes beside its name.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Audit {
+    /// Why, for the audit trail.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(super) reason: String,
+    /// A UUID that makes the call idempotent.
+    #[arg(long, value_name = "UUID", default_value = "", hide_default_value = true)]
+    pub(super) request_id: String,
+}
+
+/// Stop tasks for good, and say what came of it.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  switchyard cancel api
+  switchyard cancel api db cache --reason 'moving to the new rack'
+  switchyard cancel api --force       abort at once
+  switchyard cancel api --no-wait     answer when the cancel is on record
+
+A task is asked to stop, then aborted; the outcome is proven: it ended, or it is STUCK (exit
+code 1). Several tasks stop side by side, within the bound of the slowest.")]
+pub(super) struct Cancel {
+    /// The tasks' names.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Skip what is left of the graceful phase: abort at once.
+    #[arg(long)]
+    force: bool,
+    /// Wait for the proven outcome; the default.
+    #[arg(long, overrides_with = "no_wait")]
+    wait: bool,
+    /// Only put the cancel on record.
+    #[arg(long, overrides_with = "wait")]
+    no_wait: bool,
+    /// Only if the task's etag is this; for one task.
+    #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
+    etag: String,
+    #[command(flatten)]
+    audit: Audit,
+    #[command(flatten)]
+    namespace: Namespace,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Cancel {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        one_only(&self.names, &self.etag, &self.audit)?;
+        let output = Output::new(&self.output);
+        let client = self.remote.connect().await?;
+        let cancel = |name: String| self.cancel(&client, name);
+        each(&self.names, &self.namespace, cancel, |name, answer: v1::CancelTaskResponse| {
+            output.message(&answer, |answer| {
+                let task = answer.task.clone().unwrap_or_default();
+                let state = output.paint.text(words::state_tone(task.state), &words::state(task.state));
+                format!("{}  {state}{}\n", words::id(name), super::output::clean(&course(&task)))
+            })?;
+            let stuck = answer.task.is_some_and(|task| task.state == i32::from(v1::State::Stuck));
+            if stuck { Err(Failure::Negative(String::new())) } else { Ok(()) }
+        })
+        .await
+    }
+
+    async fn cancel(&self, client: &Client, name: String) -> Result<v1::CancelTaskResponse, Failure> {
+        let request = v1::CancelTaskRequest {
+            name,
+            force: self.force,
+            wait: !self.no_wait,
+            etag: self.etag.clone(),
+            reason: self.audit.reason.clone(),
+            request_id: self.audit.request_id.clone(),
+        };
+        Ok(client.cancel(request).await?)
+    }
+}
+
+/// How the shutdown went, as far as it is known.
+fn course(task: &v1::Task) -> String {
+    let mut text = String::new();
+    if words::is_ended(task.state) {
+        let outcome = task.outcome.as_ref().map(words::outcome);
+        text += &outcome.map_or_else(String::new, |outcome| format!("  {outcome}"));
+    }
+    let shutdown = task.instance.as_ref().and_then(|instance| words::shutdown(instance.shutdown.as_ref()?));
+    text += &shutdown.map_or_else(String::new, |shutdown| format!("  ({shutdown})"));
+    if task.state == i32::from(v1::State::Stuck) {
+        text += "  it outlived both phases; it is fenced, still counted, and reaped when it ends";
+    }
+    text
+}
+
+/// Delete ended tasks.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  switchyard delete api
+  switchyard delete api db
+
+Only ended tasks can be deleted; cancel live ones first. Ended tasks are also deleted by the
+server, when their terminal_ttl is over.")]
+pub(super) struct Delete {
+    /// The tasks' names.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Only if the task's etag is this; for one task.
+    #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
+    etag: String,
+    #[command(flatten)]
+    audit: Audit,
+    #[command(flatten)]
+    namespace: Namespace,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Delete {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        one_only(&self.names, &self.etag, &self.audit)?;
+        let output = Output::new(&self.output);
+        let client = self.remote.connect().await?;
+        let delete = |name: String| self.delete(&client, name);
+        each(&self.names, &self.namespace, delete, |name, answer| {
+            output.message(&answer, |_| format!("{}  deleted\n", words::id(name)))
+        })
+        .await
+    }
+
+    async fn delete(&self, client: &Client, name: String) -> Result<v1::DeleteTaskResponse, Failure> {
+        let request = v1::DeleteTaskRequest {
+            name,
+            etag: self.etag.clone(),
+            reason: self.audit.reason.clone(),
+            request_id: self.audit.request_id.clone(),
+        };
+        Ok(client.delete(request).await?)
+    }
+}
+
+/// An etag and a request id belong to one request.
+fn one_only(names: &[String], etag: &str, audit: &Audit) -> Result<(), Failure> {
+    for (flag, value) in [("--etag", etag), ("--request-id", &audit.request_id)] {
+        if names.len() > 1 && !value.is_empty() {
+            return Err(Failure::Usage(format!("{flag} is for one task; {} are given", names.len())));
+        }
+    }
+    Ok(())
+}
+
+/// Does something with each task, side by side, and tells of each in the order given. The worst failure decides.
+async fn each<A, F: Future<Output = Result<A, Failure>>>(
+    names: &[String],
+    namespace: &Namespace,
+    act: impl Fn(String) -> F,
+    tell: impl Fn(&str, A) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let calls = names.iter().map(|name| {
+        let call = act(namespace.task(name));
+        async move { (name, call.await) }
+    });
+    let mut answers = stream::iter(calls).buffered(AT_ONCE);
+    let mut worst = 0;
+    while let Some((name, answer)) = answers.next().await {
+        match answer.and_then(|answer| tell(name, answer)) {
+            Ok(()) => {}
+            Err(Failure::ReaderGone) => return Err(Failure::ReaderGone),
+            Err(failure) => {
+                let several = names.len() > 1;
+                let whose = if several { format!("{}: ", words::id(name)) } else { String::new() };
+                failure.text().into_iter().for_each(|text| note(&format!("{whose}{text}")));
+                worst = worst.max(failure.code());
+            }
+        }
+    }
+    if worst == 0 { Ok(()) } else { Err(Failure::Told(worst)) }
+}
