@@ -167,13 +167,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_shutdown_says_goodbye_to_idle_connections() {
+        const GOAWAY: u8 = 7;
         let (address, stop, serving) = serving().await;
         let mut client = TcpStream::connect(address).await.expect("listening");
         let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("connected");
         client.write_all(&empty_settings).await.expect("connected");
-        client.read_exact(&mut [0; 9]).await.expect("the server's settings");
-        stop.cancel();
+        let mut stop = Some(stop);
+        loop {
+            let mut head = [0; 9];
+            client.read_exact(&mut head).await.expect("a frame");
+            let [_, high, low, kind, ..] = head;
+            client.read_exact(&mut vec![0; usize::from(u16::from_be_bytes([high, low]))]).await.expect("its payload");
+            if let Some(stop) = stop.take() {
+                stop.cancel();
+            }
+            if kind == GOAWAY {
+                break;
+            }
+        }
+        drop(client);
         serving.await.expect("no panic");
     }
 }
