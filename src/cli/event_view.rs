@@ -58,12 +58,14 @@ fn tone(event: &v1::Event) -> Tone {
 fn detail(event: &v1::Event) -> String {
     match &event.detail {
         Some(Detail::Instance(instance)) => {
-            let ready = (event.r#type() == v1::EventType::InstanceReady)
-                .then(|| words::between(instance.start_time.as_ref(), instance.ready_time.as_ref()))
-                .flatten();
-            match ready {
-                Some(took) => format!("after {}", words::rough(took)),
-                None => instance.shutdown.as_ref().and_then(words::shutdown).unwrap_or_default(),
+            let ready = words::between(instance.start_time.as_ref(), instance.ready_time.as_ref());
+            let shutdown = instance.shutdown.as_ref().and_then(words::shutdown).unwrap_or_default();
+            match (event.r#type(), ready) {
+                (v1::EventType::InstanceReady, Some(took)) => format!("after {}", words::rough(took)),
+                (v1::EventType::InstanceEnded, _) => {
+                    format!("{}  {shutdown}", words::exit(instance.exit)).trim_end().to_owned()
+                }
+                _ => shutdown,
             }
         }
         Some(Detail::Outcome(outcome)) => words::outcome(outcome),

@@ -65,7 +65,7 @@ impl Failure {
 
 /// The error with every violated field on a line of its own.
 fn describe(error: &client::Error) -> String {
-    let mut text = format!("error: {} ({}", clean(&error.message), error.code_name());
+    let mut text = format!("error: {} ({}", clean(headline(error)), error.code_name());
     if !error.reason.is_empty() {
         text += &format!(", {}", clean(&error.reason));
     }
@@ -80,6 +80,18 @@ fn describe(error: &client::Error) -> String {
         text += &format!("\n  try again after {}", duration::print(after));
     }
     text
+}
+
+/// The message, without the violations that stand below it field by field.
+fn headline(error: &client::Error) -> &str {
+    let first = error
+        .violations
+        .first()
+        .map_or(error.message.len(), |violation| error.message.find(&violation.field).unwrap_or(error.message.len()));
+    match error.message[..first].trim_end_matches([':', ' ']) {
+        "" => "the request is invalid",
+        headline => headline,
+    }
 }
 
 impl From<client::Error> for Failure {
@@ -108,7 +120,7 @@ mod tests {
         client::Error {
             code,
             reason: "INVALID_FIELD".to_owned(),
-            message: "the request is invalid".to_owned(),
+            message: "the request is invalid: task_id: required; task.spec: bad".to_owned(),
             violations: vec![
                 client::FieldViolation { field: "task_id".to_owned(), description: "required".to_owned() },
                 client::FieldViolation { field: "task.spec".to_owned(), description: "bad\nand worse".to_owned() },

@@ -73,7 +73,7 @@ impl Paint {
             Tone::Changing => "33",
             Tone::Bad => "31",
         };
-        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.0 && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 

@@ -53,9 +53,11 @@ pub(super) fn render(columns: &[Column], rows: &[Vec<Cell>], most: Option<usize>
         for (n, _, column_width) in &shown {
             let Some(cell) = row.get(*n) else { continue };
             let cell_text = cut(&cell.text, *column_width);
-            // Written before the next cell, so that no line ends in spaces.
-            text.push_str(&" ".repeat(gap));
-            gap = GAP + column_width - width(&cell_text);
+            // Written before the next text, so that no line ends in spaces.
+            if !cell_text.is_empty() {
+                text.push_str(&" ".repeat(std::mem::take(&mut gap)));
+            }
+            gap += GAP + column_width - width(&cell_text);
             text.push_str(&paint.text(cell.tone, &cell_text));
         }
         text.push('\n');
@@ -123,6 +125,13 @@ mod tests {
         assert!(widest(&text) <= 30 && !text.contains("TARGET") && text.contains("AGE"), "{text}");
         let text = render(&COLUMNS, &rows(), Some(20), Paint(false));
         assert!(widest(&text) <= 20 && !text.contains("AGE") && text.contains("a-task-w…"), "{text}");
+    }
+
+    #[test]
+    fn empty_cells_leave_their_room() {
+        let rows = vec![["", "b", "", "d"].map(|text| Cell::from(text.to_owned())).to_vec()];
+        let text = render(&COLUMNS, &rows, None, Paint(false));
+        assert_eq!(text, "NAME  STATE  TARGET  AGE\n      b              d\n");
     }
 
     #[test]
