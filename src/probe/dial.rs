@@ -108,6 +108,10 @@ impl Dialer {
 async fn lookup(name: String, port: u16, place: OwnedSemaphorePermit) -> io::Result<Vec<SocketAddr>> {
     let asking = tokio::task::spawn_blocking(move || {
         let _place = place;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the blocking pool; it is our place that must outlive the check"
+        )]
         let addresses = (name.as_str(), port).to_socket_addrs()?;
         Ok(addresses.take(ADDRESSES).collect())
     });
