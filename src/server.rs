@@ -20,7 +20,6 @@
 mod drain;
 mod event_log;
 mod limits;
-mod transport;
 
 use std::io;
 use std::net::SocketAddr;
@@ -217,7 +216,7 @@ impl Builder {
             closing: closing.clone(),
         };
         let (routes, health) = rpc.into_routes().await.map_err(Error::Reflection)?;
-        let grpc = tokio::spawn(transport::serve(grpc_listener, routes, stopping.clone().cancelled_owned()));
+        let grpc = tokio::spawn(rpc::serve(grpc_listener, routes, stopping.clone().cancelled_owned()));
         let readiness = Readiness::default();
         let refresh = refresh(metrics.clone(), journal.clone(), handle);
         let router = http::router(metrics, readiness.clone(), refresh);

@@ -54,8 +54,8 @@ impl<C: Chance> Lifecycle<C> {
         let Some(entry) = self.runs.get(&id).and_then(|uid| self.tasks.get_mut(uid)) else { return };
         let Some(run) = entry.run.as_ref().filter(|_| !entry.has_alert(kind)) else { return };
         let (generation, attempt) = (run.generation(), run.attempt());
-        let alert = Alert { kind, raise_time: now.wall, generation, attempt, message: message.clone() };
-        self.log.record(entry, now, Cause::system("watchdog", message), Change::AlertRaised(alert));
+        let alert = Alert { kind, raise_time: now.wall, generation, attempt, message };
+        self.log.record(entry, now, Cause::system("watchdog", ""), Change::AlertRaised(alert));
     }
 
     /// Resolves every open alert of a task whose instance has ended.

@@ -34,6 +34,7 @@ pub(super) async fn drain(parts: Parts) -> Ended {
         tracing::error!("the journal did not commit everything in time");
     }
     closing.cancel();
+    health.close().await;
     stopping.cancel();
     let (grpc_abort, http_abort) = (grpc.abort_handle(), http.abort_handle());
     let transports = async {
