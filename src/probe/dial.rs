@@ -76,7 +76,9 @@ impl Dialer {
             // Given back when the resolver answers, not when the check is dropped: it is threads that are counted, and
             // `getaddrinfo` cannot be interrupted.
             let _place = place;
-            Ok(asked.to_socket_addrs()?.take(ADDRESSES).collect())
+            #[expect(clippy::disallowed_methods, reason = "this is the blocking pool")]
+            let addresses = asked.to_socket_addrs()?;
+            Ok(addresses.take(ADDRESSES).collect())
         });
         let addresses = asking.await.map_err(|_| closed())?;
         addresses.map_err(|error| Fault::io(&error, Reason::ResolveFailed, format_args!("cannot resolve {name}")))
