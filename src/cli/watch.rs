@@ -64,8 +64,14 @@ impl Watch {
         loop {
             let update = tokio::select! {
                 update = stream.next() => update,
-                _ = interrupt.recv() => return Ok(leave(&stream, output)),
-                _ = terminate.recv() => return Ok(leave(&stream, output)),
+                _ = interrupt.recv() => {
+                    leave(&stream, output);
+                    return Ok(());
+                }
+                _ = terminate.recv() => {
+                    leave(&stream, output);
+                    return Ok(());
+                }
             };
             match update {
                 Ok(update) => self.show(update, &stream, output)?,
