@@ -1,0 +1,109 @@
+//! A real server in this process, on ports of the system's choosing, and clients on real sockets.
+
+use std::net::SocketAddr;
+
+use switchyard::config::{Config, Layer};
+use switchyard::pb::v1::server_service_client::ServerServiceClient;
+use switchyard::pb::v1::task_service_client::TaskServiceClient;
+use switchyard::pb::v1::task_spec::Monitor;
+use switchyard::pb::v1::{self, GetServerInfoRequest, GetServerInfoResponse};
+use switchyard::server::{Ended, Server};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt;
+
+/// The generated client.
+pub(crate) type Client = TaskServiceClient<Channel>;
+
+/// A server that runs until it is stopped, or dropped with its test.
+pub(crate) struct Harness {
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    running: JoinHandle<Ended>,
+}
+
+impl Harness {
+    /// A server as `layer` says, but for its addresses; drills are enabled.
+    pub(crate) async fn start(layer: Layer) -> Self {
+        let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let layer = Layer { listen: any, http_listen: any, enable_drills: Some(true), ..layer };
+        let config = Config::try_new(layer).expect("valid");
+        let server = Server::builder().config(config).bind().await.expect("bound");
+        let (address, shutdown) = (server.addr(), CancellationToken::new());
+        let running = tokio::spawn(server.run(shutdown.clone().cancelled_owned(), std::future::pending()));
+        Self { address, shutdown, running }
+    }
+
+    /// A connection of its own.
+    pub(crate) async fn connect(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("valid");
+        endpoint.connect().await.expect("listening")
+    }
+
+    /// A client on a connection of its own.
+    pub(crate) async fn client(&self) -> Client {
+        TaskServiceClient::new(self.connect().await)
+    }
+
+    /// What the server says of itself.
+    pub(crate) async fn info(&self) -> GetServerInfoResponse {
+        let mut client = ServerServiceClient::new(self.connect().await);
+        client.get_server_info(GetServerInfoRequest {}).await.expect("alive").into_inner()
+    }
+
+    /// Asks the server to drain.
+    pub(crate) fn shut_down(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// How the server ended.
+    pub(crate) async fn ended(self) -> Ended {
+        self.running.await.expect("no panic")
+    }
+}
+
+/// The name of a task of the default namespace.
+pub(crate) fn name(id: &str) -> String {
+    format!("namespaces/default/tasks/{id}")
+}
+
+/// Asks for a task that does nothing, cooperatively, until it is cancelled.
+pub(crate) fn idle(id: &str) -> v1::StartTaskRequest {
+    let behaviour = prost_types::value::Kind::StringValue("cooperative".to_owned());
+    let config =
+        prost_types::Struct { fields: [("behaviour".to_owned(), prost_types::Value { kind: Some(behaviour) })].into() };
+    start(id, Monitor::Custom(v1::CustomMonitor { kind: "drill".to_owned(), config: Some(config) }))
+}
+
+/// Asks for a task of the default namespace.
+pub(crate) fn start(id: &str, monitor: Monitor) -> v1::StartTaskRequest {
+    let spec = v1::TaskSpec { monitor: Some(monitor), ..Default::default() };
+    let task = v1::Task { spec: Some(spec), ..Default::default() };
+    v1::StartTaskRequest { task_id: id.to_owned(), task: Some(task), ..Default::default() }
+}
+
+/// Asks for a task to be stopped, and for its outcome.
+pub(crate) fn cancel(id: &str) -> v1::CancelTaskRequest {
+    v1::CancelTaskRequest { name: name(id), wait: true, ..Default::default() }
+}
+
+/// Waits until the task is in a state.
+pub(crate) async fn reach(client: &mut Client, id: &str, state: v1::State) -> v1::Task {
+    let request = v1::WaitTaskRequest { name: name(id), until: vec![state.into()], timeout: None };
+    let answer = client.wait_task(request).await.expect("there").into_inner();
+    assert!(answer.reached, "{id} did not reach {state:?}: {:?}", answer.task);
+    answer.task.expect("answered")
+}
+
+/// Every task of every namespace, by name, on one page.
+pub(crate) async fn all_tasks(client: &mut Client) -> Vec<v1::Task> {
+    let request = v1::ListTasksRequest { parent: "namespaces/-".to_owned(), page_size: 1_000, ..Default::default() };
+    client.list_tasks(request).await.expect("lists").into_inner().tasks
+}
+
+/// The reason that a status gives.
+pub(crate) fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
