@@ -3,4 +3,6 @@
 mod bad_input;
 mod cli;
 mod harness;
+mod list;
 mod walls;
+mod watch;
