@@ -1,111 +1,127 @@
-//! A real server on real sockets, and real clients of it.
+//! A real server in this process, on ports of the system's choosing, and clients on real sockets.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use switchyard::config::{Config, Layer};
+use switchyard::pb::v1::server_service_client::ServerServiceClient;
 use switchyard::pb::v1::task_service_client::TaskServiceClient;
 use switchyard::pb::v1::task_spec::Monitor;
-use switchyard::pb::v1::{CustomMonitor, StartTaskRequest, State, Task, TaskSpec, WaitTaskRequest};
+use switchyard::pb::v1::{self, GetServerInfoRequest, GetServerInfoResponse};
 use switchyard::server::{Ended, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt;
 
-/// A server of the test's own; it ends with the test.
+/// The generated client.
+pub(crate) type Client = TaskServiceClient<Channel>;
+
+/// A server that runs until it is stopped, or dropped with its test.
 pub(crate) struct Harness {
-    pub(crate) grpc: SocketAddr,
-    pub(crate) http: SocketAddr,
-    channel: Channel,
+    address: SocketAddr,
+    http: SocketAddr,
     shutdown: CancellationToken,
     running: JoinHandle<Ended>,
 }
 
 impl Harness {
-    /// With the drills.
-    pub(crate) async fn with_drills() -> Self {
-        Self::start_with(Layer { enable_drills: Some(true), ..Layer::default() }).await
-    }
-
-    /// With what the layer says; the ports are free ones.
-    pub(crate) async fn start_with(layer: Layer) -> Self {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = Config::try_new(Layer { listen: Some(any), http_listen: Some(any), ..layer }).expect("valid");
-        let server = Server::builder().config(config).bind().await.expect("binds");
-        let (grpc, http) = (server.addr(), server.http_addr());
-        let shutdown = CancellationToken::new();
+    /// A server as `layer` says, but for its addresses; drills are enabled.
+    pub(crate) async fn start(layer: Layer) -> Self {
+        let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let layer = Layer { listen: any, http_listen: any, enable_drills: Some(true), ..layer };
+        let config = Config::try_new(layer).expect("valid");
+        let server = Server::builder().config(config).bind().await.expect("bound");
+        let (address, http, shutdown) = (server.addr(), server.http_addr(), CancellationToken::new());
         let running = tokio::spawn(server.run(shutdown.clone().cancelled_owned(), std::future::pending()));
-        let channel = connect(grpc).await;
-        Self { grpc, http, channel, shutdown, running }
+        Self { address, http, shutdown, running }
     }
 
-    /// A client on the harness's own connection.
-    pub(crate) fn tasks(&self) -> TaskServiceClient<Channel> {
-        TaskServiceClient::new(self.channel.clone())
+    /// A connection of its own.
+    pub(crate) async fn connect(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("valid");
+        endpoint.connect().await.expect("listening")
     }
 
-    /// The harness's own connection.
-    pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
+    /// A client on a connection of its own.
+    pub(crate) async fn client(&self) -> Client {
+        TaskServiceClient::new(self.connect().await)
     }
 
-    /// Starts a task; its name.
-    pub(crate) async fn start(&self, id: &str, spec: TaskSpec) -> String {
-        let task = Some(Task { spec: Some(spec), ..Task::default() });
-        let request = StartTaskRequest { task_id: id.to_owned(), task, ..StartTaskRequest::default() };
-        let response = self.tasks().start_task(request).await.expect("starts").into_inner();
-        response.task.expect("the task").name
-    }
-
-    /// Waits for a state; the task, as it stands then.
-    pub(crate) async fn wait_for(&self, name: &str, state: State) -> Task {
-        let timeout = Some(prost_types::Duration { seconds: 60, nanos: 0 });
-        let request = WaitTaskRequest { name: name.to_owned(), until: vec![state.into()], timeout };
-        let response = self.tasks().wait_task(request).await.expect("waits").into_inner();
-        assert!(response.reached, "{:?} is not reached: {:?}", state, response.task);
-        response.task.expect("the task")
+    /// What the server says of itself.
+    pub(crate) async fn info(&self) -> GetServerInfoResponse {
+        let mut client = ServerServiceClient::new(self.connect().await);
+        client.get_server_info(GetServerInfoRequest {}).await.expect("alive").into_inner()
     }
 
     /// What `/metrics` says.
     pub(crate) async fn metrics(&self) -> String {
-        get(self.http, "/metrics").await
+        let mut stream = TcpStream::connect(self.http).await.expect("listening");
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http);
+        stream.write_all(request.as_bytes()).await.expect("writes");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.expect("reads");
+        response
     }
 
-    /// Begins the drain.
-    pub(crate) fn drain(&self) {
+    /// Asks the server to drain.
+    pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
     }
 
-    /// Drains, and waits for the end.
+    /// How the server ended.
     pub(crate) async fn ended(self) -> Ended {
-        self.drain();
         self.running.await.expect("no panic")
     }
 }
 
-/// A connection of one's own.
-pub(crate) async fn connect(address: SocketAddr) -> Channel {
-    let endpoint = Channel::from_shared(format!("http://{address}")).expect("a URL");
-    endpoint.connect_timeout(Duration::from_secs(30)).connect().await.expect("connects")
+/// The name of a task of the default namespace.
+pub(crate) fn name(id: &str) -> String {
+    format!("namespaces/default/tasks/{id}")
 }
 
-/// The spec of a drill.
-pub(crate) fn drill(behaviour: &str, duration: &str) -> TaskSpec {
+/// Asks for a task that does nothing, cooperatively, until it is cancelled.
+pub(crate) fn idle(id: &str) -> v1::StartTaskRequest {
+    drill(id, "cooperative", "30s")
+}
+
+/// Asks for a task that behaves as it is told.
+pub(crate) fn drill(id: &str, behaviour: &str, duration: &str) -> v1::StartTaskRequest {
     let text = |text: &str| prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(text.to_owned())) };
-    let fields = [("behaviour", behaviour), ("duration", duration)];
-    let fields = fields.into_iter().map(|(key, value)| (key.to_owned(), text(value))).collect();
-    let custom = CustomMonitor { kind: "drill".to_owned(), config: Some(prost_types::Struct { fields }) };
-    TaskSpec { monitor: Some(Monitor::Custom(custom)), ..TaskSpec::default() }
+    let fields = [("behaviour".to_owned(), text(behaviour)), ("duration".to_owned(), text(duration))].into();
+    let config = Some(prost_types::Struct { fields });
+    start(id, Monitor::Custom(v1::CustomMonitor { kind: "drill".to_owned(), config }))
 }
 
-/// The whole response to a plain GET.
-pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.expect("connects");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("writes");
-    let mut response = String::new();
-    stream.read_to_string(&mut response).await.expect("reads");
-    response
+/// Asks for a task of the default namespace.
+pub(crate) fn start(id: &str, monitor: Monitor) -> v1::StartTaskRequest {
+    let spec = v1::TaskSpec { monitor: Some(monitor), ..Default::default() };
+    let task = v1::Task { spec: Some(spec), ..Default::default() };
+    v1::StartTaskRequest { task_id: id.to_owned(), task: Some(task), ..Default::default() }
+}
+
+/// Asks for a task to be stopped, and for its outcome.
+pub(crate) fn cancel(id: &str) -> v1::CancelTaskRequest {
+    v1::CancelTaskRequest { name: name(id), wait: true, ..Default::default() }
+}
+
+/// Waits until the task is in a state.
+pub(crate) async fn reach(client: &mut Client, id: &str, state: v1::State) -> v1::Task {
+    let request = v1::WaitTaskRequest { name: name(id), until: vec![state.into()], timeout: None };
+    let answer = client.wait_task(request).await.expect("there").into_inner();
+    assert!(answer.reached, "{id} did not reach {state:?}: {:?}", answer.task);
+    answer.task.expect("answered")
+}
+
+/// Every task of every namespace, by name, on one page.
+pub(crate) async fn all_tasks(client: &mut Client) -> Vec<v1::Task> {
+    let request = v1::ListTasksRequest { parent: "namespaces/-".to_owned(), page_size: 1_000, ..Default::default() };
+    client.list_tasks(request).await.expect("lists").into_inner().tasks
+}
+
+/// The reason that a status gives.
+pub(crate) fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }

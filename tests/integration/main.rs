@@ -1,6 +1,9 @@
 //! One binary for all integration tests, one file for each behaviour.
 
+mod bad_input;
 mod cli;
 mod harness;
+mod list;
 mod shutdown;
 mod walls;
+mod watch;
