@@ -46,7 +46,7 @@ pub struct Layer {
     pub enable_drills: Option<bool>,
     /// The threads that run built-in monitors. Default: as many as cores; 1 to 256.
     pub built_in_shards: Option<usize>,
-    /// The threads that run monitors of custom kinds. Default 4; 1 to 256.
+    /// The threads that run monitors of custom kinds. Default 8; 1 to 256.
     pub custom_shards: Option<usize>,
     /// The tasks the server holds, ended ones included. Default 100,000; 1 to 10,000,000.
     pub max_tasks: Option<usize>,
@@ -124,7 +124,7 @@ impl Config {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let config = Self {
             built_in_shards: count(Key::BuiltInShards, layer.built_in_shards, cores.min(MOST_SHARDS), MOST_SHARDS),
-            custom_shards: count(Key::CustomShards, layer.custom_shards, 4, MOST_SHARDS),
+            custom_shards: count(Key::CustomShards, layer.custom_shards, 8, MOST_SHARDS),
             max_tasks: count(Key::MaxTasks, layer.max_tasks, 100_000, 10_000_000),
             max_streams: count(Key::MaxStreams, layer.max_streams, 1_000, 100_000),
             max_streams_per_connection: count(
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(config.http_listen().to_string(), "127.0.0.1:6711");
         assert_eq!((config.log(), config.log_format()), ("info", LogFormat::Text));
         assert!(!config.enable_drills() && config.built_in_shards() > 0);
-        assert_eq!((config.custom_shards(), config.max_tasks(), config.event_retention()), (4, 100_000, 100_000));
+        assert_eq!((config.custom_shards(), config.max_tasks(), config.event_retention()), (8, 100_000, 100_000));
         assert_eq!((config.max_streams(), config.max_streams_per_connection()), (1_000, 16));
     }
 

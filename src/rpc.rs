@@ -13,6 +13,7 @@ mod oversize;
 mod page;
 mod panics;
 mod peer;
+mod serve;
 mod server_service;
 mod task_service;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use tonic_reflection::server::Error as ReflectionError;
 
 pub use self::health::Health;
 use self::metrics::Calls;
+pub use self::serve::serve;
 use self::server_service::ServerRpc;
 use self::task_service::TaskRpc;
 use self::watch::Slots;

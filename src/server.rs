@@ -20,7 +20,6 @@
 mod drain;
 mod event_log;
 mod limits;
-mod transport;
 
 use std::io;
 use std::net::SocketAddr;
@@ -117,6 +116,7 @@ pub struct Server {
 struct Parts {
     manager: Manager,
     writer: Writer,
+    event_log: std::thread::JoinHandle<()>,
     health: rpc::Health,
     readiness: Readiness,
     /// Ends the streams: nothing more will be appended.
@@ -196,7 +196,7 @@ impl Builder {
         let metrics = Metrics::new().map_err(Error::RegisterMetrics)?;
         let store = Box::new(MemoryStore::new(config.event_retention()));
         let (journal, writer) = Journal::start(store, journal::Options::default()).map_err(Error::StartJournal)?;
-        event_log::start(&journal).map_err(Error::StartEventLog)?;
+        let event_log = event_log::start(&journal).map_err(Error::StartEventLog)?;
         let options = manager::Options {
             built_in_shards: config.built_in_shards(),
             custom_shards: config.custom_shards(),
@@ -217,14 +217,14 @@ impl Builder {
             closing: closing.clone(),
         };
         let (routes, health) = rpc.into_routes().await.map_err(Error::Reflection)?;
-        let grpc = tokio::spawn(transport::serve(grpc_listener, routes, stopping.clone().cancelled_owned()));
+        let grpc = tokio::spawn(rpc::serve(grpc_listener, routes, stopping.clone().cancelled_owned()));
         let readiness = Readiness::default();
         let refresh = refresh(metrics.clone(), journal.clone(), handle);
         let router = http::router(metrics, readiness.clone(), refresh);
         let limits = http::Limits::default();
         let http = tokio::spawn(http::serve(http_listener, router, limits, stopping.clone().cancelled_owned()));
         readiness.set(Phase::Ready);
-        let parts = Parts { manager, writer, health, readiness, closing, stopping, grpc, http };
+        let parts = Parts { manager, writer, event_log, health, readiness, closing, stopping, grpc, http };
         Ok(Server { address, http_address, parts })
     }
 }

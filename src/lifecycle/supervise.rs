@@ -97,7 +97,7 @@ impl<C: Chance> Lifecycle<C> {
         if !run.enter_abort(false, now) {
             return;
         }
-        let waited = Pretty(run.stop().map_or(Duration::ZERO, |stop| now.mono.since(stop.since())));
+        let waited = Pretty::about(run.stop().map_or(Duration::ZERO, |stop| now.mono.since(stop.since())));
         let cause = Cause { request_id, ..Cause::system("shutdown", format!("no exit within {waited}")) };
         self.abort(id, cause, now);
         self.raise(id, AlertKind::AbortRequired, format!("no exit {waited} after it was asked to stop: aborted"), now);
@@ -122,7 +122,7 @@ impl<C: Chance> Lifecycle<C> {
             return;
         }
         let took = run.instance().shutdown.and_then(|shutdown| shutdown.abort_duration).unwrap_or_default();
-        let reason = format!("no exit {} after the abort", Pretty(took));
+        let reason = format!("no exit {} after the abort", Pretty::about(took));
         self.stuck += 1;
         let cause = Cause { request_id, ..Cause::system("shutdown", reason.clone()) };
         self.moved(id, cause, now);
@@ -194,7 +194,7 @@ impl<C: Chance> Lifecycle<C> {
             Next::Restart(restart) => {
                 let delay = restart.next_time.map_or(Duration::ZERO, |time| time.since(now.wall));
                 self.timers.set(Timer::Restart(uid), now.mono + delay);
-                let cause = Cause::system("restart", format!("in {}", Pretty(delay)));
+                let cause = Cause::system("restart", format!("in {}", Pretty::about(delay)));
                 self.log.record(entry, now, cause, Change::RestartScheduled);
             }
             Next::End(state, end) => {

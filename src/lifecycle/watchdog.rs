@@ -9,7 +9,7 @@ impl<C: Chance> Lifecycle<C> {
     pub(super) fn on_slow_cancellation(&mut self, id: InstanceId, now: Now) {
         let Some((_, entry)) = self.entry_of(id) else { return };
         let Some(stop) = entry.run.as_ref().and_then(|run| run.stop()) else { return };
-        let message = format!("no exit {} after it was asked to stop", Pretty(now.mono.since(stop.since())));
+        let message = format!("no exit {} after it was asked to stop", Pretty::about(now.mono.since(stop.since())));
         self.raise(id, AlertKind::SlowCancellation, message, now);
     }
 
@@ -41,7 +41,7 @@ impl<C: Chance> Lifecycle<C> {
         let after = run.spec.watchdog().long_running_after();
         match run.work.since {
             Some(since) if since + after <= now.mono => {
-                let took = Pretty(now.mono.since(since));
+                let took = Pretty::about(now.mono.since(since));
                 self.raise(id, AlertKind::LongRunningTask, format!("a piece of work has run for {took}"), now);
             }
             Some(since) => self.timers.set(Timer::LongRunning(id), since + after),
@@ -54,8 +54,8 @@ impl<C: Chance> Lifecycle<C> {
         let Some(entry) = self.runs.get(&id).and_then(|uid| self.tasks.get_mut(uid)) else { return };
         let Some(run) = entry.run.as_ref().filter(|_| !entry.has_alert(kind)) else { return };
         let (generation, attempt) = (run.generation(), run.attempt());
-        let alert = Alert { kind, raise_time: now.wall, generation, attempt, message: message.clone() };
-        self.log.record(entry, now, Cause::system("watchdog", message), Change::AlertRaised(alert));
+        let alert = Alert { kind, raise_time: now.wall, generation, attempt, message };
+        self.log.record(entry, now, Cause::system("watchdog", ""), Change::AlertRaised(alert));
     }
 
     /// Resolves every open alert of a task whose instance has ended.

@@ -95,6 +95,14 @@ fn nanos(span: Duration) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pretty(pub Duration);
 
+impl Pretty {
+    /// A measured duration, to the millisecond where it is longer than that: what a person wants to read of it.
+    pub fn about(measured: Duration) -> Self {
+        let millis = u64::try_from((measured + Duration::from_micros(500)).as_millis()).unwrap_or(u64::MAX);
+        Self(if millis > 0 { Duration::from_millis(millis) } else { measured })
+    }
+}
+
 impl fmt::Display for Pretty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (total, nanos) = (self.0.as_secs(), self.0.subsec_nanos());
@@ -211,6 +219,13 @@ mod tests {
         assert_eq!("99999999999d".parse::<Pretty>(), Err(InvalidDuration));
         assert_eq!("1m30s".parse(), Ok(Pretty(Duration::from_secs(90))));
         assert_eq!("0.25s10us".parse(), Ok(Pretty(Duration::from_micros(250_010))));
+    }
+
+    #[test]
+    fn measured_durations_are_rounded() {
+        assert_eq!(Pretty::about(Duration::from_nanos(5_000_734_205)).to_string(), "5.001s");
+        assert_eq!(Pretty::about(Duration::from_nanos(1_999_734_205)).to_string(), "2s");
+        assert_eq!(Pretty::about(Duration::from_micros(42)).to_string(), "42us");
     }
 
     #[test]

@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_name_is_taken_once() {
         let mut registry = Registry::new(Http);
-        let kind = |name: &str| from_fn(name, |_token| async {});
+        let kind = |name: &'static str| from_fn(name, |_token| async {});
         assert_eq!(registry.register(kind("b")), Ok(()));
         assert_eq!(registry.register(kind("a")), Ok(()));
         assert_eq!(registry.register(kind("a")), Err(DuplicateKind("a".into())));

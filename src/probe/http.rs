@@ -68,7 +68,7 @@ fn headers(spec: &HttpSpec, url: &Url) -> Result<HeaderMap, http::Error> {
     for (name, value) in spec.headers() {
         headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
     }
-    // The target closes first, so that it is not this machine whose ports linger in TIME_WAIT.
+    // Whoever closes first keeps a port in TIME_WAIT, and each check takes one of this machine's: the target is to close first.
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     Ok(headers)
 }
@@ -149,10 +149,13 @@ async fn match_body(wanted: &BodyMatch, body: Vec<u8>) -> Result<(), Fault> {
 }
 
 fn broken(error: hyper::Error) -> Fault {
-    if let Some(io) = io_source(&error) {
+    let io = io_source(&error);
+    // hyper words what it cannot decode as I/O errors too; those of the system have a number.
+    if let Some(io) = io.filter(|io| io.raw_os_error().is_some()) {
         return Fault::io(io, Reason::ConnectionClosed, "the exchange broke off");
     }
-    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+    let ended_early = io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof);
+    if ended_early || error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
         return Fault::new(Reason::ConnectionClosed, "the connection was closed before the response was complete");
     }
     Fault::new(Reason::ProtocolError, format!("not a valid HTTP/1 response: {}", MonitorError::from(error)))

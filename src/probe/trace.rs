@@ -77,3 +77,34 @@ impl Trace {
         Fault::new(reason, format!("not done within {}: was {}", Pretty(limit), self.stage))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_is_cut_short_tells_how_far_it_came() {
+        let mut trace = Trace::begin();
+        assert_eq!(trace.timed_out(MS).reason, Reason::LocalFault, "its turn did not come");
+        advance(MS).await;
+        trace.enter(Stage::Connect);
+        advance(2 * MS).await;
+        trace.enter(Stage::Queue);
+        advance(4 * MS).await;
+        trace.enter(Stage::Connect);
+        advance(8 * MS).await;
+        trace.enter(Stage::FirstByte);
+        advance(16 * MS).await;
+        let fault = trace.timed_out(31 * MS);
+        assert_eq!(
+            (fault.reason, fault.message.as_str()),
+            (Reason::Timeout, "not done within 31ms: was waiting for the answer")
+        );
+        let phases = Phases { connect: Some(10 * MS), first_byte: Some(16 * MS), ..Phases::default() };
+        assert_eq!(trace.finish(), phases);
+    }
+}

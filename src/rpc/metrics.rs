@@ -153,3 +153,79 @@ const fn name(code: Code) -> &'static str {
         Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use axum::Router;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::any;
+    use futures_util::FutureExt;
+    use http_body_util::{BodyExt, Full};
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::pb;
+    use crate::telemetry::Metrics;
+
+    const GET: &str = "/switchyard.v1.TaskService/GetTask";
+    const WATCH: &str = "/switchyard.v1.TaskService/WatchTasks";
+
+    fn request(path: &str) -> Request {
+        http::Request::builder().uri(path).body(Body::empty()).expect("valid")
+    }
+
+    /// What is counted of `answer` to a call of `path`, after `end` has dealt with it.
+    async fn counted(path: &str, answer: Response<Body>, end: impl AsyncFnOnce(Body)) -> String {
+        let metrics = Metrics::new().expect("registered once");
+        let calls = Calls::new(metrics.rpcs.clone(), &[pb::DESCRIPTORS]).expect("decodes");
+        let answer = Arc::new(Mutex::new(Some(answer)));
+        let answer = async move || answer.lock().expect("no panic").take().expect("called once");
+        let router = Router::new().fallback(any(answer)).layer(from_fn_with_state(calls, count));
+        let answered = router.oneshot(request(path)).await.expect("infallible");
+        end(answered.into_body()).await;
+        let text = String::from_utf8(metrics.render().expect("renders")).expect("text");
+        let lines = text.lines().filter(|line| line.starts_with("circuit_breaker_rpcs_total"));
+        lines.collect::<Vec<_>>().join(" ")
+    }
+
+    fn streaming(trailers: Option<HeaderMap>) -> Response<Body> {
+        let body = Full::new(Bytes::from_static(b"a message"));
+        Response::new(Body::new(body.with_trailers(std::future::ready(trailers.map(Ok)))))
+    }
+
+    fn trailers(code: &'static str) -> Option<HeaderMap> {
+        Some([(Status::GRPC_STATUS, http::HeaderValue::from_static(code))].into_iter().collect())
+    }
+
+    async fn read(body: Body) {
+        body.collect().await.expect("no error");
+    }
+
+    #[tokio::test]
+    async fn the_code_is_what_the_caller_got() {
+        let line =
+            |path: &str, code: &str| format!("circuit_breaker_rpcs_total{{code=\"{code}\",method=\"{path}\"}} 1");
+        assert_eq!(counted(GET, streaming(trailers("0")), read).await, line(GET, "OK"));
+        assert_eq!(counted(WATCH, streaming(trailers("11")), read).await, line(WATCH, "OUT_OF_RANGE"));
+        assert_eq!(counted(GET, Status::not_found("").into_http(), read).await, line(GET, "NOT_FOUND"));
+        assert_eq!(counted(GET, streaming(None), read).await, line(GET, "UNKNOWN"));
+        assert_eq!(counted(GET, streaming(trailers("0")), async |body| drop(body)).await, line(GET, "CANCELLED"));
+        assert_eq!(
+            counted("/x/y", Status::unimplemented("").into_http(), read).await,
+            line("unknown", "UNIMPLEMENTED")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_given_up_before_its_answer_is_cancelled() {
+        let metrics = Metrics::new().expect("registered once");
+        let calls = Calls::new(metrics.rpcs.clone(), &[pb::DESCRIPTORS]).expect("decodes");
+        let never = async || std::future::pending::<Response>().await;
+        let router = Router::new().fallback(any(never)).layer(from_fn_with_state(calls, count));
+        assert!(router.oneshot(request(GET)).now_or_never().is_none());
+        let text = String::from_utf8(metrics.render().expect("renders")).expect("text");
+        assert!(text.contains("code=\"CANCELLED\""), "{text}");
+    }
+}

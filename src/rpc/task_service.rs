@@ -137,7 +137,7 @@ impl TaskRpc {
             journal: self.journal.clone(),
             metrics: self.metrics.clone(),
             closing: self.closing.clone(),
-            slot: self.slots.take(connection)?,
+            _slot: self.slots.take(connection)?,
         };
         Ok(Box::pin(watch::open(request, resources)?))
     }

@@ -64,7 +64,7 @@ pub(super) struct Resources {
     pub(super) metrics: telemetry::Rpcs,
     /// Cancelled when the drain has come to the streams: everything has been committed by then.
     pub(super) closing: CancellationToken,
-    pub(super) slot: Slot,
+    pub(super) _slot: Slot,
 }
 
 /// Opens a watch. What is wrong with its cursor shows here, before the stream.

@@ -85,9 +85,10 @@ pub(super) fn check(file: &File<'_>, crates: &BTreeSet<String>) -> Vec<String> {
             wrongs.push(format!("{}:1: the room `{name}` has no row in the table of who may import whom", file.path));
             return wrongs;
         };
+        let imported: BTreeSet<&str> = file.source.paths.iter().filter_map(whole_room).collect();
         for path in &file.source.paths {
             let test = file.test || path.test;
-            let wrong = import(room, path, test)
+            let wrong = import(room, &from_root(path, &imported), test)
                 .or_else(|| impurity(room, path, crates, &file.source.modules).filter(|_| !test));
             wrongs.extend(wrong.map(|wrong| at(file, path, &wrong)));
         }
@@ -109,6 +110,23 @@ fn at(file: &File<'_>, path: &Path, wrong: &str) -> String {
     format!("{}:{}: {wrong}", file.path, path.line)
 }
 
+/// The room that `use crate::room;` makes known by its name.
+fn whole_room(path: &Path) -> Option<&str> {
+    match path.segments.as_slice() {
+        [root, room] if root == "crate" => Some(room),
+        _ => None,
+    }
+}
+
+/// `room::Item` as `crate::room::Item`, where the room is known by its name.
+fn from_root(path: &Path, imported: &BTreeSet<&str>) -> Path {
+    let mut path = path.clone();
+    if imported.contains(path.segments[0].as_str()) {
+        path.segments.insert(0, "crate".to_owned());
+    }
+    path
+}
+
 /// The walls.
 fn import(room: &Room, path: &Path, test: bool) -> Option<String> {
     let [root, target, rest @ ..] = path.segments.as_slice() else { return None };
@@ -122,13 +140,12 @@ fn import(room: &Room, path: &Path, test: bool) -> Option<String> {
     let item = rest.first().map(String::as_str);
     let allows = |import: &&str| match import.split_once("::") {
         None => import == target,
-        Some((of, only)) => of == target && (test || item == Some(only)),
+        Some((of, only)) => of == target && (test || item.is_none_or(|item| item == only)),
     };
     if !room.imports.iter().any(allows) {
         return Some(format!("`{named}`: `{}` may import only {}", room.name, list(room.imports)));
     }
-    // All of the journal, under no name of its own, would be its backend too.
-    let sees_backend = item.is_none_or(|item| item == "*" || BACKEND.contains(&item));
+    let sees_backend = item.is_some_and(|item| ["*", "as"].contains(&item) || BACKEND.contains(&item));
     (!test && target == "journal" && SERVICES.contains(&room.name) && sees_backend)
         .then(|| format!("`{named}`: `{}` sees the journal's view and watch, never its backend", room.name))
 }

@@ -149,6 +149,10 @@ impl Reader {
                 _ => break,
             }
         }
+        // A room under another name would be walked into unseen.
+        if segments.len() == 2 && self.peek(0) == Some(&Token::Name("as".to_owned())) {
+            segments.push("as".to_owned());
+        }
         self.found(Path { line, segments, test });
     }
 

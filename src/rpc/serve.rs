@@ -1,0 +1,192 @@
+//! The accept loop. Our own, because tonic's leaves every bound below unset: connections, the time until a client speaks HTTP/2,
+//! streams of a connection, what is buffered for a slow reader, and how long a shutdown takes.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::server::TcpConnectInfo;
+use tower::ServiceExt;
+
+/// Connections at once; the others wait in the listener's backlog. Far more than have a watch stream each, and few enough to
+/// leave descriptors to the monitors.
+const CONNECTIONS: usize = 4_096;
+/// How long to leave the listener alone after an error of the machine's, such as having no descriptor left: it would come back
+/// at once, and the loop would spin.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// What every HTTP/2 connection begins with (RFC 9113, section 3.4), and how long a client may take to say it: until then
+/// hyper knows no end to its patience, not even in a shutdown (hyper #4170).
+const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait before looking again for the rest of a preface that came in pieces.
+const PREFACE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Streams of one connection: the watches that it may have, and calls beside them.
+const STREAMS: u32 = 256;
+/// Streams that we had to reset before the connection is taken for an attack (RUSTSEC-2024-0003).
+const RESET_STREAMS: usize = 1_024;
+/// What is buffered for each stream of a client that does not read. hyper's default of 400 KiB would be 80 MiB for one peer.
+const SEND_BUFFER: usize = 64 * 1024;
+/// A peer that says nothing for so long is asked whether it lives, and cut if it does not answer.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Serves `routes` on `listener` until `shutdown`; then takes no further requests, and returns when the calls under way have
+/// ended. That is for the caller to bound: dropped, it cuts every connection.
+pub async fn serve(listener: TcpListener, routes: Routes, shutdown: impl Future<Output = ()>) {
+    let router = routes.prepare().into_axum_router();
+    let closing = CancellationToken::new();
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_ended) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn(connection(stream, peer, router.clone(), closing.clone()));
+                }
+                Err(error) if is_the_peers(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "gRPC connections cannot be accepted");
+                    sleep(BACK_OFF).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    closing.cancel();
+    while connections.join_next().await.is_some() {}
+}
+
+/// Errors of one connection that ended before it was accepted; the next one may be fine.
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, closing: CancellationToken) {
+    let said = tokio::select! {
+        said = timeout(PREFACE_TIMEOUT, preface(&stream)) => said,
+        () = closing.cancelled() => return,
+    };
+    if !matches!(said, Ok(Ok(()))) {
+        return tracing::debug!(%peer, "a connection did not begin as HTTP/2 in time");
+    }
+    // Small answers wait for nothing. A failure costs latency alone.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
+    }
+    let info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(peer) };
+    let service = service_fn(move |request| answer(request, info.clone(), router.clone()));
+    let served = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_local_error_reset_streams(RESET_STREAMS)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = &mut served => ended,
+        () = closing.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a gRPC connection failed");
+    }
+}
+
+/// Waits until the client has sent as much as a preface; hyper judges what it says.
+async fn preface(stream: &TcpStream) -> io::Result<()> {
+    let mut bytes = [0; PREFACE];
+    loop {
+        match stream.peek(&mut bytes).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            PREFACE => return Ok(()),
+            // What is there stays readable, so waiting for that would not wait.
+            _ => sleep(PREFACE_PAUSE).await,
+        }
+    }
+}
+
+async fn answer(mut request: Request<Incoming>, info: TcpConnectInfo, router: Router) -> Result<Response, Infallible> {
+    request.extensions_mut().insert(info);
+    router.oneshot(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn serving() -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("free port");
+        let address = listener.local_addr().expect("bound");
+        let stop = CancellationToken::new();
+        let routes = Routes::from(Router::new());
+        (address, stop.clone(), tokio::spawn(serve(listener, routes, stop.cancelled_owned())))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_speaks_is_cut() {
+        let (address, _stop, _serving) = serving().await;
+        let mut silent = TcpStream::connect(address).await.expect("listening");
+        silent.write_all(b"PRI * ").await.expect("connected");
+        // A reset is an end as well: what was sent was not read.
+        let end = silent.read(&mut [0; 1]).await;
+        assert!(!matches!(end, Ok(1)), "{end:?}");
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_waits_for_no_handshake() {
+        let (address, stop, serving) = serving().await;
+        let _silent = TcpStream::connect(address).await.expect("listening");
+        stop.cancel();
+        serving.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_says_goodbye_to_idle_connections() {
+        const GOAWAY: u8 = 7;
+        let (address, stop, serving) = serving().await;
+        let mut client = TcpStream::connect(address).await.expect("listening");
+        let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("connected");
+        client.write_all(&empty_settings).await.expect("connected");
+        let mut stop = Some(stop);
+        loop {
+            let mut head = [0; 9];
+            client.read_exact(&mut head).await.expect("a frame");
+            let [_, high, low, kind, ..] = head;
+            client.read_exact(&mut vec![0; usize::from(u16::from_be_bytes([high, low]))]).await.expect("its payload");
+            if let Some(stop) = stop.take() {
+                stop.cancel();
+            }
+            if kind == GOAWAY {
+                break;
+            }
+        }
+        drop(client);
+        serving.await.expect("no panic");
+    }
+}

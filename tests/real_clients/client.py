@@ -1,0 +1,264 @@
+"""A client in another language, with nothing of ours but the protos.
+
+client.py SCENARIO GRPC_ADDRESS HTTP_ADDRESS: runs one of the functions marked @scenario. It has held if the exit code is 0.
+"""
+
+import contextlib
+import http.server
+import os
+import subprocess
+import sys
+import threading
+import urllib.request
+import uuid
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
+
+from switchyard.v1 import event_pb2 as events
+from switchyard.v1 import server_service_pb2 as info
+from switchyard.v1 import server_service_pb2_grpc
+from switchyard.v1 import spec_pb2 as specs
+from switchyard.v1 import task_pb2 as tasks
+from switchyard.v1 import task_service_pb2 as api
+from switchyard.v1 import task_service_pb2_grpc
+
+# No call takes as long as this on a machine that is merely busy; without it a bug would hang the run.
+PATIENCE = 60
+
+SCENARIOS = {}
+
+
+def scenario(function):
+    SCENARIOS[function.__name__] = function
+    return function
+
+
+def expect(actual, expected):
+    assert actual == expected, f"expected {expected!r}, got {actual!r}"
+
+
+class Client:
+    """A channel of its own, as a process of its own would have."""
+
+    def __init__(self, address):
+        self.channel = grpc.insecure_channel(address)
+        self.tasks = task_service_pb2_grpc.TaskServiceStub(self.channel)
+        self.server = server_service_pb2_grpc.ServerServiceStub(self.channel)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.channel.close()
+
+    def head(self):
+        return self.server.GetServerInfo(info.GetServerInfoRequest(), timeout=PATIENCE).head_cursor
+
+    def watch(self, cursor):
+        """The frames after a cursor, with whole tasks in their events."""
+        request = api.WatchTasksRequest(cursor=cursor, view=events.EVENT_VIEW_FULL)
+        return self.tasks.WatchTasks(request, timeout=PATIENCE)
+
+    def start(self, task_id, url, **fields):
+        spec = specs.TaskSpec(
+            http=specs.HttpMonitor(url=url, body_contains="well"),
+            schedule=specs.Schedule(interval=Duration(nanos=100_000_000)),
+        )
+        task = tasks.Task(spec=spec, labels={"owner": "python"})
+        request = api.StartTaskRequest(task_id=task_id, task=task, request_id=str(uuid.uuid4()), **fields)
+        return self.tasks.StartTask(request, timeout=PATIENCE)
+
+    def wait(self, name, *states):
+        request = api.WaitTaskRequest(name=name, until=states, timeout=Duration(seconds=PATIENCE))
+        return self.tasks.WaitTask(request, timeout=PATIENCE + 5)
+
+    def cancel(self, name):
+        request = api.CancelTaskRequest(name=name, wait=True, reason="the test is over")
+        return self.tasks.CancelTask(request, timeout=PATIENCE)
+
+
+@contextlib.contextmanager
+def target():
+    """A real HTTP server on a port of its own; gives its URL and a list that grows by one for each request."""
+    served = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            served.append(self.path)
+            body = b"all is well"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/health", served
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def follow(frames, until):
+    """Reads frames up to an event of the type `until`; gives the events, and the cursor to resume from."""
+    seen = []
+    for frame in frames:
+        seen.extend(frame.events)
+        if any(event.type == until for event in frame.events):
+            return seen, frame.cursor
+    raise AssertionError(f"the stream ended before {events.EventType.Name(until)}: {seen}")
+
+
+@scenario
+def one_watch_stream_tells_the_whole_life_across_a_reconnect(grpc_address, _):
+    with target() as (url, served), Client(grpc_address) as client, Client(grpc_address) as witness:
+        begin = client.head()
+        whole = witness.watch(begin)
+        with Client(grpc_address) as first:
+            frames = first.watch(begin)
+            started = client.start("api", url)
+            name = started.task.name
+            before, cursor = follow(frames, until=events.EVENT_TYPE_INSTANCE_READY)
+            # The connection goes, and what comes meanwhile must be there after the reconnect.
+        assert client.wait(name, tasks.STATE_RUNNING).reached
+        assert served, "the monitor has asked the target"
+
+        cancelled = client.cancel(name).task
+        expect(cancelled.state, tasks.STATE_CANCELLED)
+        expect((cancelled.outcome.exit, cancelled.outcome.asked), (tasks.EXIT_GRACEFUL, tasks.ASKED_CANCEL))
+        expect(cancelled.instance.state, tasks.INSTANCE_STATE_ENDED)
+
+        with Client(grpc_address) as second:
+            after, _ = follow(second.watch(cursor), until=events.EVENT_TYPE_TASK_ENDED)
+        uninterrupted, _ = follow(whole, until=events.EVENT_TYPE_TASK_ENDED)
+        expect(before + after, uninterrupted)
+
+        sequences = [event.sequence for event in uninterrupted]
+        expect(sequences, sorted(set(sequences)))
+        expect(
+            [events.EventType.Name(event.type).removeprefix("EVENT_TYPE_") for event in uninterrupted],
+            ["TASK_CREATED", "INSTANCE_STARTING", "INSTANCE_READY", "INSTANCE_STOPPING", "INSTANCE_ENDED", "TASK_ENDED"],
+        )
+        expect({event.uid for event in uninterrupted}, {started.task.uid})
+        last = uninterrupted[-1].task
+        expect((last.state, last.outcome), (cancelled.state, cancelled.outcome))
+        expect(uninterrupted[3].cause.reason, "the test is over")
+
+
+@scenario
+def pages_show_one_snapshot(grpc_address, _):
+    with target() as (url, _), Client(grpc_address) as client:
+        names = [client.start(f"page-{number}", url).task.name for number in range(5)]
+        request = api.ListTasksRequest(page_size=2, filter="name = namespaces/default/tasks/page-* AND labels.owner = python")
+        pages = [client.tasks.ListTasks(request, timeout=PATIENCE)]
+        client.start("page-00", url)
+        while pages[-1].next_page_token:
+            request.page_token = pages[-1].next_page_token
+            pages.append(client.tasks.ListTasks(request, timeout=PATIENCE))
+        expect([[task.name for task in page.tasks] for page in pages], [names[:2], names[2:4], names[4:]])
+        expect(len({page.cursor for page in pages}), 1)
+
+
+def refused(call):
+    """The status of a call that must fail: its code, and its details by type."""
+    try:
+        call()
+    except grpc.RpcError as error:
+        details = {}
+        for packed in rpc_status.from_call(error).details:
+            for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest):
+                if packed.Is(kind.DESCRIPTOR):
+                    details[kind] = kind()
+                    packed.Unpack(details[kind])
+        reason = details[error_details_pb2.ErrorInfo]
+        expect(reason.domain, "switchyard")
+        return error.code(), reason.reason, details.get(error_details_pb2.BadRequest)
+    raise AssertionError("the call must fail")
+
+
+@scenario
+def errors_carry_their_reason_and_every_field(grpc_address, _):
+    with Client(grpc_address) as client:
+        spec = specs.TaskSpec(
+            http=specs.HttpMonitor(url="ftp://example.com/"),
+            schedule=specs.Schedule(interval=Duration(nanos=1)),
+        )
+        request = api.StartTaskRequest(task_id="Not A Name", task=tasks.Task(spec=spec))
+        code, reason, bad = refused(lambda: client.tasks.StartTask(request, timeout=PATIENCE))
+        expect((code, reason), (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"))
+        fields = {violation.field for violation in bad.field_violations}
+        expect(fields, {"task_id", "task.spec.http.url", "task.spec.schedule.interval"})
+
+        absent = api.GetTaskRequest(name="namespaces/default/tasks/absent")
+        code, reason, _ = refused(lambda: client.tasks.GetTask(absent, timeout=PATIENCE))
+        expect((code, reason), (grpc.StatusCode.NOT_FOUND, "TASK_NOT_FOUND"))
+
+        code, reason, _ = refused(lambda: next(client.watch("no cursor")))
+        expect((code, reason), (grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_INVALID"))
+
+
+@scenario
+def health_and_reflection_answer(grpc_address, _):
+    services = ["switchyard.v1.TaskService", "switchyard.v1.ServerService"]
+    with Client(grpc_address) as client:
+        health = health_pb2_grpc.HealthStub(client.channel)
+        for service in ["", *services]:
+            answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
+            expect(answer.status, health_pb2.HealthCheckResponse.SERVING)
+        try:
+            health.Check(health_pb2.HealthCheckRequest(service="unheard.of"), timeout=PATIENCE)
+            raise AssertionError("an unknown service has no health")
+        except grpc.RpcError as error:
+            expect(error.code(), grpc.StatusCode.NOT_FOUND)
+
+        database = ProtoReflectionDescriptorDatabase(client.channel)
+        assert set(services) <= set(database.get_services()), database.get_services()
+        pool = descriptor_pool.DescriptorPool(database)
+        reflected = pool.FindServiceByName("switchyard.v1.TaskService")
+        generated = api.DESCRIPTOR.services_by_name["TaskService"]
+        expect([method.name for method in reflected.methods], [method.name for method in generated.methods])
+
+        # The same messages under the name that gRPC has fixed since.
+        ask = client.channel.stream_stream(
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        answers = ask(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=PATIENCE)
+        listed = {service.name for service in next(answers).list_services_response.service}
+        assert set(services) <= listed, listed
+
+
+@scenario
+def promtool_complains_of_the_two_given_names_only(grpc_address, http_address):
+    with target() as (url, _), Client(grpc_address) as client:
+        name = client.start("measured", url).task.name
+        assert client.wait(name, tasks.STATE_RUNNING).reached
+        with urllib.request.urlopen(f"http://{http_address}/metrics", timeout=PATIENCE) as answer:
+            exposition = answer.read()
+    assert b"\ncircuit_breaker_monitoring_task_count 1\n" in exposition, exposition.decode()
+    assert b"\ncircuit_breaker_active_tasks 1\n" in exposition, exposition.decode()
+    promtool = os.environ.get("SWITCHYARD_TEST_PROMTOOL", "promtool")
+    checked = subprocess.run([promtool, "check", "metrics"], input=exposition, capture_output=True, check=False)
+    # 3: it has complaints of style, and the exposition parses.
+    assert checked.returncode in (0, 3), checked
+    complaints = (checked.stdout + checked.stderr).decode().splitlines()
+    given = ("circuit_breaker_monitoring_task_count ", "circuit_breaker_active_tasks ")
+    expect([complaint for complaint in complaints if not complaint.startswith(given)], [])
+
+
+if __name__ == "__main__":
+    SCENARIOS[sys.argv[1]](*sys.argv[2:])
