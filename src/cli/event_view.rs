@@ -16,13 +16,14 @@ pub(super) fn line(event: &v1::Event, namespaces: bool, paint: Paint) -> String 
         (generation, attempt) => format!("{generation}/{attempt}"),
     };
     let mut line = paint.text(Tone::Faint, &time) + "  " + &kind;
+    let detail = detail(event);
     let state = event.task.as_ref().map(|task| format!("[{}]", words::state(task.state)));
-    for text in [name.to_owned(), run, state.unwrap_or_default(), detail(event)].iter().filter(|text| !text.is_empty())
+    for text in [name.to_owned(), run, state.unwrap_or_default(), detail.clone()].iter().filter(|text| !text.is_empty())
     {
         line += "  ";
         line += &clean(text);
     }
-    if let Some(cause) = event.cause.as_ref().map(cause).filter(|cause| !cause.is_empty()) {
+    if let Some(cause) = event.cause.as_ref().map(|it| cause(it, &detail)).filter(|cause| !cause.is_empty()) {
         line += &format!("  {}", paint.text(Tone::Faint, &clean(&cause)));
     }
     line
@@ -78,9 +79,10 @@ fn detail(event: &v1::Event) -> String {
     }
 }
 
-fn cause(cause: &v1::Cause) -> String {
+/// Who and why; the system's explanation often is what the detail has said already.
+fn cause(cause: &v1::Cause, detail: &str) -> String {
     let v1::Cause { actor, reason, request_id: _ } = cause;
-    match (actor.is_empty(), reason.is_empty()) {
+    match (actor.is_empty(), reason.is_empty() || detail.contains(reason.as_str())) {
         (true, _) => reason.clone(),
         (false, true) => format!("(by {actor})"),
         (false, false) => format!("(by {actor}: {reason})"),
@@ -117,6 +119,18 @@ mod tests {
                         (by anonymous@127.0.0.1: deploy 42)";
         assert_eq!(line(&event, false, Paint(false)), expected);
         assert!(line(&event, true, Paint(false)).contains("  namespaces/default/tasks/api  "));
+    }
+
+    #[test]
+    fn what_the_detail_says_is_not_told_again_as_the_reason() {
+        let message = "no exit 5s after it was asked to stop".to_owned();
+        let alert = v1::Alert { message: message.clone(), ..v1::Alert::default() };
+        let event = v1::Event {
+            cause: Some(v1::Cause { actor: "system:watchdog".to_owned(), reason: message, request_id: String::new() }),
+            detail: Some(Detail::Alert(alert)),
+            ..v1::Event::default()
+        };
+        assert!(line(&event, false, Paint(false)).ends_with("asked to stop  (by system:watchdog)"));
     }
 
     #[test]

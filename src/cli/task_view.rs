@@ -9,14 +9,14 @@ use crate::pb::v1;
 
 const COLUMNS: [Column; 9] = [
     Column { title: "NAMESPACE", rank: 1, least: Some(8) },
-    Column { title: "NAME", rank: 0, least: Some(12) },
+    Column { title: "NAME", rank: 0, least: Some(16) },
     Column { title: "KIND", rank: 6, least: None },
     Column { title: "STATE", rank: 0, least: None },
     Column { title: "AGE", rank: 5, least: None },
     Column { title: "ATTEMPT", rank: 7, least: None },
     Column { title: "LAST CHECK", rank: 3, least: Some(12) },
-    Column { title: "ALERTS", rank: 2, least: Some(10) },
-    Column { title: "TARGET", rank: 4, least: Some(12) },
+    Column { title: "ALERTS", rank: 2, least: Some(6) },
+    Column { title: "TARGET", rank: 4, least: Some(20) },
 ];
 
 /// The table of a list; with the namespace where several are shown.
@@ -48,7 +48,7 @@ fn row(task: &v1::Task, now: SystemTime) -> Vec<Cell> {
         words::age(task.create_time.as_ref(), now).unwrap_or_else(|| "-".to_owned()).into(),
         attempt.to_string().into(),
         last,
-        Cell::new(Tone::Bad, &or_dash(alerts.join(","))),
+        Cell::new(if alerts.is_empty() { Tone::Plain } else { Tone::Bad }, &or_dash(alerts.join(","))),
         or_dash(target).into(),
     ]
 }
