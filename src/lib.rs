@@ -20,7 +20,7 @@
 //! | [`config`] | the validated configuration and its layers | model |
 //! | [`server`] | the composition root: build, serve, drain | all |
 //! | [`client`] | a typed client, with watches that resume | pb |
-//! | [`cli`] | the command line | client, pb, config, server |
+//! | [`cli`] | the command line | model, client, pb, config, server |
 //!
 //! Everyone but the pure rooms (model, lifecycle) may use telemetry's structs. A test keeps these walls.
 //!

@@ -13,7 +13,7 @@ pub enum Refusal {
     #[error("the request is invalid: {0}")]
     Invalid(Violations),
     /// No kind of that name is registered.
-    #[error("{field}: no kind {kind:?} is registered here{hint}")]
+    #[error("no kind {kind:?} is registered here{hint}")]
     UnknownKind {
         /// The field that names it.
         field: &'static str,

@@ -63,10 +63,6 @@ impl Dialer {
         self.connect_any(&addresses, deadline, trace).await
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "on the blocking pool; tokio's own gives no place back when it is done"
-    )]
     async fn resolve(&self, name: &str, port: u16, trace: &mut Trace) -> Result<Vec<SocketAddr>, Fault> {
         trace.enter(Stage::Queue);
         let place = Arc::clone(&self.lookups).acquire_owned().await.map_err(|_| closed())?;

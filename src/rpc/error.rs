@@ -98,7 +98,7 @@ impl Error {
             Self::Refused(Refusal::UnknownKind { field, .. }) => Violations::one(*field, self.to_string()),
             Self::Refused(Refusal::RequestIdReused) => Violations::one("request_id", self.to_string()),
             Self::Page(_) => Violations::one("page_token", self.to_string()),
-            Self::CursorInvalid | Self::CursorExpired { .. } => Violations::one("cursor", self.to_string()),
+            Self::CursorInvalid => Violations::one("cursor", self.to_string()),
             _ => Violations::new(),
         }
     }

@@ -41,7 +41,7 @@ pub(super) const ROOMS: [Room; 15] = [
     room("http", &SERVED),
     room("config", &["model", "telemetry"]),
     room("client", &["pb", "telemetry"]),
-    room("cli", &["client", "pb", "config", "server", "telemetry"]),
+    room("cli", &["model", "client", "pb", "config", "server", "telemetry"]),
     room("server", &["*"]),
 ];
 
