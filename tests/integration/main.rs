@@ -4,5 +4,6 @@ mod bad_input;
 mod cli;
 mod harness;
 mod list;
+mod services;
 mod walls;
 mod watch;

@@ -77,7 +77,7 @@ async fn a_state_passed_through_counts() {
 async fn an_end_counts_even_where_deletion_follows_at_once() {
     let (journal, _writer) = in_memory();
     commit(&journal, [moved(1, State::Running)]);
-    let (watched, task) = Watched::find(&journal, request(&[]).name).ok().expect("there");
+    let Ok((watched, task)) = Watched::find(&journal, request(&[]).name) else { panic!("not there") };
     let ended = standing(State::Cancelled, Intent::Cancel);
     let deleted = event(3, EventType::TaskDeleted, ended.clone());
     commit(&journal, [event(2, EventType::TaskEnded, ended), deleted]);
