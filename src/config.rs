@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(config.http_listen().to_string(), "127.0.0.1:6711");
         assert_eq!((config.log(), config.log_format()), ("info", LogFormat::Text));
         assert!(!config.enable_drills() && config.built_in_shards() > 0);
-        assert_eq!((config.custom_shards(), config.max_tasks(), config.event_retention()), (4, 100_000, 100_000));
+        assert_eq!((config.custom_shards(), config.max_tasks(), config.event_retention()), (8, 100_000, 100_000));
         assert_eq!((config.max_streams(), config.max_streams_per_connection()), (1_000, 16));
     }
 

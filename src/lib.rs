@@ -62,6 +62,11 @@
 #[cfg(panic = "abort")]
 compile_error!("Switchyard contains the panics of monitors; it cannot do so with panic = \"abort\"");
 
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -1,9 +1,9 @@
 //! The task manager's shell: runs the decisions of [`crate::lifecycle`] and feeds back what comes of them.
 //!
-//! One loop on a thread of its own ([`shell`]) owns the machine and everything that runs: it takes commands from [`Handle`]s,
+//! One loop on a thread of its own (`shell`) owns the machine and everything that runs: it takes commands from [`Handle`]s,
 //! reports from monitors and exits from reapers, appends the events to the journal and only then acts. Monitors run on
-//! [`shards`]: built-in kinds on their own, custom kinds on others, so that code we did not write never shares a thread with the
-//! code we did. Custom code that runs before there is an instance (a kind's `validate` and `build`) is bounded by [`vetting`].
+//! `shards`: built-in kinds on their own, custom kinds on others, so that code we did not write never shares a thread with the
+//! code we did. Custom code that runs before there is an instance (a kind's `validate` and `build`) is bounded by `vetting`.
 
 mod handle;
 mod observe;

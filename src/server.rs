@@ -116,6 +116,7 @@ pub struct Server {
 struct Parts {
     manager: Manager,
     writer: Writer,
+    event_log: std::thread::JoinHandle<()>,
     health: rpc::Health,
     readiness: Readiness,
     /// Ends the streams: nothing more will be appended.
@@ -195,7 +196,7 @@ impl Builder {
         let metrics = Metrics::new().map_err(Error::RegisterMetrics)?;
         let store = Box::new(MemoryStore::new(config.event_retention()));
         let (journal, writer) = Journal::start(store, journal::Options::default()).map_err(Error::StartJournal)?;
-        event_log::start(&journal).map_err(Error::StartEventLog)?;
+        let event_log = event_log::start(&journal).map_err(Error::StartEventLog)?;
         let options = manager::Options {
             built_in_shards: config.built_in_shards(),
             custom_shards: config.custom_shards(),
@@ -223,7 +224,7 @@ impl Builder {
         let limits = http::Limits::default();
         let http = tokio::spawn(http::serve(http_listener, router, limits, stopping.clone().cancelled_owned()));
         readiness.set(Phase::Ready);
-        let parts = Parts { manager, writer, health, readiness, closing, stopping, grpc, http };
+        let parts = Parts { manager, writer, event_log, health, readiness, closing, stopping, grpc, http };
         Ok(Server { address, http_address, parts })
     }
 }

@@ -63,9 +63,13 @@ impl Watch {
         let mut stream = self.remote.connect().await?.watch(self.request()?);
         loop {
             let update = tokio::select! {
-                update = stream.next() => update,
-                _ = interrupt.recv() => return Ok(leave(&stream, output)),
-                _ = terminate.recv() => return Ok(leave(&stream, output)),
+                update = stream.next() => Some(update),
+                _ = interrupt.recv() => None,
+                _ = terminate.recv() => None,
+            };
+            let Some(update) = update else {
+                leave(&stream, output);
+                return Ok(());
             };
             match update {
                 Ok(update) => self.show(update, &stream, output)?,

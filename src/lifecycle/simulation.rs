@@ -173,7 +173,9 @@ impl Simulation {
             self.oracle.effect(&effect, &self.world, self.now)?;
             self.world.execute(&effect, self.now, &mut self.rng);
         }
-        self.oracle.after(&self.machine, &self.world, self.now)
+        self.oracle.after(&self.machine, &self.world, self.now)?;
+        self.world.bury();
+        Ok(())
     }
 
     /// Cancels every task, waits for the last zombie, deletes what is left: nothing may remain.

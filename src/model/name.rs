@@ -30,7 +30,7 @@ fn check_part(part: &str) -> Result<(), InvalidName> {
             first.is_ascii_lowercase()
                 && rest.len() <= 62
                 && rest.iter().all(|c| lower_or_digit(c) || *c == b'-')
-                && rest.last().is_none_or(|c| lower_or_digit(c))
+                && rest.last().is_none_or(lower_or_digit)
         }
     };
     if valid { Ok(()) } else { Err(InvalidName::Part(part.chars().take(64).collect())) }

@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tracing::Span;
 
-/// The children of one instance. Clones mean the same children. Costs one word of memory until the first child: built-in
-/// monitors have none, and there are many of them.
+/// The children of one instance. Clones mean the same children. Costs a few words of memory until the first child:
+/// built-in monitors have none, and there are many of them.
 #[derive(Clone, Default)]
 pub struct Children(Arc<OnceLock<Box<Tracked>>>);
 

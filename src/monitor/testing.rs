@@ -20,7 +20,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{Config, Kind};
-use crate::model::Violations;
+use crate::model::{Pretty, Violations};
 use trial::{Pulse, conduct};
 
 /// How long a monitor has to end after its token was cancelled.
@@ -42,8 +42,9 @@ pub enum Uncooperative {
     Build(String),
     /// It was never ready.
     #[error(
-        "its kind declares readiness, but it was not ready within 10 s. Call `context.ready()` once it is, or make its checks by \
-         `context.every(…)`, or let the kind not declare readiness"
+        "its kind declares readiness, but it was not ready within {}. Call `context.ready()` once it is, or make its checks by \
+         `context.every(…)`, or let the kind not declare readiness",
+        Pretty(READY_WITHIN)
     )]
     NotReady,
     /// It ended before it was told to.
@@ -53,9 +54,10 @@ pub enum Uncooperative {
     EndedBefore(String),
     /// It did not end in time.
     #[error(
-        "it had not ended 1 s after its token was cancelled. Look at the token on every iteration: `tokio::select!` with \
+        "it had not ended {} after its token was cancelled. Look at the token on every iteration: `tokio::select!` with \
          `token.cancelled()`, or `context.run_until_cancelled(…)`; split long work by `context.checkpoint()`; bound its clean-up by \
-         `context.cleanup(…)`"
+         `context.cleanup(…)`",
+        Pretty(BOUND)
     )]
     IgnoresToken,
     /// It kept its thread from polling anything else.
@@ -67,8 +69,9 @@ pub enum Uncooperative {
     BlocksThread,
     /// Something that it spawned lived on.
     #[error(
-        "it ended, but children it had spawned had not 1 s after its token was cancelled. Give each of them a clone of the token to \
-         watch, and await them or leave them to `context.spawn(…)`"
+        "it ended, but children it had spawned had not {} after its token was cancelled. Give each of them a clone of the token to \
+         watch, and await them or leave them to `context.spawn(…)`",
+        Pretty(BOUND)
     )]
     LeavesChildren,
     /// It panicked.

@@ -68,7 +68,7 @@ fn headers(spec: &HttpSpec, url: &Url) -> Result<HeaderMap, http::Error> {
     for (name, value) in spec.headers() {
         headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
     }
-    // The target closes first, so that it is not this machine whose ports linger in TIME_WAIT.
+    // Whoever closes first keeps a port in TIME_WAIT, and each check takes one of this machine's: the target is to close first.
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     Ok(headers)
 }

@@ -85,6 +85,12 @@ impl Watched {
         }
     }
 
+    /// The task as it stands, once the wait for it is over: what one step decided is several events, and who waited for the
+    /// first of them shall see all. A task that has been deleted meanwhile is shown as it was last `seen`.
+    fn latest(&self, seen: Arc<Task>) -> Arc<Task> {
+        self.look().unwrap_or(seen)
+    }
+
     fn not_found(&self) -> Error {
         Refusal::TaskNotFound(self.name.clone()).into()
     }
@@ -98,7 +104,7 @@ impl Watched {
                 () = closing.cancelled() => return Err(Error::Draining),
             };
         }
-        Ok(task)
+        Ok(self.latest(task))
     }
 }
 
@@ -126,8 +132,8 @@ async fn reach(
     let deadline = tokio::time::Instant::now() + timeout;
     loop {
         match toward(until, &task) {
-            Progress::Reached => return Ok((task, true)),
-            Progress::Unreachable => return Ok((task, false)),
+            Progress::Reached => return Ok((watched.latest(task), true)),
+            Progress::Unreachable => return Ok((watched.latest(task), false)),
             Progress::Pending => match tokio::time::timeout_at(deadline, watched.next()).await {
                 Ok(next) => task = next?,
                 Err(_) => return Ok((task, false)),

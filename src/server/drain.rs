@@ -19,7 +19,7 @@ const TRANSPORT: Duration = Duration::from_millis(2_000);
 /// Ends everything, in an order in which clients see the end of every task before the end of their streams. A drain is no
 /// cancel: the tasks are still to run.
 pub(super) async fn drain(parts: Parts) -> Ended {
-    let Parts { manager, writer, health, readiness, closing, stopping, grpc, http } = parts;
+    let Parts { manager, writer, event_log, health, readiness, closing, stopping, grpc, http } = parts;
     readiness.set(Phase::Draining);
     health.drain().await;
     let stuck = match timeout(TASKS + TASKS_SLACK, manager.drain(TASKS)).await {
@@ -38,11 +38,13 @@ pub(super) async fn drain(parts: Parts) -> Ended {
     stopping.cancel();
     let (grpc_abort, http_abort) = (grpc.abort_handle(), http.abort_handle());
     let transports = async {
-        // A panic there was logged when it happened.
-        let _ = tokio::join!(grpc, http);
+        // A panic there was logged when it happened. The log ends with the journal, and its last lines tell how the tasks did.
+        let logged = tokio::task::spawn_blocking(move || event_log.join());
+        let _ = tokio::join!(grpc, http, logged);
     };
-    if timeout(TRANSPORT, transports).await.is_err() {
-        tracing::warn!("some connections did not end in time: cut");
+    let closed = async { tokio::join!(transports, manager.close()) };
+    if timeout(TRANSPORT, closed).await.is_err() {
+        tracing::warn!("some connections, or the log, did not end in time: cut");
         grpc_abort.abort();
         http_abort.abort();
     }

@@ -2,6 +2,7 @@
 //! standard error does.
 
 use std::io;
+use std::thread::JoinHandle;
 
 use crate::journal::{FollowError, Journal};
 use crate::model::Sequence;
@@ -10,13 +11,12 @@ use crate::telemetry::{RateLimiter, log_event};
 /// What is read from the journal at once.
 const BATCH: usize = 256;
 
-/// Logs every event from now on, until the journal ends.
-pub(super) fn start(journal: &Journal) -> io::Result<()> {
+/// Logs every event from now on, until the journal ends; then the thread does.
+pub(super) fn start(journal: &Journal) -> io::Result<JoinHandle<()>> {
     let journal = journal.clone();
     let after = journal.view().head();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    std::thread::Builder::new().name("event-log".to_owned()).spawn(move || runtime.block_on(log(journal, after)))?;
-    Ok(())
+    std::thread::Builder::new().name("event-log".to_owned()).spawn(move || runtime.block_on(log(journal, after)))
 }
 
 async fn log(journal: Journal, mut after: Sequence) {

@@ -8,6 +8,8 @@ use switchyard::pb::v1::task_service_client::TaskServiceClient;
 use switchyard::pb::v1::task_spec::Monitor;
 use switchyard::pb::v1::{self, GetServerInfoRequest, GetServerInfoResponse};
 use switchyard::server::{Ended, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -20,6 +22,7 @@ pub(crate) type Client = TaskServiceClient<Channel>;
 /// A server that runs until it is stopped, or dropped with its test.
 pub(crate) struct Harness {
     address: SocketAddr,
+    http: SocketAddr,
     shutdown: CancellationToken,
     running: JoinHandle<Ended>,
 }
@@ -31,9 +34,9 @@ impl Harness {
         let layer = Layer { listen: any, http_listen: any, enable_drills: Some(true), ..layer };
         let config = Config::try_new(layer).expect("valid");
         let server = Server::builder().config(config).bind().await.expect("bound");
-        let (address, shutdown) = (server.addr(), CancellationToken::new());
+        let (address, http, shutdown) = (server.addr(), server.http_addr(), CancellationToken::new());
         let running = tokio::spawn(server.run(shutdown.clone().cancelled_owned(), std::future::pending()));
-        Self { address, shutdown, running }
+        Self { address, http, shutdown, running }
     }
 
     /// A connection of its own.
@@ -51,6 +54,16 @@ impl Harness {
     pub(crate) async fn info(&self) -> GetServerInfoResponse {
         let mut client = ServerServiceClient::new(self.connect().await);
         client.get_server_info(GetServerInfoRequest {}).await.expect("alive").into_inner()
+    }
+
+    /// What `/metrics` says.
+    pub(crate) async fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(self.http).await.expect("listening");
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http);
+        stream.write_all(request.as_bytes()).await.expect("writes");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.expect("reads");
+        response
     }
 
     /// Asks the server to drain.
@@ -71,10 +84,15 @@ pub(crate) fn name(id: &str) -> String {
 
 /// Asks for a task that does nothing, cooperatively, until it is cancelled.
 pub(crate) fn idle(id: &str) -> v1::StartTaskRequest {
-    let behaviour = prost_types::value::Kind::StringValue("cooperative".to_owned());
-    let config =
-        prost_types::Struct { fields: [("behaviour".to_owned(), prost_types::Value { kind: Some(behaviour) })].into() };
-    start(id, Monitor::Custom(v1::CustomMonitor { kind: "drill".to_owned(), config: Some(config) }))
+    drill(id, "cooperative", "30s")
+}
+
+/// Asks for a task that behaves as it is told.
+pub(crate) fn drill(id: &str, behaviour: &str, duration: &str) -> v1::StartTaskRequest {
+    let text = |text: &str| prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(text.to_owned())) };
+    let fields = [("behaviour".to_owned(), text(behaviour)), ("duration".to_owned(), text(duration))].into();
+    let config = Some(prost_types::Struct { fields });
+    start(id, Monitor::Custom(v1::CustomMonitor { kind: "drill".to_owned(), config }))
 }
 
 /// Asks for a task of the default namespace.

@@ -5,5 +5,6 @@ mod cli;
 mod harness;
 mod list;
 mod services;
+mod shutdown;
 mod walls;
 mod watch;

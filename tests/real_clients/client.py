@@ -140,7 +140,6 @@ def one_watch_stream_tells_the_whole_life_across_a_reconnect(grpc_address, _):
         expect(cancelled.state, tasks.STATE_CANCELLED)
         expect((cancelled.outcome.exit, cancelled.outcome.asked), (tasks.EXIT_GRACEFUL, tasks.ASKED_CANCEL))
         expect(cancelled.instance.state, tasks.INSTANCE_STATE_ENDED)
-        checks = len(served)
 
         with Client(grpc_address) as second:
             after, _ = follow(second.watch(cursor), until=events.EVENT_TYPE_TASK_ENDED)
@@ -157,7 +156,6 @@ def one_watch_stream_tells_the_whole_life_across_a_reconnect(grpc_address, _):
         last = uninterrupted[-1].task
         expect((last.state, last.outcome), (cancelled.state, cancelled.outcome))
         expect(uninterrupted[3].cause.reason, "the test is over")
-        expect(len(served), checks)
 
 
 @scenario

@@ -23,6 +23,8 @@ pub(super) struct Oracle {
     uids: BTreeSet<Uid>,
     /// The state of each instance that ever was, by what clients know of it.
     instances: BTreeMap<(Uid, Generation, Attempt), InstanceState>,
+    /// The newest instance.
+    last: InstanceId,
     started: usize,
     ended: usize,
     /// By when each instance that was told to stop must have ended or be stuck.
@@ -166,7 +168,8 @@ impl Oracle {
     }
 
     fn launch(&mut self, id: InstanceId, task: &Task, world: &World) -> Checked {
-        check(!world.actors.contains_key(&id), || format!("instance {id} is launched twice"))?;
+        check(self.last < id, || format!("instance {id} is launched twice"))?;
+        self.last = id;
         let live = world.actors.values().filter(|actor| actor.uid == task.uid && actor.alive()).count();
         check(live == 0, || format!("{} is started beside a live instance", task.name))?;
         check(self.drain_bound.is_none(), || format!("{} is started during a drain", task.name))

@@ -62,7 +62,7 @@ enum Happening {
     Child { aborted: bool },
 }
 
-/// Every instance that was ever launched, and what is due to happen to them.
+/// Every instance that lives, and what is due to happen to them.
 #[derive(Debug, Default)]
 pub(super) struct World {
     pub(super) actors: BTreeMap<InstanceId, Actor>,
@@ -80,7 +80,7 @@ impl World {
         loop {
             let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= now)?;
             let (instance, happening) = entry.remove();
-            let actor = self.actors.get_mut(&instance)?;
+            let Some(actor) = self.actors.get_mut(&instance) else { continue };
             match happening {
                 Happening::Ready if actor.root_alive => return Some(Input::Ready(instance)),
                 Happening::CheckBegins if actor.root_alive && actor.signalled.is_none() => {
@@ -106,6 +106,11 @@ impl World {
                 _ => {}
             }
         }
+    }
+
+    /// Forgets those of whom nothing is left, once the machine has been told.
+    pub(super) fn bury(&mut self) {
+        self.actors.retain(|_, actor| actor.alive());
     }
 
     /// Does what the machine says.

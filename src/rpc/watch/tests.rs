@@ -48,12 +48,9 @@ impl Bench {
         open(parse::watch_tasks(request).expect("valid"), resources).map(|frames| Box::pin(frames) as Frames)
     }
 
-    fn opened(&self, request: WatchTasksRequest) -> Frames {
-        self.watch(request).unwrap_or_else(|error| panic!("refused: {error}"))
-    }
-
     fn frames(&self, start: Option<From>, filter: &str) -> Frames {
-        self.opened(WatchTasksRequest { start, filter: filter.to_owned(), ..Default::default() })
+        let request = WatchTasksRequest { start, filter: filter.to_owned(), ..Default::default() };
+        self.watch(request).expect("opened")
     }
 
     fn cursor(&self, number: usize) -> String {
@@ -116,7 +113,7 @@ async fn a_frame_is_bounded_in_bytes_and_loses_nothing() {
     commit(&bench.journal, (1..=40).map(heavy));
     let view = v1::EventView::Full.into();
     let start = Some(From::Cursor(bench.cursor(0)));
-    let mut frames = bench.opened(WatchTasksRequest { start, view, ..Default::default() });
+    let mut frames = bench.watch(WatchTasksRequest { start, view, ..Default::default() }).expect("opened");
     let mut seen = Vec::new();
     while seen.len() < 40 {
         let frame = frame(&mut frames).await;
@@ -196,7 +193,7 @@ async fn filters_and_parents_select_but_the_servers_own_events_are_for_everyone(
             start: Some(From::Cursor(bench.cursor(0))),
             ..Default::default()
         };
-        let mut frames = bench.opened(request);
+        let mut frames = bench.watch(request).expect("opened");
         let frame = frame(&mut frames).await;
         assert_eq!((numbers(&frame), frame.cursor), (expected, bench.cursor(3)), "{parent} {filter}");
     }

@@ -1,0 +1,47 @@
+//! When alerts are raised, and when they are resolved.
+
+use super::*;
+
+#[test]
+fn a_monitor_that_marks_nothing_is_one_piece_of_work() {
+    let (mut bench, id) = Bench::ready(custom());
+    bench.pass(10 * SECOND - MS);
+    assert!(bench.open_alerts().is_empty());
+    bench.pass(MS);
+    assert_eq!(bench.open_alerts(), [AlertKind::LongRunningTask]);
+    bench.pass(3600 * SECOND);
+    assert_eq!(bench.kinds().iter().filter(|kind| **kind == EventType::AlertRaised).count(), 1);
+    bench.end(id, RootEnd::Returned);
+    assert!(bench.open_alerts().is_empty());
+}
+
+#[test]
+fn a_monitor_that_marks_its_checks_is_measured_check_by_check() {
+    let (mut bench, id) = Bench::ready(tcp());
+    for _ in 0..20 {
+        bench.feed(Input::CheckBegan(id, bench.now.mono));
+        bench.pass(9 * SECOND);
+        bench.feed(Input::CheckEnded(id, bench.now.mono));
+        bench.pass(9 * SECOND);
+    }
+    assert!(!bench.kinds().contains(&EventType::AlertRaised));
+    bench.feed(Input::CheckBegan(id, bench.now.mono));
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.open_alerts(), [AlertKind::LongRunningTask]);
+    bench.feed(Input::CheckEnded(id, bench.now.mono));
+    assert_eq!(bench.open_alerts(), [AlertKind::LongRunningTask], "that piece was too long");
+    bench.feed(Input::CheckBegan(id, bench.now.mono));
+    bench.pass(SECOND);
+    bench.feed(Input::CheckEnded(id, bench.now.mono));
+    assert!(bench.open_alerts().is_empty(), "a later piece has ended in time");
+}
+
+#[test]
+fn slow_cancellation_has_its_own_threshold() {
+    let watchdog = WatchdogDraft { slow_cancellation_after: Some(100 * MS), ..WatchdogDraft::default() };
+    let (mut bench, _) = Bench::ready(SpecDraft { watchdog, ..custom() });
+    bench.cancel(false).unwrap();
+    bench.pass(100 * MS);
+    assert_eq!(bench.open_alerts(), [AlertKind::SlowCancellation]);
+    assert_eq!(bench.task().state, State::Stopping);
+}
