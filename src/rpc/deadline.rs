@@ -55,7 +55,33 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::any;
+    use tokio::time::{Instant, sleep};
+    use tonic::Code;
+    use tower::ServiceExt;
+
     use super::*;
+
+    /// What a call with this timeout is answered, by a handler that takes a minute.
+    async fn code(timeout: &str) -> Option<Code> {
+        let handler = async || sleep(Duration::from_secs(60)).await;
+        let router = Router::new().fallback(any(handler)).layer(from_fn(keep));
+        let request = http::Request::builder().header(HEADER, timeout).body(Body::empty()).expect("valid");
+        let answer = router.oneshot(request).await.expect("infallible");
+        answer.headers().get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_answered_when_its_deadline_has_passed() {
+        let began = Instant::now();
+        assert_eq!(code("5S").await, Some(Code::DeadlineExceeded));
+        assert_eq!(began.elapsed(), Duration::from_secs(5));
+        assert_eq!(code("2M").await, None, "the handler's own answer");
+        assert_eq!(code("soon").await, Some(Code::Internal));
+    }
 
     #[test]
     fn timeouts_are_read_as_grpc_writes_them() {

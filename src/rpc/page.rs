@@ -60,3 +60,35 @@ pub(super) async fn fill<'a>(
     }
     page
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::testing::task;
+    use crate::pb::render;
+
+    async fn filled(tasks: usize, room: Room, matching: impl Fn(usize) -> bool) -> (usize, Option<String>) {
+        let tasks: Vec<_> = (0..tasks).map(|n| Arc::new(task(&format!("t{n:05}"), n as u128))).collect();
+        let matches = |task: &Task| matching(task.name.id()[1..].parse().expect("a number"));
+        let page = fill(tasks.iter(), room, matches, |task| render::task(task, None)).await;
+        (page.tasks.len(), page.more_after.map(|name| name.id().to_owned()))
+    }
+
+    #[tokio::test]
+    async fn a_page_says_where_to_go_on_only_if_more_would_follow() {
+        let room = Room { tasks: 3, bytes: usize::MAX };
+        assert_eq!(filled(0, room, |_| true).await, (0, None));
+        assert_eq!(filled(3, room, |_| true).await, (3, None));
+        assert_eq!(filled(4, room, |_| true).await, (3, Some("t00002".to_owned())));
+        assert_eq!(filled(5_000, room, |n| n < 3).await, (3, None), "none of the others matches");
+        assert_eq!(filled(5_000, room, |n| n % 1_000 == 7).await, (3, Some("t02007".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn a_page_is_bounded_in_bytes_but_never_empty() {
+        let one = render::task(&task("t00000", 0), None).encoded_len() + FIELD_OVERHEAD;
+        let room = |bytes| Room { tasks: usize::MAX, bytes };
+        assert_eq!(filled(9, room(2 * one + 1), |_| true).await, (2, Some("t00001".to_owned())));
+        assert_eq!(filled(9, room(1), |_| true).await, (1, Some("t00000".to_owned())));
+    }
+}

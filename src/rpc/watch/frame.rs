@@ -30,13 +30,11 @@ pub(super) struct Gatherer {
     events: Vec<v1::Event>,
     bytes: usize,
     passed_over: usize,
-    /// An event that found the frame full: the first of the next one.
-    left_over: Option<(v1::Event, Sequence)>,
 }
 
 impl Gatherer {
     pub(super) fn new(position: Sequence) -> Self {
-        Self { backlog: VecDeque::new(), position, events: Vec::new(), bytes: 0, passed_over: 0, left_over: None }
+        Self { backlog: VecDeque::new(), position, events: Vec::new(), bytes: 0, passed_over: 0 }
     }
 
     /// Where to resume after what has been gathered.
@@ -59,30 +57,23 @@ impl Gatherer {
 
     /// Looks at what was read, until the frame has to go; `true` if it has to.
     pub(super) fn gather(&mut self, selection: &Selection) -> bool {
-        if let Some((event, sequence)) = self.left_over.take() {
-            self.add(event, sequence);
-        }
         while self.events.len() < FRAME_EVENTS && self.passed_over < PASSED_OVER {
             let Some(event) = self.backlog.pop_front() else { return false };
-            if !selection.selects(&event) {
+            if selection.selects(&event) {
+                let rendered = selection.render(&event);
+                let bytes = self.bytes + rendered.encoded_len() + FIELD_OVERHEAD;
+                if bytes > FRAME_BYTES && !self.events.is_empty() {
+                    self.backlog.push_front(event);
+                    return true;
+                }
+                self.bytes = bytes;
+                self.events.push(rendered);
+            } else {
                 self.passed_over += 1;
-                self.position = event.sequence;
-                continue;
             }
-            let rendered = selection.render(&event);
-            if !self.events.is_empty() && self.bytes + rendered.encoded_len() + FIELD_OVERHEAD > FRAME_BYTES {
-                self.left_over = Some((rendered, event.sequence));
-                return true;
-            }
-            self.add(rendered, event.sequence);
+            self.position = event.sequence;
         }
         true
-    }
-
-    fn add(&mut self, event: v1::Event, sequence: Sequence) {
-        self.bytes += event.encoded_len() + FIELD_OVERHEAD;
-        self.position = sequence;
-        self.events.push(event);
     }
 
     /// The events for a frame, and where to resume after it; without events it is a bookmark.

@@ -1,0 +1,103 @@
+//! What stands beside TaskService: health, reflection, what the server says of itself; and what a drain does to those who wait.
+
+use std::time::Duration;
+
+use futures_util::stream;
+use switchyard::config::Layer;
+use switchyard::pb::v1::{State, WaitTaskRequest};
+use switchyard::server::Ended;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::{v1, v1alpha};
+
+use crate::harness::{Harness, idle, name};
+
+const SERVICES: [&str; 3] = ["", "switchyard.v1.TaskService", "switchyard.v1.ServerService"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_is_known_by_name_and_does_not_outlive_the_drain() {
+    let server = Harness::start(Layer::default()).await;
+    let mut health = HealthClient::new(server.connect().await);
+    let mut watching = Vec::new();
+    for service in SERVICES {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let checked = health.check(request.clone()).await.expect("known").into_inner();
+        assert_eq!(checked.status(), ServingStatus::Serving, "{service}");
+        let mut watch = health.watch(request).await.expect("known").into_inner();
+        assert_eq!(watch.message().await.expect("no error").expect("at once").status(), ServingStatus::Serving);
+        watching.push(watch);
+    }
+    let unknown = HealthCheckRequest { service: "nonesuch".to_owned() };
+    assert_eq!(health.check(unknown).await.expect_err("unknown").code(), Code::NotFound);
+
+    server.shut_down();
+    for mut watch in watching {
+        let drained = watch.message().await.expect("no error").expect("told");
+        assert_eq!(drained.status(), ServingStatus::NotServing);
+        assert_eq!(watch.message().await.expect("no error"), None, "the stream ends");
+    }
+    assert_eq!(server.ended().await, Ended::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reflection_lists_the_services_in_both_versions() {
+    use v1::server_reflection_client::ServerReflectionClient;
+    use v1alpha::server_reflection_client::ServerReflectionClient as AlphaClient;
+
+    let server = Harness::start(Layer::default()).await;
+    let request = v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(String::new())),
+    };
+    let mut client = ServerReflectionClient::new(server.connect().await);
+    let mut answers = client.server_reflection_info(stream::iter([request])).await.expect("there").into_inner();
+    let answer = answers.message().await.expect("no error").expect("answered").message_response;
+    let Some(v1::server_reflection_response::MessageResponse::ListServicesResponse(listed)) = answer else {
+        panic!("no list: {answer:?}")
+    };
+    let names: Vec<_> = listed.service.iter().map(|service| service.name.as_str()).collect();
+    for service in [SERVICES[1], SERVICES[2], "grpc.health.v1.Health"] {
+        assert!(names.contains(&service), "{service} is not in {names:?}");
+    }
+
+    let symbol = SERVICES[1].to_owned();
+    let request = v1alpha::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(symbol)),
+    };
+    let mut client = AlphaClient::new(server.connect().await);
+    let mut answers = client.server_reflection_info(stream::iter([request])).await.expect("there").into_inner();
+    let answer = answers.message().await.expect("no error").expect("answered").message_response;
+    use v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse;
+    assert!(matches!(answer, Some(FileDescriptorResponse(files)) if !files.file_descriptor_proto.is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_says_what_it_is_and_allows() {
+    let server = Harness::start(Layer { max_tasks: Some(7), max_streams: Some(5), ..Default::default() }).await;
+    let info = server.info().await;
+    assert_eq!(info.version, env!("CARGO_PKG_VERSION"));
+    assert_eq!(info.oldest_cursor, info.head_cursor);
+    assert!(info.head_cursor.contains(&info.store_id.replace('-', "")) && info.start_time.is_some());
+    let limits = info.limits.expect("set");
+    let given = (limits.max_tasks, limits.max_streams, limits.max_streams_per_connection);
+    assert_eq!(given, (7, 5, 16));
+    assert_eq!((limits.max_request_bytes, limits.max_spec_bytes, limits.max_page_size), (4 << 20, 64 << 10, 1_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_ends_those_who_wait() {
+    let server = Harness::start(Layer::default()).await;
+    let mut client = server.client().await;
+    client.start_task(idle("task")).await.expect("started");
+    let request = WaitTaskRequest { name: name("task"), until: vec![State::Failed.into()], timeout: None };
+    let mut waiting = client.clone();
+    let waits = tokio::spawn(async move { waiting.wait_task(request).await });
+    server.shut_down();
+    let status = tokio::time::timeout(Duration::from_secs(60), waits).await;
+    let status = status.expect("the drain ends it").expect("no panic").expect_err("it does not fail");
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(server.ended().await, Ended::Clean);
+}
