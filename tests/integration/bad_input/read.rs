@@ -92,17 +92,17 @@ fn watches(head_cursor: &str) -> Vec<Case> {
     // One more digit: ten times as far.
     let future = format!("{head_cursor}0");
     let megabyte = "1".repeat(1024 * 1024);
-    for (cursor, code, reason) in [
-        ("", Code::InvalidArgument, "CURSOR_INVALID"),
-        ("x", Code::InvalidArgument, "CURSOR_INVALID"),
-        ("1-2-3", Code::InvalidArgument, "CURSOR_INVALID"),
-        (megabyte.as_str(), Code::InvalidArgument, "CURSOR_INVALID"),
-        (foreign, Code::OutOfRange, "CURSOR_EXPIRED"),
-        (future.as_str(), Code::OutOfRange, "CURSOR_EXPIRED"),
+    for (cursor, code, reason, field) in [
+        ("", Code::InvalidArgument, "CURSOR_INVALID", "cursor"),
+        ("x", Code::InvalidArgument, "CURSOR_INVALID", "cursor"),
+        ("1-2-3", Code::InvalidArgument, "CURSOR_INVALID", "cursor"),
+        (megabyte.as_str(), Code::InvalidArgument, "CURSOR_INVALID", "cursor"),
+        (foreign, Code::OutOfRange, "CURSOR_EXPIRED", ""),
+        (future.as_str(), Code::OutOfRange, "CURSOR_EXPIRED", ""),
     ] {
         let request = WatchTasksRequest { start: Some(Start::Cursor(cursor.to_owned())), ..Default::default() };
         let what = format!("WatchTasks: cursor {:.40}", cursor);
-        cases.push(Case::new(what, call!(watch_tasks, request), code, reason, "cursor"));
+        cases.push(Case::new(what, call!(watch_tasks, request), code, reason, field));
     }
     cases
 }
