@@ -122,7 +122,8 @@ impl Manager {
                     clock,
                     options.max_tasks,
                 );
-                shell.run().await;
+                // The loop is alone on its runtime and bounds its turns itself; tokio's budget would only make ready exits wait.
+                tokio::task::unconstrained(shell.run()).await;
             });
             runtime.shutdown_background();
         };
