@@ -11,6 +11,10 @@ use super::metrics::exit_label;
 pub use limiter::RateLimiter;
 use limiter::{Importance, Verdict};
 
+/// What filters call these lines; the module's own path says nothing to an operator. The span has it too, or a filter that lets
+/// only this target through would strip the lines of their task.
+const TARGET: &str = "switchyard::event";
+
 /// Logs an event: WARN for a raised alert and a stuck instance, else INFO; ERROR is left to faults of our own. `limiter` may
 /// hold the line back, and then the task's next line says how many were.
 ///
@@ -22,11 +26,12 @@ pub fn log_event(event: &Event, limiter: &mut RateLimiter) {
     };
     let verdict = limiter.admit(task.uid, line.importance, event.time);
     if let Some(forgotten) = limiter.take_forgotten() {
-        tracing::info!(lines = forgotten.lines, tasks = forgotten.tasks, "lifecycle lines were suppressed");
+        tracing::info!(target: TARGET, lines = forgotten.lines, tasks = forgotten.tasks, "lifecycle lines were suppressed");
     }
     if let Verdict::Admitted { suppressed } = verdict {
         // A span of a lower level would be filtered out before the warnings within it, and they would lose their fields.
         let span = error_span!(
+            target: TARGET,
             "lifecycle",
             // Not `name`: in JSON that is the span's own.
             task = %task.name,
@@ -102,6 +107,7 @@ impl<'a> Line<'a> {
         macro_rules! emit {
             ($level:expr) => {
                 tracing::event!(
+                    target: TARGET,
                     $level,
                     event = event.kind.name(),
                     sequence = event.sequence.get(),

@@ -1,9 +1,12 @@
 //! Where log lines go: standard error, as text or JSON.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
 use std::str::FromStr;
+use std::thread;
 
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
@@ -71,14 +74,35 @@ pub enum LoggingError {
 }
 
 /// Makes the process log to standard error what `filter` lets through: a level, or `target=level` parts, joined by commas.
+/// Panics are logged too, as errors.
 pub fn init_logging(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     let filter = parse_filter(filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        // It would tell on standard error that standard error cannot be written to, and panic in whatever thread has logged.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => builder.with_ansi(wants_colour()).finish().try_init(),
-        LogFormat::Json => builder.json().finish().try_init(),
+        // The list would repeat the one span there is.
+        LogFormat::Json => builder.json().with_span_list(false).finish().try_init(),
     }
-    .map_err(LoggingError::Again)
+    .map_err(LoggingError::Again)?;
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// The standard hook's lines are not in the log's format, and a monitor's text could forge others in them.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let backtrace = Backtrace::capture();
+    tracing::error!(
+        target: "switchyard::panic",
+        detail = panic.payload_as_str(),
+        location = panic.location().map(display),
+        thread = thread::current().name(),
+        backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| display(backtrace)),
+        "panicked"
+    );
 }
 
 /// Whether `init_logging` would take the filter.

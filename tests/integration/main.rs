@@ -4,6 +4,7 @@ mod bad_input;
 mod cli;
 mod harness;
 mod list;
+mod logs;
 mod services;
 mod shutdown;
 mod walls;

@@ -115,6 +115,8 @@ fn each_way_through_a_wall_is_found() {
         ("src/model.rs", "fn f() { std::fs::remove_file(p) }"),
         ("src/model.rs", "impl From<tonic::Status> for X {}"),
         ("src/lifecycle/x.rs", "use ::tokio::sync::mpsc;"),
+        ("src/lifecycle/x.rs", "fn f() { uuid::Uuid::new_v4() }"),
+        ("src/model/x.rs", "use uuid::Uuid; fn f() { Uuid::new_v4() }"),
         ("src/circuit.rs", "use uuid::Uuid;"),
         ("src/circuit.rs", "use std::collections::{BTreeMap, HashMap};"),
         ("src/lifecycle.rs", "struct X { a: std::collections::HashSet<u8> }"),

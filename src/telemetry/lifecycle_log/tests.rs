@@ -130,6 +130,16 @@ fn a_warning_keeps_its_span_where_only_warnings_pass() {
 }
 
 #[test]
+fn a_filter_by_the_short_target_or_by_the_crate_keeps_line_and_span() {
+    for filter in ["switchyard::event=info", "off,switchyard=info"] {
+        let (text, json) = logged(filter, &[event(EventType::InstanceReady, None)]);
+        assert_eq!((&json[0]["target"], text.lines().count()), (&"switchyard::event".into(), 1), "{filter}");
+        assert_eq!(json[0]["span"]["task"], "namespaces/default/tasks/api", "{filter}");
+    }
+    assert_eq!(logged("info,switchyard::event=warn", &[event(EventType::InstanceReady, None)]).1.len(), 0);
+}
+
+#[test]
 fn an_alert_goes_by_the_label_that_the_seed_document_gave() {
     for kind in AlertKind::ALL {
         let (_, json) = logged("info", &[event(EventType::AlertRaised, Some(alert(kind, "5s without an exit")))]);

@@ -52,6 +52,8 @@ const VALUES: [&[&str]; 4] = [&["time", "Duration"], &["net", "IpAddr"], &["net"
 /// Their iteration order differs from run to run; the rooms that decide must give the same trace for the same seed.
 const HASH_ORDER: [&str; 5] = ["HashMap", "HashSet", "RandomState", "DefaultHasher", "hash_map"];
 const DECIDING: [&str; 2] = ["circuit", "lifecycle"];
+/// What draws at random, of crates that are otherwise fit for a pure room.
+const RANDOM: [&str; 4] = ["new_v1", "new_v4", "new_v7", "now_v7"];
 /// Names that say nothing.
 const VAGUE: [&str; 6] = ["common", "helper", "helpers", "misc", "util", "utils"];
 
@@ -166,7 +168,8 @@ fn impurity(room: &Room, path: &Path, crates: &BTreeSet<String>, modules: &BTree
         }
         name => crates.contains(name) && !allowed.contains(&name) && !modules.contains(name),
     };
-    impure.then(|| {
+    let random = rest.last().is_some_and(|name| RANDOM.contains(&name.as_str()));
+    (impure || random).then(|| {
         format!(
             "`{}`: `{}` is pure: no runtime, wire form, I/O, clock or randomness",
             path.segments.join("::"),
