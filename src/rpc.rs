@@ -1,8 +1,9 @@
 //! The gRPC services: they parse, ask the manager or look at the journal, and render. They decide nothing.
 //!
 //! Commands go down through the manager's handle and are answered after their commit; everything read comes from the journal's
-//! view and log, so no answer shows what is not durable. Around the services lie four layers, the outermost first: calls are
-//! counted, panics caught, deadlines kept, and statuses of tonic's own brought in line with the contract.
+//! view and log, so no answer shows what is not durable. Around the services lie five layers, the outermost first: calls are
+//! counted, panics caught, deadlines kept, statuses of tonic's own brought in line with the contract, and reflection's streams
+//! ended by a drain.
 
 mod deadline;
 mod error;
@@ -13,6 +14,7 @@ mod oversize;
 mod page;
 mod panics;
 mod peer;
+mod reflection;
 mod serve;
 mod server_service;
 mod task_service;
@@ -59,7 +61,7 @@ pub struct Rpc {
     /// The server's version, `MAJOR.MINOR.PATCH`.
     pub version: &'static str,
     /// Cancelled when the drain has come to the streams: tasks have stopped and everything is committed. Watches then send what
-    /// is left, a bookmark and SERVER_DRAINING; whoever waits for a task is told the same.
+    /// is left, a bookmark and SERVER_DRAINING; whoever waits for a task is told the same; reflection's streams end.
     pub closing: CancellationToken,
 }
 
@@ -84,7 +86,7 @@ impl Rpc {
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];
         let calls = Calls::new(self.metrics.clone(), &descriptors)?;
-        let reflection = || {
+        let reflected = || {
             let builder = tonic_reflection::server::Builder::configure();
             builder
                 .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
@@ -99,6 +101,7 @@ impl Rpc {
             start_time: self.start_time,
             version: self.version,
         };
+        let close_reflection = from_fn_with_state(self.closing.clone(), reflection::close);
         let tasks = TaskRpc {
             manager: self.manager,
             journal: self.journal,
@@ -109,10 +112,11 @@ impl Rpc {
         let routes = Routes::new(TaskServiceServer::new(tasks).max_decoding_message_size(limits::REQUEST_BYTES))
             .add_service(ServerServiceServer::new(server).max_decoding_message_size(limits::REQUEST_BYTES))
             .add_service(health_service)
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?);
+            .add_service(reflected().build_v1()?)
+            .add_service(reflected().build_v1alpha()?);
         let router = routes
             .into_axum_router()
+            .layer(close_reflection)
             .layer(from_fn(oversize::rename))
             .layer(from_fn(deadline::keep))
             .layer(from_fn(panics::catch))

@@ -33,8 +33,10 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 /// hyper knows no end to its patience, not even in a shutdown (hyper #4170).
 const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait before looking again for the rest of a preface that came in pieces.
-const PREFACE_PAUSE: Duration = Duration::from_millis(10);
+/// How long to wait before looking again for the rest of a preface that came in pieces: doubling, since it is the rest of a
+/// packet that may come soon, while thousands of clients that never finish must not keep a core busy.
+const FIRST_PREFACE_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PREFACE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Streams of one connection: the watches that it may have, and calls beside them.
 const STREAMS: u32 = 256;
@@ -118,14 +120,22 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, closing
 /// Waits until the client has sent as much as a preface; hyper judges what it says.
 async fn preface(stream: &TcpStream) -> io::Result<()> {
     let mut bytes = [0; PREFACE];
+    let mut pause = FIRST_PREFACE_PAUSE;
     loop {
         match stream.peek(&mut bytes).await? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             PREFACE => return Ok(()),
             // What is there stays readable, so waiting for that would not wait.
-            _ => sleep(PREFACE_PAUSE).await,
+            _ => {
+                sleep(pause).await;
+                pause = longer(pause);
+            }
         }
     }
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PREFACE_PAUSE)
 }
 
 async fn answer(mut request: Request<Incoming>, info: TcpConnectInfo, router: Router) -> Result<Response, Infallible> {
@@ -155,6 +165,17 @@ mod tests {
         // A reset is an end as well: what was sent was not read.
         let end = silent.read(&mut [0; 1]).await;
         assert!(!matches!(end, Ok(1)), "{end:?}");
+    }
+
+    #[test]
+    fn a_preface_that_never_ends_is_looked_at_a_few_times() {
+        let pauses = std::iter::successors(Some(FIRST_PREFACE_PAUSE), |pause| Some(longer(*pause)));
+        let looked_at = pauses.scan(Duration::ZERO, |since, pause| {
+            *since += pause;
+            Some(*since)
+        });
+        let looks = looked_at.take_while(|since| *since < PREFACE_TIMEOUT).count();
+        assert!(looks <= 20, "{looks}");
     }
 
     #[tokio::test]

@@ -75,6 +75,19 @@ async fn reflection_lists_the_services_in_both_versions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_ends_reflection_that_a_client_keeps_open() {
+    use v1::server_reflection_client::ServerReflectionClient;
+
+    let server = Harness::start(Layer::default()).await;
+    let mut client = ServerReflectionClient::new(server.connect().await);
+    let questions = stream::pending::<v1::ServerReflectionRequest>();
+    let mut answers = client.server_reflection_info(questions).await.expect("there").into_inner();
+    server.shut_down();
+    assert_eq!(answers.message().await.expect("ended, not cut"), None);
+    assert_eq!(server.ended().await, Ended::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_says_what_it_is_and_allows() {
     let server = Harness::start(Layer { max_tasks: Some(7), max_streams: Some(5), ..Default::default() }).await;
     let info = server.info().await;
