@@ -84,11 +84,9 @@ fn describe(error: &client::Error) -> String {
 
 /// The message, without the violations that stand below it field by field.
 fn headline(error: &client::Error) -> &str {
-    let first = error
-        .violations
-        .first()
-        .map_or(error.message.len(), |violation| error.message.find(&violation.field).unwrap_or(error.message.len()));
-    match error.message[..first].trim_end_matches([':', ' ']) {
+    let first = error.violations.first().map(|violation| format!("{}: ", violation.field));
+    let cut = first.and_then(|first| error.message.find(&first)).unwrap_or(error.message.len());
+    match error.message[..cut].trim_end_matches([':', ' ']) {
         "" => "the request is invalid",
         headline => headline,
     }
@@ -156,5 +154,14 @@ mod tests {
         let expected = "error: the request is invalid (INVALID_ARGUMENT, INVALID_FIELD)\n  task_id: required\n  \
                         task.spec: bad and worse\n  oldest: c1\n  try again after 1.5s";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_message_that_speaks_of_its_field_is_told_whole() {
+        let description = "this is not a cursor".to_owned();
+        let violations = vec![client::FieldViolation { field: "cursor".to_owned(), description: description.clone() }];
+        let error = client::Error { message: description, violations, ..error(Code::InvalidArgument) };
+        let text = Failure::Server(error).text().expect("something to tell");
+        assert!(text.starts_with("error: this is not a cursor (INVALID_ARGUMENT"), "{text}");
     }
 }

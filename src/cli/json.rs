@@ -6,6 +6,7 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
 use super::Failure;
+use crate::model::ConfigValue;
 use crate::pb::{self, v1};
 
 static POOL: LazyLock<DescriptorPool> =
@@ -55,6 +56,23 @@ pub(super) fn pretty<M: Message + Named>(message: &M) -> Result<String, Failure>
 
 pub(super) fn yaml<M: Message + Named>(message: &M) -> Result<String, Failure> {
     serde_saphyr::to_string(&dynamic(message)?).map_err(local)
+}
+
+/// What is wrong with a configuration's depth, if anything. The server would say it too, were it not for protobuf's decoders,
+/// whose own limit comes soon after: an INTERNAL error without a field.
+pub(super) fn too_deep(config: &serde_json::Value) -> Option<String> {
+    let most = ConfigValue::MAX_DEPTH;
+    (depth(config) > most).then(|| format!("must not be nested deeper than {most}"))
+}
+
+/// As [`ConfigValue::MAX_DEPTH`] counts it: what stands in the innermost object or list is a level too.
+fn depth(value: &serde_json::Value) -> usize {
+    let below = match value {
+        serde_json::Value::Array(items) => items.iter().map(depth).max(),
+        serde_json::Value::Object(fields) => fields.values().map(depth).max(),
+        _ => None,
+    };
+    1 + below.unwrap_or_default()
 }
 
 pub(super) fn local(error: impl std::fmt::Display) -> Failure {

@@ -186,7 +186,11 @@ fn config(text: &str) -> Result<prost_types::Struct, Failure> {
     let object: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(text).map_err(|error| wrong(&error))?;
     let descriptor = json::descriptor::<prost_types::Struct>()?;
-    let message = DynamicMessage::deserialize(descriptor, serde_json::Value::Object(object));
+    let object = serde_json::Value::Object(object);
+    if let Some(problem) = json::too_deep(&object) {
+        return Err(Failure::Usage(format!("--config {problem}")));
+    }
+    let message = DynamicMessage::deserialize(descriptor, object);
     message.map_err(|error| wrong(&error))?.transcode_to().map_err(|error| wrong(&error))
 }
 
@@ -282,6 +286,20 @@ mod tests {
         let task = applied(&arguments, v1::Task::default()).expect("valid");
         let Some(Monitor::Custom(custom)) = task.spec.and_then(|spec| spec.monitor) else { panic!("custom") };
         assert_eq!((custom.kind.as_str(), custom.config.expect("given").fields.len()), ("drill", 2));
+    }
+
+    #[test]
+    fn a_config_nested_too_deeply_is_refused_before_it_is_sent() {
+        let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        let start = |depth| applied(&["--kind", "drill", "--config", &nested(depth)], v1::Task::default());
+        assert!(start(31).is_ok());
+        for depth in [32, 40, 60, 110] {
+            let error = start(depth).expect_err("too deep");
+            assert_eq!(error, "error: --config must not be nested deeper than 32");
+        }
+        let file = format!("spec: {{custom: {{kind: drill, config: {}}}}}", nested(40));
+        let error = super::super::task_file::parse("t.yaml", &file).expect_err("too deep").text().expect("told");
+        assert!(error.ends_with("t.yaml:1:38: spec.custom.config: must not be nested deeper than 32"), "{error}");
     }
 
     #[test]

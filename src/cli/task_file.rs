@@ -100,8 +100,14 @@ impl Reader<'_> {
                     }
                 }
             }
-            _ => {
+            (kind, _) => {
                 let plain = node.value.plain();
+                let is_config =
+                    matches!(&kind, Kind::Message(message) if message.full_name() == "google.protobuf.Struct");
+                if let Some(problem) = is_config.then(|| json::too_deep(&plain)).flatten() {
+                    self.problem(node.at, path, problem);
+                    return None;
+                }
                 self.fits(descriptor, field, &plain, node.at, path).then_some(plain)
             }
         }

@@ -1,7 +1,11 @@
 //! The HTTP kind: one request on a connection of its own.
 
+mod head;
+
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
@@ -20,11 +24,14 @@ use super::fault::{Fault, Reason};
 use super::trace::{Stage, Trace};
 use crate::model::{BodyMatch, HttpSpec};
 use crate::monitor::MonitorError;
+use head::BoundedHead;
 
 /// How much of a body is read.
 const BODY: usize = 1024 * 1024;
 /// How large a response's head may be, and how much of what comes is held beside the body.
 const HEAD: usize = 64 * 1024;
+/// How much may come before a response's body: its head, the informational ones before it, and what was read along with them.
+const BEFORE_BODY: usize = 2 * HEAD;
 /// A body larger than this is matched against a pattern away from the monitors' thread: the time it takes is the product of both
 /// sizes, seconds for the largest, and whoever wrote the spec chose both.
 const MATCHED_IN_PLACE: usize = 8 * 1024;
@@ -83,10 +90,13 @@ async fn exchange(
     trace.enter(Stage::FirstByte);
     let mut builder = http1::Builder::new();
     builder.max_header_size(HEAD).max_buf_size(HEAD);
+    let complete = Arc::new(AtomicBool::new(false));
+    let stream = BoundedHead::new(stream, BEFORE_BODY, Arc::clone(&complete));
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let mut connection = pin!(connection);
     let mut answered = pin!(async {
         let response = sender.send_request(request).await.map_err(broken)?;
+        complete.store(true, Ordering::Relaxed);
         judge(spec, response, trace).await
     });
     tokio::select! {

@@ -184,3 +184,16 @@ async fn one_that_never_answers_runs_out_of_time() {
     let finding = check(MonitorDraft::Http(get(target.url("/"))), 10 * SHORT).await;
     assert_finding(&finding, Verdict::Fail, "TIMEOUT");
 }
+
+#[tokio::test]
+async fn informational_responses_without_end_do_not_occupy_the_thread() {
+    let target = Target::serve(|mut stream| async move {
+        read_head(&mut stream).await;
+        let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1_000);
+        while stream.write_all(&interim).await.is_ok() {}
+    })
+    .await;
+    let finding = find(get(target.url("/"))).await;
+    assert_finding(&finding, Verdict::Fail, "PROTOCOL_ERROR");
+    assert!(finding.message.contains("response's head"), "{}", finding.message);
+}
