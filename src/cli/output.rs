@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, ValueEnum};
 use prost::Message;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use unicode_width::UnicodeWidthChar;
 
 use super::Failure;
@@ -48,6 +49,17 @@ pub(super) enum Tone {
     Good,
     Changing,
     Bad,
+}
+
+/// Looks whether whoever read the standard output is gone: for a stream that has nothing to write, and so would not find out.
+pub(super) fn check_reader() -> Result<(), Failure> {
+    let stdout = io::stdout();
+    let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+    match poll(&mut polled, Some(&Timespec::default())) {
+        Ok(_) if polled[0].revents().contains(PollFlags::ERR) => Err(Failure::ReaderGone),
+        // Where it cannot be told, the next line will.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Where results go, and how.

@@ -51,7 +51,7 @@ pub(super) struct Serve {
     /// The threads for built-in monitors [default: as many as cores].
     #[arg(long, value_name = "N")]
     built_in_shards: Option<String>,
-    /// The threads for monitors of custom kinds [default: 4].
+    /// The threads for monitors of custom kinds [default: 8].
     #[arg(long, value_name = "N")]
     custom_shards: Option<String>,
     /// The tasks to hold, ended ones included [default: 100000].

@@ -7,7 +7,7 @@ use serde::ser::SerializeMap;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::json::{self, Named, local};
-use super::output::{Format, Output, OutputArgs, note, out};
+use super::output::{Format, Output, OutputArgs, check_reader, note, out};
 use super::remote::{Remote, Scope};
 use super::{Failure, event_view, words};
 use crate::client::{Update, Watch as Stream};
@@ -113,7 +113,7 @@ impl Watch {
                         documents(&events, &tasks, initial_complete, stream.cursor(), output.format)?
                     }
                 };
-                if text.is_empty() { Ok(()) } else { out(&text) }
+                if text.is_empty() { check_reader() } else { out(&text) }
             }
             Update::Lost { error, retry_in } => {
                 let words = super::output::clean(&error.message);
