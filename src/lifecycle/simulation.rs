@@ -87,6 +87,9 @@ impl Simulation {
         for n in 0..MOVES {
             self.play().map_err(|violation| format!("move {n}: {violation}"))?;
         }
+        if self.rng.one_in(2) {
+            self.drain().map_err(|violation| format!("draining: {violation}"))?;
+        }
         self.wind_up().map_err(|violation| format!("winding up: {violation}"))?;
         Ok(self.oracle.hash())
     }
@@ -94,17 +97,21 @@ impl Simulation {
     fn play(&mut self) -> Result<(), String> {
         match self.rng.below(10) {
             0..=3 => self.command(),
-            4 if self.rng.one_in(40) => {
-                self.draining = true;
-                let bound = self.now.mono + self.rng.millis(8_000);
-                self.feed(Input::Drain { bound })
-            }
+            4 if self.rng.one_in(40) => self.drain(),
             _ => {
                 let longest = if self.rng.one_in(20) { 90_000_000 } else { 4_000 };
                 let until = self.now.mono + self.rng.millis(longest);
                 self.pass_until(until)
             }
         }
+    }
+
+    fn drain(&mut self) -> Result<(), String> {
+        self.draining = true;
+        let bound = self.now.mono + self.rng.millis(8_000);
+        self.feed(Input::Drain { bound })?;
+        self.pass_until(bound)?;
+        if self.machine.is_drained() { Ok(()) } else { Err("not drained by its bound".to_owned()) }
     }
 
     /// Lets time pass; what is due happens in its order, exits before deadlines.

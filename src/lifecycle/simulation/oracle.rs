@@ -165,7 +165,12 @@ impl Oracle {
         let is_open = task.alerts.contains(alert);
         let raised = event.kind == EventType::AlertRaised;
         check(raised == is_open && raised != was_open, || format!("{:?} of {:?}", event.kind, alert.kind))?;
-        if raised { self.promises.raised(alert.kind, task, now) } else { Ok(()) }
+        match raised {
+            true => self.promises.raised(alert.kind, task, now),
+            // The end resolves whatever is open.
+            false if self.ended_in_step.is_some() => Ok(()),
+            false => self.promises.resolved(alert.kind, task),
+        }
     }
 
     /// An instance's events come in order, each once; only a cancel that joins a stop repeats one.
@@ -245,6 +250,8 @@ impl Oracle {
                     .is_some_and(|task| Arc::ptr_eq(task, &entry.task) || *task == entry.task)
             });
         check(folded, || "the machine's tasks are not the fold of its events".to_owned())?;
+        // Each live instance has five at the most, and a task without one waits to be started or deleted.
+        check(machine.timers.len() <= 5 * live + self.view.len(), || "timers are left behind".to_owned())?;
         self.the_end_is_told()?;
         self.promises.after(&self.view, world, self.ticked, now)?;
         self.view.values().try_for_each(|task| self.task_is_sound(task))

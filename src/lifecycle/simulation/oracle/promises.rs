@@ -23,6 +23,8 @@ struct Known {
     launched: Mono,
     /// Since when the present piece of work goes on.
     work: Option<Mono>,
+    /// How long the last one took.
+    took: Option<Duration>,
     stop: Option<Stop>,
 }
 
@@ -32,14 +34,23 @@ struct Stop {
     grace: Mono,
     abort: Mono,
     aborted: bool,
+    forced: bool,
 }
 
 impl Promises {
     pub(super) fn before(&mut self, input: &Input, view: &View, now: Mono) {
         self.commanded = matches!(input, Input::Command(Command::Cancel(_)));
         match input {
-            Input::CheckBegan(id, at) => self.work(*id, Some(*at)),
-            Input::CheckEnded(id, _) => self.work(*id, None),
+            Input::CheckBegan(id, at) => {
+                if let Some(known) = self.live.get_mut(id) {
+                    known.work = Some(*at);
+                }
+            }
+            Input::CheckEnded(id, at) => {
+                if let Some(known) = self.live.get_mut(id) {
+                    known.took = known.work.take().map(|since| at.since(since));
+                }
+            }
             Input::Drain { bound } if self.drain_bound.is_none() => {
                 self.drain_bound = Some(*bound);
                 for known in self.live.values_mut() {
@@ -55,16 +66,10 @@ impl Promises {
         }
     }
 
-    fn work(&mut self, id: InstanceId, since: Option<Mono>) {
-        if let Some(known) = self.live.get_mut(&id) {
-            known.work = since;
-        }
-    }
-
     pub(super) fn effect(&mut self, effect: &Effect, view: &View, now: Now) -> Checked {
         match effect {
             Effect::Launch { instance, task } => {
-                let known = Known { uid: task.uid, launched: now.mono, work: Some(now.mono), stop: None };
+                let known = Known { uid: task.uid, launched: now.mono, work: Some(now.mono), took: None, stop: None };
                 self.live.insert(*instance, known);
                 Ok(())
             }
@@ -86,6 +91,7 @@ impl Promises {
             grace: (now + grace).min(end.before(abort)).max(now),
             abort: end,
             aborted: false,
+            forced: false,
         });
         Ok(())
     }
@@ -97,7 +103,7 @@ impl Promises {
         let stop = known.stop.as_mut().ok_or("aborted before its signal")?;
         check(!stop.aborted, || format!("instance {id} is aborted twice"))?;
         check(commanded || stop.grace <= now, || format!("instance {id} is aborted before its time"))?;
-        stop.aborted = true;
+        (stop.aborted, stop.forced) = (true, commanded);
         if commanded {
             stop.grace = stop.grace.min(now);
             stop.abort = stop.abort.min(now + task.spec.shutdown().abort_timeout());
@@ -122,6 +128,13 @@ impl Promises {
         check(right, || format!("{kind:?} about {} without a reason", task.name))
     }
 
+    /// An alert of a live instance is resolved for its reason only.
+    pub(super) fn resolved(&self, kind: AlertKind, task: &Task) -> Checked {
+        let known = self.live.values().find(|known| known.uid == task.uid).ok_or("an alert about nothing live")?;
+        let in_time = known.took.is_some_and(|took| took < task.spec.watchdog().long_running_after());
+        check(kind == AlertKind::LongRunningTask && in_time, || format!("{kind:?} of {} is resolved alive", task.name))
+    }
+
     /// What must hold after every step; where `ticked`, what is due now has happened, too.
     pub(super) fn after(&mut self, view: &View, world: &World, ticked: bool, now: Now) -> Checked {
         self.live.retain(|id, _| world.actors.get(id).is_some_and(|actor| actor.alive()));
@@ -137,6 +150,10 @@ impl Promises {
             if known.work.is_some_and(|since| late(since + watchdog.long_running_after())) {
                 check(open(AlertKind::LongRunningTask), || missed("its work takes long, and no alert says so"))?;
             }
+            let in_time = known.took.is_some_and(|took| took < watchdog.long_running_after());
+            check(known.work.is_some() || !in_time || !open(AlertKind::LongRunningTask), || {
+                missed("its work was done in time, and an alert says otherwise")
+            })?;
             let signal_follows = (state < InstanceState::Stopping) == known.stop.is_none();
             check(signal_follows, || missed("the signal and the state differ"))?;
             let Some(stop) = &known.stop else { continue };
@@ -146,6 +163,7 @@ impl Promises {
                 missed("phase 2 is over")
             })?;
             check(state != InstanceState::Stuck || stop.abort <= now.mono, || missed("stuck before its time"))?;
+            check(open(AlertKind::AbortRequired) == (stop.aborted && !stop.forced), || missed("abort_required"))?;
             check(open(AlertKind::AbortTimeout) == (state == InstanceState::Stuck), || missed("abort_timeout"))?;
             if late(stop.signalled + watchdog.slow_cancellation_after()) {
                 check(open(AlertKind::SlowCancellation), || missed("it is slow, and no alert says so"))?;
