@@ -28,7 +28,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub use io::{CallId, Chance, Command, Effect, Input, Reply, RootEnd};
+pub use io::{Chance, Command, Effect, Input, Reply, RootEnd};
 
 use crate::model::{Asked, Cause, InstanceId, Mono, Now, Sequence, TaskName, Uid};
 use idempotency::Requests;
@@ -72,7 +72,7 @@ impl<C: Chance> Lifecycle<C> {
     /// Decides what follows from an input. The effects are to be executed in their order.
     pub fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
         match input {
-            Input::Command { call, command } => self.command(call, command, now),
+            Input::Command(command) => self.command(command, now),
             Input::Ready(id) => self.on_ready(id, now),
             Input::CheckBegan(id, at) => self.on_check_began(id, at),
             Input::CheckEnded(id, at) => self.on_check_ended(id, at, now),

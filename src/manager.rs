@@ -19,26 +19,29 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use handle::{Accepted, Handle};
 
 use crate::journal::Journal;
-use crate::monitor::{Clock, Registry};
+use crate::monitor::Registry;
 use crate::telemetry::Metrics;
 use handle::{Lives, Request};
 use shards::Shards;
-use shell::Shell;
+use shell::{Shell, Wiring};
 use vetting::Vetting;
 
 /// Commands that wait for the loop. More callers wait for a place; their number is bounded by what the transport lets in.
 const COMMANDS: usize = 1024;
+/// Reports that wait for the loop. A monitor whose report finds no place waits, so a slow loop slows checks and loses nothing.
+const REPORTS: usize = 4096;
 
 /// What the manager is to be like.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Threads for built-in kinds.
+    /// Threads for built-in kinds, at least one.
     pub built_in_shards: usize,
-    /// Threads for custom kinds.
+    /// Threads for custom kinds, at least one.
     pub custom_shards: usize,
     /// Tasks, ended ones included.
     pub max_tasks: usize,
@@ -57,34 +60,32 @@ pub enum Error {
     StartLoop(#[source] std::io::Error),
 }
 
-/// The running manager; whoever owns it can drain it.
+/// The manager's loop has ended unasked, which is a fault of ours; its panic was reported when it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the manager's loop has died")]
+pub struct Died;
+
+/// The running manager; whoever owns it can drain it. Dropping it ends the loop and abandons what runs.
 #[derive(Debug)]
 pub struct Manager {
     requests: mpsc::Sender<Request>,
     counts: Arc<Counts>,
     thread: JoinHandle<()>,
     dead: oneshot::Receiver<()>,
+    stop: DropGuard,
 }
 
-/// What the loop last knew, for gauges.
+/// How many instances live, as the loop last knew; for gauges.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
-    live: AtomicUsize,
-    stuck: AtomicUsize,
-}
+struct Counts(AtomicUsize);
 
 impl Counts {
-    fn set(&self, live: usize, stuck: usize) {
-        self.live.store(live, Ordering::Relaxed);
-        self.stuck.store(stuck, Ordering::Relaxed);
+    fn set(&self, live: usize) {
+        self.0.store(live, Ordering::Relaxed);
     }
 
     fn live(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
-    }
-
-    fn stuck(&self) -> usize {
-        self.stuck.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -97,48 +98,47 @@ impl Manager {
         metrics: Metrics,
     ) -> Result<(Self, Handle), Error> {
         let shards = Shards::start(options.built_in_shards, options.custom_shards).map_err(Error::StartShard)?;
-        let (requests, receiver) = mpsc::channel(COMMANDS);
+        let (requests, commanded) = mpsc::channel(COMMANDS);
+        let (reporter, reported) = mpsc::channel(REPORTS);
         let counts = Arc::new(Counts::default());
         let lives = Arc::new(Lives::default());
         let vetting = Vetting::new(registry, options.unknown_kind_hint);
-        let handle = Handle::new(requests.clone(), vetting.clone(), Arc::clone(&lives), Arc::clone(&counts));
+        let stop = CancellationToken::new();
+        let wiring = Wiring {
+            requests: commanded,
+            reports: reported,
+            reporter: reporter.clone(),
+            stop: stop.clone(),
+            shards,
+            vetting: vetting.clone(),
+            lives: Arc::clone(&lives),
+            counts: Arc::clone(&counts),
+            journal,
+            metrics,
+        };
+        let handle =
+            Handle { requests: requests.clone(), reports: reporter, vetting, lives, counts: Arc::clone(&counts) };
 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Error::StartLoop)?;
-        let loop_counts = Arc::clone(&counts);
         let (alive, dead) = oneshot::channel();
         let run = move || {
             // Dropped when this thread ends, by a panic too.
             let _alive: oneshot::Sender<()> = alive;
-            runtime.block_on(async {
-                let clock = Clock::new();
-                let shell = Shell::new(
-                    receiver,
-                    shards,
-                    vetting,
-                    lives,
-                    loop_counts,
-                    journal,
-                    metrics,
-                    clock,
-                    options.max_tasks,
-                );
-                // The loop is alone on its runtime and bounds its turns itself; tokio's budget would only make ready exits wait.
-                tokio::task::unconstrained(shell.run()).await;
-            });
+            // The loop is alone on its runtime and bounds its turns itself; tokio's budget would only make ready exits wait.
+            let run = async { Shell::new(wiring, options.max_tasks).run().await };
+            runtime.block_on(tokio::task::unconstrained(run));
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("manager".to_owned()).spawn(run).map_err(Error::StartLoop)?;
-        Ok((Self { requests, counts, thread, dead }, handle))
+        Ok((Self { requests, counts, thread, dead, stop: stop.drop_guard() }, handle))
     }
 
     /// Stops every task within `bound` and starts none any more. Answers when no instance lives but stuck ones, and how many
     /// these are.
-    pub async fn drain(&self, bound: Duration) -> usize {
+    pub async fn drain(&self, bound: Duration) -> Result<usize, Died> {
         let (done, drained) = oneshot::channel();
-        if self.requests.send(Request::Drain { bound, done }).await.is_err() {
-            return self.counts.stuck();
-        }
-        drained.await.unwrap_or_else(|_| self.counts.stuck())
+        self.requests.send(Request::Drain { bound, done }).await.map_err(|_| Died)?;
+        drained.await.map_err(|_| Died)
     }
 
     /// Live instances, stuck ones included, as far as the loop last said.
@@ -152,12 +152,13 @@ impl Manager {
         let _ = (&mut self.dead).await;
     }
 
-    /// Ends the loop. What still runs is abandoned: the process is about to end.
-    pub async fn close(self) {
-        // An error means that the loop has ended, which is what is asked for.
-        let _ = self.requests.send(Request::Close).await;
-        if let Ok(Err(panic)) = tokio::task::spawn_blocking(move || self.thread.join()).await {
-            std::panic::resume_unwind(panic);
+    /// Ends the loop, and waits for that. What still runs is abandoned.
+    pub async fn close(self) -> Result<(), Died> {
+        let Self { thread, stop, .. } = self;
+        drop(stop);
+        match tokio::task::spawn_blocking(move || thread.join()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Died),
         }
     }
 }

@@ -28,8 +28,9 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::http::{self, Phase, Readiness};
@@ -51,7 +52,7 @@ pub enum Ended {
     Abandoned(usize),
     /// It was told not to wait for the drain.
     Forced,
-    /// The manager's loop has died, by a fault of ours; the log says how.
+    /// The manager's loop or the journal has died, by a fault of ours; the log says how.
     Failed,
 }
 
@@ -105,26 +106,27 @@ pub struct Builder {
     registry: Result<Registry, DuplicateKind>,
 }
 
-/// A server that listens, and is about to run.
+/// A server that listens, and is about to run. Dropping it ends it at once.
 pub struct Server {
     address: SocketAddr,
     http_address: SocketAddr,
     parts: Parts,
 }
 
-/// Everything that runs.
+/// Everything that runs; dropping it ends all of it, wherever it stands.
 struct Parts {
     manager: Manager,
     writer: Writer,
-    event_log: std::thread::JoinHandle<()>,
+    /// Resolves when the event log has ended, and that ends with the journal.
+    event_log: oneshot::Receiver<()>,
     health: rpc::Health,
     readiness: Readiness,
-    /// Ends the streams: nothing more will be appended.
-    closing: CancellationToken,
-    /// Ends the transports.
-    stopping: CancellationToken,
-    grpc: JoinHandle<()>,
-    http: JoinHandle<()>,
+    /// Ends the streams, when dropped: nothing more will be appended.
+    closing: DropGuard,
+    /// Ends the transports, when dropped.
+    stopping: DropGuard,
+    grpc: AbortOnDropHandle<()>,
+    http: AbortOnDropHandle<()>,
 }
 
 impl Server {
@@ -143,20 +145,25 @@ impl Server {
         self.http_address
     }
 
-    /// Serves until `shutdown`, then drains; `force` ends the drain at once. Takes at most 10 s from `shutdown`.
+    /// Serves until `shutdown`, then drains; `force` ends the drain at once. Takes at most 10 s from `shutdown`. However it ends,
+    /// nothing of it goes on but what is stuck; dropping this future does the same.
     pub async fn run(self, shutdown: impl Future<Output = ()>, force: impl Future<Output = ()>) -> Ended {
         let mut parts = self.parts;
         tokio::select! {
             () = shutdown => {}
             () = parts.manager.died() => {
-                tracing::error!("the manager's loop has died: ending the server");
+                drain::say(|| tracing::error!("the manager's loop has died: ending the server")).await;
+                return Ended::Failed;
+            }
+            _ = &mut parts.event_log => {
+                drain::say(|| tracing::error!("the journal, or its log, has died: ending the server")).await;
                 return Ended::Failed;
             }
         }
         tokio::select! {
             ended = drain::drain(parts) => ended,
             () = force => {
-                tracing::warn!("told not to wait: what still runs is abandoned");
+                drain::say(|| tracing::warn!("told not to wait: what still runs is abandoned")).await;
                 Ended::Forced
             }
         }
@@ -218,12 +225,15 @@ impl Builder {
         };
         let (routes, health) = rpc.into_routes().await.map_err(Error::Reflection)?;
         let grpc = tokio::spawn(rpc::serve(grpc_listener, routes, stopping.clone().cancelled_owned()));
+        let grpc = AbortOnDropHandle::new(grpc);
         let readiness = Readiness::default();
         let refresh = refresh(metrics.clone(), journal.clone(), handle);
         let router = http::router(metrics, readiness.clone(), refresh);
         let limits = http::Limits::default();
         let http = tokio::spawn(http::serve(http_listener, router, limits, stopping.clone().cancelled_owned()));
+        let http = AbortOnDropHandle::new(http);
         readiness.set(Phase::Ready);
+        let (closing, stopping) = (closing.drop_guard(), stopping.drop_guard());
         let parts = Parts { manager, writer, event_log, health, readiness, closing, stopping, grpc, http };
         Ok(Server { address, http_address, parts })
     }

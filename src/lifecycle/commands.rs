@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::idempotency::Known;
-use super::io::{CallId, Chance, Command, Effect, Reply};
+use super::io::{Chance, Command, Effect, Reply};
 use super::record::{Change, Entry};
 use super::{Lifecycle, Timer};
 use crate::model::{
@@ -13,7 +13,7 @@ use crate::model::{
 
 impl<C: Chance> Lifecycle<C> {
     /// Answers every command, once all that its answer shows is committed: a refusal shows the state, too.
-    pub(super) fn command(&mut self, call: CallId, command: Command, now: Now) {
+    pub(super) fn command(&mut self, command: Command, now: Now) {
         let (method, idempotency, cause) = match &command {
             Command::Start(start) => (Method::Start, start.idempotency, &start.cause),
             Command::Cancel(cancel) => (Method::Cancel, cancel.idempotency, &cancel.cause),
@@ -43,7 +43,7 @@ impl<C: Chance> Lifecycle<C> {
                 })
             }
         };
-        self.log.effects.push(Effect::Answer { call, after: self.log.head, reply });
+        self.log.effects.push(Effect::Answer { after: self.log.head, reply });
     }
 
     fn start(&mut self, start: StartTask, now: Now) -> Result<(Uid, Reply), Refusal> {

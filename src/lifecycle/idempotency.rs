@@ -62,20 +62,24 @@ impl Requests {
         (uid, sequence): (Uid, Sequence),
         now: Mono,
     ) {
-        self.forget_old(now);
         let Some(Idempotency { request_id, fingerprint }) = idempotency else { return };
+        if self.order.len() >= MOST {
+            self.forget_oldest();
+        }
         let key = (actor.clone(), method, request_id);
         self.order.push_back((now, key.clone()));
         self.done.insert(key, Done { fingerprint, uid, sequence });
     }
 
     fn forget_old(&mut self, now: Mono) {
-        while let Some((since, _)) = self.order.front()
-            && (now.since(*since) >= KEPT || self.order.len() >= MOST)
-        {
-            if let Some((_, key)) = self.order.pop_front() {
-                self.done.remove(&key);
-            }
+        while self.order.front().is_some_and(|(since, _)| now.since(*since) >= KEPT) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, key)) = self.order.pop_front() {
+            self.done.remove(&key);
         }
     }
 }

@@ -8,10 +8,6 @@ use crate::model::{
     CancelTask, DeleteTask, Event, InstanceId, Mono, Refusal, Sequence, StartTask, Task, TaskName, Uid,
 };
 
-/// Names a command that waits for its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallId(pub u64);
-
 /// What a client commands.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -26,13 +22,8 @@ pub enum Command {
 /// What goes into the loop. Facts about an instance that has ended are ignored: it is fenced.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A client's command.
-    Command {
-        /// Who waits for the answer.
-        call: CallId,
-        /// What it is.
-        command: Command,
-    },
+    /// A client's command. Its own step answers it, exactly once.
+    Command(Command),
     /// An instance has said that it is ready.
     Ready(InstanceId),
     /// An instance has begun a check at this time.
@@ -83,10 +74,8 @@ pub enum RootEnd {
 pub enum Effect {
     /// Append an event to the journal.
     Append(Event),
-    /// Answer a command, once everything up to `after` is committed.
+    /// Answer the command of this step, once everything up to `after` is committed.
     Answer {
-        /// Who waits.
-        call: CallId,
         /// What the answer shows must be visible by then.
         after: Sequence,
         /// The answer.

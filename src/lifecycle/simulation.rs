@@ -22,6 +22,8 @@ use world::World;
 /// How many seeds the tests try, and how many moves each makes.
 const SEEDS: u64 = 500;
 const MOVES: usize = 250;
+/// Fewer than there are names, so that the limit is met.
+const MAX_TASKS: usize = 5;
 
 /// A small fast generator (SplitMix64: Steele, Lea and Flood, 2014); statistics do not matter here, reproducibility does.
 #[derive(Clone, Debug)]
@@ -66,7 +68,6 @@ struct Simulation {
     now: Now,
     world: World,
     oracle: Oracle,
-    calls: u64,
     draining: bool,
     verbose: bool,
 }
@@ -74,17 +75,20 @@ struct Simulation {
 impl Simulation {
     fn new(seed: u64, verbose: bool) -> Self {
         let mut rng = Rng(seed);
-        let machine = Lifecycle::new(Sequence::default(), 5, Rng(rng.next()));
+        let machine = Lifecycle::new(Sequence::default(), MAX_TASKS, Rng(rng.next()));
         let wall = Timestamp::from_nanos(1_700_000_000_000_000_000);
         let now = Now { mono: Mono::from_nanos(1_000_000_000), wall };
         let (world, oracle) = (World::default(), Oracle::default());
-        Self { machine, rng, now, world, oracle, calls: 0, draining: false, verbose }
+        Self { machine, rng, now, world, oracle, draining: false, verbose }
     }
 
     /// Plays every move, then lets everything end and looks whether anything is left. The trace's hash, or what was violated.
     fn run(mut self) -> Result<u64, String> {
         for n in 0..MOVES {
             self.play().map_err(|violation| format!("move {n}: {violation}"))?;
+        }
+        if self.rng.one_in(2) {
+            self.drain().map_err(|violation| format!("draining: {violation}"))?;
         }
         self.wind_up().map_err(|violation| format!("winding up: {violation}"))?;
         Ok(self.oracle.hash())
@@ -93,17 +97,21 @@ impl Simulation {
     fn play(&mut self) -> Result<(), String> {
         match self.rng.below(10) {
             0..=3 => self.command(),
-            4 if self.rng.one_in(40) => {
-                self.draining = true;
-                let bound = self.now.mono + self.rng.millis(8_000);
-                self.feed(Input::Drain { bound })
-            }
+            4 if self.rng.one_in(40) => self.drain(),
             _ => {
                 let longest = if self.rng.one_in(20) { 90_000_000 } else { 4_000 };
                 let until = self.now.mono + self.rng.millis(longest);
                 self.pass_until(until)
             }
         }
+    }
+
+    fn drain(&mut self) -> Result<(), String> {
+        self.draining = true;
+        let bound = self.now.mono + self.rng.millis(8_000);
+        self.feed(Input::Drain { bound })?;
+        self.pass_until(bound)?;
+        if self.machine.is_drained() { Ok(()) } else { Err("not drained by its bound".to_owned()) }
     }
 
     /// Lets time pass; what is due happens in its order, exits before deadlines.
@@ -156,8 +164,7 @@ impl Simulation {
             4..=6 => Command::Cancel(CancelTask { name, force: self.rng.one_in(4), etag, cause, idempotency }),
             _ => Command::Delete(DeleteTask { name, etag, cause, idempotency }),
         };
-        self.calls += 1;
-        self.feed(Input::Command { call: CallId(self.calls), command })
+        self.feed(Input::Command(command))
     }
 
     fn feed(&mut self, input: Input) -> Result<(), String> {
@@ -183,13 +190,13 @@ impl Simulation {
         for name in self.oracle.names() {
             let cause = Cause::system("simulation", "winding up");
             let cancel = CancelTask { name, force: false, etag: None, cause, idempotency: None };
-            self.feed(Input::Command { call: CallId(0), command: Command::Cancel(cancel) })?;
+            self.feed(Input::Command(Command::Cancel(cancel)))?;
         }
         self.pass_until(self.now.mono + world::LONGEST)?;
         for name in self.oracle.names() {
             let cause = Cause::system("simulation", "winding up");
             let delete = DeleteTask { name, etag: None, cause, idempotency: None };
-            self.feed(Input::Command { call: CallId(0), command: Command::Delete(delete) })?;
+            self.feed(Input::Command(Command::Delete(delete)))?;
         }
         let left = (self.machine.live(), self.machine.stuck(), self.machine.timers.len(), self.machine.tasks.len());
         if left != (0, 0, 0, 0) {

@@ -106,7 +106,7 @@ impl Bench {
     }
 
     fn command(&mut self, command: Command) -> Result<Reply, Refusal> {
-        let effects = self.feed(Input::Command { call: CallId(7), command });
+        let effects = self.feed(Input::Command(command));
         let answer = effects.into_iter().find_map(|effect| match effect {
             Effect::Answer { reply, .. } => Some(reply),
             _ => None,

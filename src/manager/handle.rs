@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Counts;
-use super::vetting::Vetting;
+use super::vetting::{Built, Vetting};
 use crate::lifecycle::{Command, Reply};
 use crate::model::{CancelTask, DeleteTask, Live, Refusal, Sequence, StartTask, Task, Uid};
-use crate::monitor::{LiveCell, Monitor};
+use crate::monitor::{LiveCell, Report};
 
 /// A request to the loop.
 pub(super) enum Request {
@@ -19,13 +19,11 @@ pub(super) enum Request {
     Command {
         command: Command,
         /// For a start: the monitor, built and found good.
-        monitor: Option<Box<dyn Monitor>>,
+        monitor: Option<Built>,
         answer: oneshot::Sender<Result<Reply, Refusal>>,
     },
     /// Stop every task.
     Drain { bound: Duration, done: oneshot::Sender<usize> },
-    /// End the loop.
-    Close,
 }
 
 /// A command's answer.
@@ -41,22 +39,14 @@ pub struct Accepted {
 /// the command.
 #[derive(Clone)]
 pub struct Handle {
-    requests: mpsc::Sender<Request>,
-    vetting: Vetting,
-    lives: Arc<Lives>,
-    counts: Arc<Counts>,
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) reports: mpsc::Sender<Report>,
+    pub(super) vetting: Vetting,
+    pub(super) lives: Arc<Lives>,
+    pub(super) counts: Arc<Counts>,
 }
 
 impl Handle {
-    pub(super) const fn new(
-        requests: mpsc::Sender<Request>,
-        vetting: Vetting,
-        lives: Arc<Lives>,
-        counts: Arc<Counts>,
-    ) -> Self {
-        Self { requests, vetting, lives, counts }
-    }
-
     /// Starts a task, or says why not.
     pub async fn start(&self, start: StartTask) -> Result<Accepted, Refusal> {
         let monitor = self.vetting.vet(start.spec.monitor()).await?;
@@ -85,18 +75,22 @@ impl Handle {
         self.counts.live()
     }
 
-    /// How many requests wait for the loop.
+    /// How many commands and reports wait for the loop.
     pub fn queued(&self) -> usize {
-        self.requests.max_capacity() - self.requests.capacity()
+        waiting(&self.requests) + waiting(&self.reports)
     }
 
-    async fn command(&self, command: Command, monitor: Option<Box<dyn Monitor>>) -> Result<Reply, Refusal> {
+    async fn command(&self, command: Command, monitor: Option<Built>) -> Result<Reply, Refusal> {
         let (answer, answered) = oneshot::channel();
         // The loop ends only with the process, after a drain.
         let request = Request::Command { command, monitor, answer };
         self.requests.send(request).await.map_err(|_| Refusal::ServerDraining)?;
         answered.await.unwrap_or(Err(Refusal::ServerDraining))
     }
+}
+
+fn waiting<T>(channel: &mpsc::Sender<T>) -> usize {
+    channel.max_capacity() - channel.capacity()
 }
 
 fn accepted(reply: Reply) -> Result<Accepted, Refusal> {

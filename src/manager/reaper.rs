@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -13,7 +14,7 @@ use tokio::task::{JoinError, JoinHandle};
 use super::shards::{Slot, Slotted};
 use crate::lifecycle::RootEnd;
 use crate::model::InstanceId;
-use crate::monitor::{Children, Clock, Context, Fact, Monitor, Report};
+use crate::monitor::{Children, Clock, Context, Fact, Monitor, MonitorError, Report};
 
 /// What an instance's monitor is run with.
 pub(super) struct Body {
@@ -36,20 +37,26 @@ pub(super) fn spawn(runtime: &Handle, slot: Option<Arc<Slot>>, body: Body) -> Jo
 
 async fn run(body: Body) -> Result<(), String> {
     let Body { monitor, context, declares_readiness, instance, reports, clock } = body;
+    let token = context.token().clone();
+    // That it was told to stop is no failure, once it was.
+    let outcome = |returned: Result<(), MonitorError>| match returned {
+        Err(error) if !(error.is_cancelled() && token.is_cancelled()) => Err(error.to_string()),
+        _ => Ok(()),
+    };
     let mut running = monitor.run(context);
     if !declares_readiness {
         let first = poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx))).await;
         if let Poll::Ready(returned) = first {
-            return returned.map_err(|error| error.to_string());
+            return outcome(returned);
         }
         let mut ready = pin!(reports.send(Report { instance, at: clock.now().mono, fact: Fact::Ready }));
         tokio::select! {
-            returned = &mut running => return returned.map_err(|error| error.to_string()),
+            returned = &mut running => return outcome(returned),
             // The loop is gone only when the process ends.
             _ = &mut ready => {}
         }
     }
-    running.await.map_err(|error| error.to_string())
+    outcome(running.await)
 }
 
 /// What a reaper has found.
@@ -85,10 +92,18 @@ fn join_error(error: JoinError) -> RootEnd {
         Err(_cancelled) => RootEnd::Cancelled,
         Ok(panic) => {
             let message = panic_message(&*panic);
-            // What was thrown may be of a type whose `drop` is the monitor's code.
-            tokio::task::spawn_blocking(move || drop(panic));
+            // Nobody waits for that.
+            tokio::task::spawn_blocking(move || discard(panic));
             RootEnd::Panicked(message)
         }
+    }
+}
+
+/// Drops what was thrown. It may be of a type whose `drop` is embedder's code, so not on a thread of ours; where that panics, what
+/// it throws is leaked, or this need not have an end.
+pub(super) fn discard(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(move || drop(panic))) {
+        std::mem::forget(again);
     }
 }
 

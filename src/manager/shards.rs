@@ -37,12 +37,17 @@ struct Shard {
 }
 
 impl Shards {
+    /// At least one of each sort.
     pub(super) fn start(built_in: usize, custom: usize) -> std::io::Result<Self> {
-        let stop = CancellationToken::new();
-        let start = |kind, count| -> std::io::Result<Vec<Shard>> {
-            (0..count).map(|n| Shard::start(format!("{kind}-{n}"), stop.clone())).collect()
-        };
-        Ok(Self { built_in: start("shard", built_in)?, custom: start("custom", custom)?, stop })
+        // Dropped with an error, it ends the shards that have started.
+        let mut shards = Self { built_in: Vec::new(), custom: Vec::new(), stop: CancellationToken::new() };
+        for n in 0..built_in.max(1) {
+            shards.built_in.push(Shard::start(format!("shard-{n}"), shards.stop.clone())?);
+        }
+        for n in 0..custom.max(1) {
+            shards.custom.push(Shard::start(format!("custom-{n}"), shards.stop.clone())?);
+        }
+        Ok(shards)
     }
 
     /// Chooses a shard for an instance: the one with the fewest, among those that are not blocked. The place is taken until

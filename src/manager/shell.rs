@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, unconstrained};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -15,36 +15,41 @@ use super::handle::{Lives, Request};
 use super::observe::observe;
 use super::reaper::{Body, Reaped, reap_children, reap_root, spawn};
 use super::shards::{ShardId, Shards};
-use super::vetting::Vetting;
+use super::vetting::{Built, Vetting};
 use crate::journal::{Journal, Release};
-use crate::lifecycle::{CallId, Chance, Command, Effect, Input, Lifecycle, Reply, RootEnd};
+use crate::lifecycle::{Chance, Command, Effect, Input, Lifecycle, Reply, RootEnd};
 use crate::model::{Attempt, Event, InstanceId, Refusal, Task};
-use crate::monitor::{Assignment, Children, Clock, Context, Fact, Monitor, Report};
+use crate::monitor::{Assignment, Children, Clock, Context, Fact, Report};
 use crate::telemetry::Metrics;
 
-/// Reports that wait for the loop. A monitor whose report finds no place waits, so a slow loop slows checks and loses nothing.
-const REPORTS: usize = 4096;
 /// What one turn takes from each source, so that none starves the others or the timers.
 const TURN: usize = 256;
 
+/// What the loop is connected with.
+pub(super) struct Wiring {
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) reports: mpsc::Receiver<Report>,
+    /// The other end of `reports`, for monitors.
+    pub(super) reporter: mpsc::Sender<Report>,
+    /// Ends the loop.
+    pub(super) stop: CancellationToken,
+    pub(super) shards: Shards,
+    pub(super) vetting: Vetting,
+    pub(super) lives: Arc<Lives>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) journal: Journal,
+    pub(super) metrics: Metrics,
+}
+
 /// The loop's state.
 pub(super) struct Shell {
+    wiring: Wiring,
     lifecycle: Lifecycle<Dice>,
     clock: Clock,
-    requests: mpsc::Receiver<Request>,
-    reports: mpsc::Receiver<Report>,
-    reporter: mpsc::Sender<Report>,
     reapers: FuturesUnordered<BoxFuture<'static, Reaped>>,
-    builds: FuturesUnordered<BoxFuture<'static, Built>>,
+    builds: FuturesUnordered<BoxFuture<'static, Build>>,
     running: HashMap<InstanceId, Running>,
     drained: Vec<oneshot::Sender<usize>>,
-    open: bool,
-    shards: Shards,
-    vetting: Vetting,
-    lives: Arc<Lives>,
-    counts: Arc<Counts>,
-    journal: Journal,
-    metrics: Metrics,
 }
 
 /// A live instance, as far as it can be reached.
@@ -55,11 +60,11 @@ struct Running {
     root: Option<(AbortHandle, ShardId)>,
 }
 
-/// A monitor that was built for an instance; `None` where it was asked to stop before that.
-struct Built {
+/// What came of building a monitor for an instance; `None` where it was asked to stop before that.
+struct Build {
     instance: InstanceId,
     task: Arc<Task>,
-    monitor: Option<Result<Box<dyn Monitor>, String>>,
+    built: Option<Result<Built, String>>,
 }
 
 /// What one turn has gathered: events and answers for the journal first, everything else after that.
@@ -67,52 +72,32 @@ struct Built {
 struct Turn {
     events: Vec<Event>,
     releases: Vec<Release>,
-    actions: Vec<(Effect, Option<Box<dyn Monitor>>)>,
-    unused: Vec<Box<dyn Monitor>>,
+    actions: Vec<(Effect, Option<Built>)>,
 }
 
 impl Shell {
-    #[expect(clippy::too_many_arguments, reason = "called once, by the composition in Manager::start")]
-    pub(super) fn new(
-        requests: mpsc::Receiver<Request>,
-        shards: Shards,
-        vetting: Vetting,
-        lives: Arc<Lives>,
-        counts: Arc<Counts>,
-        journal: Journal,
-        metrics: Metrics,
-        clock: Clock,
-        max_tasks: usize,
-    ) -> Self {
-        let (reporter, reports) = mpsc::channel(REPORTS);
+    /// Call it in the loop's runtime.
+    pub(super) fn new(wiring: Wiring, max_tasks: usize) -> Self {
         Self {
-            lifecycle: Lifecycle::new(journal.view().head(), max_tasks, Dice),
-            clock,
-            requests,
-            reports,
-            reporter,
+            lifecycle: Lifecycle::new(wiring.journal.view().head(), max_tasks, Dice),
+            clock: Clock::new(),
             reapers: FuturesUnordered::new(),
             builds: FuturesUnordered::new(),
             running: HashMap::new(),
             drained: Vec::new(),
-            open: true,
-            shards,
-            vetting,
-            lives,
-            counts,
-            journal,
-            metrics,
+            wiring,
         }
     }
 
     pub(super) async fn run(mut self) {
-        while self.open {
+        while !self.wiring.stop.is_cancelled() {
             let mut turn = Turn::default();
             self.wait(&mut turn).await;
-            let timer = self.metrics.manager.step.start_timer();
+            let timer = self.wiring.metrics.manager.step.start_timer();
+            let every_exit = self.take_exits(&mut turn);
             self.take_what_is_ready(&mut turn);
-            let now = self.clock.now();
-            if self.lifecycle.next_due().is_some_and(|due| due <= now.mono) {
+            // An exit that came in time must not be overtaken by the deadline that it met, however many came at once.
+            if every_exit && self.lifecycle.next_due().is_some_and(|due| due <= self.clock.now().mono) {
                 self.step(Input::Tick, &mut turn);
             }
             self.finish(turn);
@@ -120,7 +105,7 @@ impl Shell {
         }
     }
 
-    /// Waits until anything has happened, and takes the first of it. Exits come before deadlines.
+    /// Waits until anything has happened, and takes the first of it.
     async fn wait(&mut self, turn: &mut Turn) {
         let due = self.lifecycle.next_due().map(|due| self.clock.instant(due));
         let timer = async {
@@ -131,55 +116,62 @@ impl Shell {
         };
         tokio::select! {
             biased;
+            () = self.wiring.stop.cancelled() => {}
             Some(reaped) = self.reapers.next() => self.on_reaped(reaped, turn),
             Some(built) = self.builds.next() => self.on_built(built, turn),
-            Some(report) = self.reports.recv() => self.on_report(&report, turn),
-            request = self.requests.recv() => self.on_request(request, turn),
+            Some(report) = self.wiring.reports.recv() => self.on_report(&report, turn),
+            Some(request) = self.wiring.requests.recv() => self.on_request(request, turn),
             () = timer => {}
         }
     }
 
-    fn take_what_is_ready(&mut self, turn: &mut Turn) {
+    /// Whether these were all exits that there are.
+    fn take_exits(&mut self, turn: &mut Turn) -> bool {
         for _ in 0..TURN {
-            let Some(Some(reaped)) = self.reapers.next().now_or_never() else { break };
+            // Tokio's own budget for a turn is smaller, and would have exits that are there look as if they were not.
+            let Some(Some(reaped)) = unconstrained(self.reapers.next()).now_or_never() else { return true };
             self.on_reaped(reaped, turn);
         }
+        false
+    }
+
+    fn take_what_is_ready(&mut self, turn: &mut Turn) {
         for _ in 0..TURN {
-            let Ok(report) = self.reports.try_recv() else { break };
+            let Some(Some(build)) = unconstrained(self.builds.next()).now_or_never() else { break };
+            self.on_built(build, turn);
+        }
+        for _ in 0..TURN {
+            let Ok(report) = self.wiring.reports.try_recv() else { break };
             self.on_report(&report, turn);
         }
         for _ in 0..TURN {
-            let Ok(request) = self.requests.try_recv() else { break };
-            self.on_request(Some(request), turn);
+            let Ok(request) = self.wiring.requests.try_recv() else { break };
+            self.on_request(request, turn);
         }
     }
 
-    fn on_request(&mut self, request: Option<Request>, turn: &mut Turn) {
+    fn on_request(&mut self, request: Request, turn: &mut Turn) {
         match request {
-            Some(Request::Command { command, monitor, answer }) => self.on_command(command, monitor, answer, turn),
-            Some(Request::Drain { bound, done }) => {
+            Request::Command { command, monitor, answer } => self.on_command(command, monitor, answer, turn),
+            Request::Drain { bound, done } => {
                 self.drained.push(done);
                 let bound = self.clock.now().mono + bound;
                 self.step(Input::Drain { bound }, turn);
             }
-            Some(Request::Close) | None => self.open = false,
         }
     }
 
     fn on_command(
         &mut self,
         command: Command,
-        monitor: Option<Box<dyn Monitor>>,
+        mut monitor: Option<Built>,
         answer: oneshot::Sender<Result<Reply, Refusal>>,
         turn: &mut Turn,
     ) {
-        let mut monitor = monitor;
         let mut answer = Some(answer);
-        // A command is answered in its own step, so its name never has to tell two apart.
-        let input = Input::Command { call: CallId(0), command };
-        for effect in self.lifecycle.step(input, self.clock.now()) {
+        for effect in self.lifecycle.step(Input::Command(command), self.clock.now()) {
             match effect {
-                Effect::Answer { call: _, after, reply } => {
+                Effect::Answer { after, reply } => {
                     let Some(answer) = answer.take() else { continue };
                     // The caller may have stopped waiting.
                     let run = Box::new(move || drop(answer.send(reply)));
@@ -189,7 +181,6 @@ impl Shell {
                 effect => self.gather(effect, turn),
             }
         }
-        turn.unused.extend(monitor);
     }
 
     fn on_report(&mut self, report: &Report, turn: &mut Turn) {
@@ -220,10 +211,10 @@ impl Shell {
         }
     }
 
-    fn on_built(&mut self, built: Built, turn: &mut Turn) {
-        let Built { instance, task, monitor } = built;
-        let end = match monitor {
-            Some(Ok(monitor)) => return self.place(instance, &task, monitor),
+    fn on_built(&mut self, build: Build, turn: &mut Turn) {
+        let Build { instance, task, built } = build;
+        let end = match built {
+            Some(Ok(built)) => return self.place(instance, &task, built),
             Some(Err(problem)) => RootEnd::Failed(problem),
             None => RootEnd::Returned,
         };
@@ -232,9 +223,12 @@ impl Shell {
     }
 
     fn leave(&mut self, instance: InstanceId) {
-        if let Some(Running { root: Some((_, shard)), .. }) = self.running.remove(&instance) {
-            self.shards.leave(shard);
+        let Some(Running { root, children, .. }) = self.running.remove(&instance) else { return };
+        if let Some((_, shard)) = root {
+            self.wiring.shards.leave(shard);
         }
+        // Code that the monitor has left behind untracked may still spawn children: they would live beside the next instance.
+        children.abort_all();
     }
 
     fn step(&mut self, input: Input, turn: &mut Turn) {
@@ -246,7 +240,7 @@ impl Shell {
     fn gather(&mut self, effect: Effect, turn: &mut Turn) {
         match effect {
             Effect::Append(event) => {
-                observe(&event, &self.metrics.instances);
+                observe(&event, &self.wiring.metrics.instances);
                 turn.events.push(event);
             }
             effect => turn.actions.push((effect, None)),
@@ -255,18 +249,14 @@ impl Shell {
 
     /// Appends, then acts: nothing is done that the log does not know.
     fn finish(&mut self, turn: Turn) {
-        let Turn { events, releases, actions, unused } = turn;
+        let Turn { events, releases, actions } = turn;
         if !events.is_empty() || !releases.is_empty() {
-            self.journal.append(events, releases);
+            self.wiring.journal.append(events, releases);
         }
         for (effect, monitor) in actions {
             self.act(effect, monitor);
         }
-        if !unused.is_empty() {
-            // A monitor's `drop` is code that we did not write.
-            tokio::task::spawn_blocking(move || drop(unused));
-        }
-        self.counts.set(self.lifecycle.live(), self.lifecycle.stuck());
+        self.wiring.counts.set(self.lifecycle.live());
         if self.lifecycle.is_drained() {
             for done in self.drained.drain(..) {
                 // Whoever asked may have stopped waiting.
@@ -275,7 +265,7 @@ impl Shell {
         }
     }
 
-    fn act(&mut self, effect: Effect, monitor: Option<Box<dyn Monitor>>) {
+    fn act(&mut self, effect: Effect, monitor: Option<Built>) {
         match effect {
             Effect::Launch { instance, task } => self.launch(instance, task, monitor),
             Effect::Signal(instance) => {
@@ -291,35 +281,39 @@ impl Shell {
                     running.children.abort_all();
                 }
             }
-            Effect::Forget(uid) => self.lives.forget(uid),
+            Effect::Forget(uid) => self.wiring.lives.forget(uid),
             Effect::Append(_) | Effect::Answer { .. } => {}
         }
     }
 
-    fn launch(&mut self, instance: InstanceId, task: Arc<Task>, monitor: Option<Box<dyn Monitor>>) {
+    fn launch(&mut self, instance: InstanceId, task: Arc<Task>, monitor: Option<Built>) {
         let token = CancellationToken::new();
         let running = Running { token: token.clone(), children: Children::default(), root: None };
         self.running.insert(instance, running);
-        match monitor.or_else(|| self.vetting.build_built_in(&task.spec)) {
-            Some(monitor) => self.place(instance, &task, monitor),
+        match monitor.or_else(|| self.wiring.vetting.build_built_in(&task.spec)) {
+            Some(built) => self.place(instance, &task, built),
             None => {
-                let vetting = self.vetting.clone();
+                let vetting = self.wiring.vetting.clone();
                 let build = async move {
-                    let monitor = tokio::select! {
-                        monitor = vetting.build_for(&task.spec) => Some(monitor),
+                    let built = tokio::select! {
+                        // First: an abort would not reach what is placed after its signal.
+                        biased;
                         () = token.cancelled() => None,
+                        built = vetting.build_for(&task.spec) => Some(built),
                     };
-                    Built { instance, task, monitor }
+                    Build { instance, task, built }
                 };
                 self.builds.push(build.boxed());
             }
         }
     }
 
-    fn place(&mut self, instance: InstanceId, task: &Arc<Task>, monitor: Box<dyn Monitor>) {
+    fn place(&mut self, instance: InstanceId, task: &Arc<Task>, built: Built) {
         let Some(running) = self.running.get_mut(&instance) else { return };
+        let declares_readiness = built.declares_readiness;
+        let Some(monitor) = built.take() else { return };
         let built_in = task.spec.monitor().is_built_in();
-        let (shard, runtime, slot) = self.shards.enter(built_in);
+        let (shard, runtime, slot) = self.wiring.shards.enter(built_in);
         let assignment = Assignment {
             instance,
             name: task.name.clone(),
@@ -329,16 +323,16 @@ impl Shell {
             kind: task.spec.monitor().kind().into(),
             schedule: *task.spec.schedule(),
             clock: self.clock,
-            reports: self.reporter.clone(),
-            live: self.lives.renew(task.uid),
-            checks: self.metrics.checks.clone(),
+            reports: self.wiring.reporter.clone(),
+            live: self.wiring.lives.renew(task.uid),
+            checks: self.wiring.metrics.checks.clone(),
         };
         let body = Body {
             monitor,
             context: Context::new(assignment, running.token.clone(), running.children.clone()),
-            declares_readiness: self.vetting.declares_readiness(task.spec.monitor()),
+            declares_readiness,
             instance,
-            reports: self.reporter.clone(),
+            reports: self.wiring.reporter.clone(),
             clock: self.clock,
         };
         let root = spawn(&runtime, (!built_in).then_some(slot), body);

@@ -1,19 +1,24 @@
 //! Custom code that runs before there is an instance: a kind's `validate` and `build`. It runs on the blocking pool, each call
 //! bounded to a second, with panics caught, so that no kind can hold up the control runtime or the loop.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use super::reaper::{discard, panic_message};
 use crate::model::{CustomSpec, MonitorSpec, Refusal, TaskSpec, Violations};
 use crate::monitor::{Config, Kind, Monitor, Registry};
 
 /// How long a call may take, waiting for its turn included.
 const WITHIN: Duration = Duration::from_secs(1);
-/// Calls at once. One that hangs keeps its place until it returns, so hanging kinds cost at most this many threads.
-const AT_ONCE: usize = 16;
+/// Calls of one kind at once. One that hangs keeps its place until it returns, so a hanging kind costs at most this many threads,
+/// and costs other kinds nothing.
+const AT_ONCE: usize = 8;
 
 const CONFIG: &str = "task.spec.custom.config";
 
@@ -21,17 +26,18 @@ const CONFIG: &str = "task.spec.custom.config";
 #[derive(Clone)]
 pub(super) struct Vetting {
     registry: Arc<Registry>,
-    turns: Arc<Semaphore>,
+    turns: Arc<BTreeMap<String, Arc<Semaphore>>>,
     unknown_kind_hint: fn(&str) -> &'static str,
 }
 
 impl Vetting {
     pub(super) fn new(registry: Registry, unknown_kind_hint: fn(&str) -> &'static str) -> Self {
-        Self { registry: Arc::new(registry), turns: Arc::new(Semaphore::new(AT_ONCE)), unknown_kind_hint }
+        let turns = registry.names().map(|kind| (kind.to_owned(), Arc::new(Semaphore::new(AT_ONCE)))).collect();
+        Self { registry: Arc::new(registry), turns: Arc::new(turns), unknown_kind_hint }
     }
 
     /// Validates a custom spec and builds its monitor. A built-in spec is valid by its type and cheap to build: `None`.
-    pub(super) async fn vet(&self, spec: &MonitorSpec) -> Result<Option<Box<dyn Monitor>>, Refusal> {
+    pub(super) async fn vet(&self, spec: &MonitorSpec) -> Result<Option<Built>, Refusal> {
         let MonitorSpec::Custom(custom) = spec else { return Ok(None) };
         let (kind, config) = self.kind(custom)?;
         let validated = {
@@ -46,7 +52,7 @@ impl Vetting {
     }
 
     /// Builds a monitor for an instance: at once for built-in kinds, on the blocking pool for custom ones.
-    pub(super) async fn build_for(&self, spec: &Arc<TaskSpec>) -> Result<Box<dyn Monitor>, String> {
+    pub(super) async fn build_for(&self, spec: &Arc<TaskSpec>) -> Result<Built, String> {
         match spec.monitor() {
             MonitorSpec::Custom(custom) => self.build(custom).await.map_err(|refusal| refusal.to_string()),
             MonitorSpec::Http(_) | MonitorSpec::Tcp(_) => self
@@ -55,26 +61,21 @@ impl Vetting {
         }
     }
 
-    pub(super) fn build_built_in(&self, spec: &Arc<TaskSpec>) -> Option<Box<dyn Monitor>> {
-        self.registry.build_built_in(spec)
+    pub(super) fn build_built_in(&self, spec: &Arc<TaskSpec>) -> Option<Built> {
+        let monitor = self.registry.build_built_in(spec)?;
+        Some(Built { monitor: Some(monitor), declares_readiness: true })
     }
 
-    /// Whether the kind says itself when it is ready.
-    pub(super) fn declares_readiness(&self, spec: &MonitorSpec) -> bool {
-        match spec {
-            MonitorSpec::Http(_) | MonitorSpec::Tcp(_) => true,
-            MonitorSpec::Custom(custom) => {
-                self.registry.get(&custom.kind).is_some_and(|kind| kind.declares_readiness())
-            }
-        }
-    }
-
-    async fn build(&self, custom: &CustomSpec) -> Result<Box<dyn Monitor>, Refusal> {
+    async fn build(&self, custom: &CustomSpec) -> Result<Built, Refusal> {
         let (kind, config) = self.kind(custom)?;
-        // The error's own text is the kind's code, too.
-        let build = move || kind.build(&config).map_err(|error| error.to_string());
+        let build = move || {
+            let declares_readiness = kind.declares_readiness();
+            // The error's own text is the kind's code, too.
+            let monitor = kind.build(&config).map_err(|error| error.to_string())?;
+            Ok::<_, String>(Built { monitor: Some(monitor), declares_readiness })
+        };
         match self.bounded(&custom.kind, "build", build).await? {
-            Ok(Ok(monitor)) => Ok(monitor),
+            Ok(Ok(built)) => Ok(built),
             Ok(Err(error)) => Err(invalid_config(format!("the kind cannot build this: {error}"))),
             Err(panic) => Err(invalid_config(format!("the kind panicked while it built this: {panic}"))),
         }
@@ -95,18 +96,48 @@ impl Vetting {
         step: &'static str,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Result<T, String>, Refusal> {
-        let turns = Arc::clone(&self.turns);
+        let turns = self.turns.get(kind).cloned();
         let called = tokio::time::timeout(WITHIN, async move {
-            let turn = turns.acquire_owned().await;
+            // Nobody closes the semaphore, and every kind has one.
+            let turn = OptionFuture::from(turns.map(Semaphore::acquire_owned)).await;
             tokio::task::spawn_blocking(move || {
                 let _turn = turn;
-                catch_unwind(AssertUnwindSafe(call)).map_err(|panic| super::reaper::panic_message(&*panic))
+                catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+                    let message = panic_message(&*panic);
+                    discard(panic);
+                    message
+                })
             })
             .await
         });
         match called.await {
             Ok(Ok(called)) => Ok(called),
             Ok(Err(_)) | Err(_) => Err(Refusal::KindUnresponsive { kind: kind.to_owned(), step, within: WITHIN }),
+        }
+    }
+}
+
+/// A monitor that was built and does not run yet. Its `drop` is the monitor's own code, which may block or panic: wherever it is
+/// given up, by a caller that went away or by a refusal, that happens on the blocking pool.
+pub(super) struct Built {
+    monitor: Option<Box<dyn Monitor>>,
+    /// Whether the monitor says itself when it is ready.
+    pub(super) declares_readiness: bool,
+}
+
+impl Built {
+    /// The monitor, to be run; there is one unless it was taken before.
+    pub(super) fn take(mut self) -> Option<Box<dyn Monitor>> {
+        self.monitor.take()
+    }
+}
+
+impl Drop for Built {
+    fn drop(&mut self) {
+        let Some(monitor) = self.monitor.take() else { return };
+        // Without a runtime this is nobody's thread but the embedder's.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn_blocking(move || drop(monitor));
         }
     }
 }

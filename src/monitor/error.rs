@@ -27,6 +27,13 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for MonitorError {
     }
 }
 
+impl MonitorError {
+    /// Whether it says no more than that the instance was told to stop.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.is::<Cancelled>()
+    }
+}
+
 impl fmt::Display for MonitorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)?;

@@ -6,6 +6,7 @@ use tokio::time::timeout;
 
 use super::{Ended, Parts};
 use crate::http::Phase;
+use crate::manager::Manager;
 
 /// Tasks stop within this: the seed's 5 s and 2 s.
 const TASKS: Duration = Duration::from_secs(7);
@@ -14,7 +15,9 @@ const TASKS_SLACK: Duration = Duration::from_millis(500);
 /// The journal commits what waits.
 const FLUSH: Duration = Duration::from_millis(500);
 /// Streams deliver their last events, then connections end.
-const TRANSPORT: Duration = Duration::from_millis(2_000);
+const TRANSPORT: Duration = Duration::from_millis(1_700);
+/// For each of the lines that say what went wrong, of which there are three at the most.
+const SAYING: Duration = Duration::from_millis(100);
 
 /// Ends everything, in an order in which clients see the end of every task before the end of their streams. A drain is no
 /// cancel: the tasks are still to run.
@@ -22,35 +25,40 @@ pub(super) async fn drain(parts: Parts) -> Ended {
     let Parts { manager, writer, event_log, health, readiness, closing, stopping, grpc, http } = parts;
     readiness.set(Phase::Draining);
     health.drain().await;
-    let stuck = match timeout(TASKS + TASKS_SLACK, manager.drain(TASKS)).await {
-        Ok(stuck) => stuck,
-        Err(_) => {
-            tracing::error!("the manager did not stop its tasks in time");
-            manager.live()
-        }
-    };
+    let ended = stop_tasks(&manager).await;
     let flushed = tokio::task::spawn_blocking(move || writer.close(FLUSH)).await;
     if !matches!(flushed, Ok(true)) {
-        tracing::error!("the journal did not commit everything in time");
+        say(|| tracing::error!("the journal did not commit everything in time")).await;
     }
-    closing.cancel();
+    drop(closing);
     health.close().await;
-    stopping.cancel();
-    let (grpc_abort, http_abort) = (grpc.abort_handle(), http.abort_handle());
-    let transports = async {
-        // A panic there was logged when it happened. The log ends with the journal, and its last lines tell how the tasks did.
-        let logged = tokio::task::spawn_blocking(move || event_log.join());
-        let _ = tokio::join!(grpc, http, logged);
+    drop(stopping);
+    // A panic there was logged when it happened. The log ends with the journal, and its last lines tell how the tasks did.
+    let transports = async { tokio::join!(grpc, http, event_log, manager.close()) };
+    // Dropped, they are cut.
+    if timeout(TRANSPORT, transports).await.is_err() {
+        say(|| tracing::warn!("some connections, or the log, did not end in time: cut")).await;
+    }
+    ended
+}
+
+async fn stop_tasks(manager: &Manager) -> Ended {
+    let left = match timeout(TASKS + TASKS_SLACK, manager.drain(TASKS)).await {
+        Ok(Ok(0)) => return Ended::Clean,
+        Ok(Ok(stuck)) => stuck,
+        Ok(Err(_)) => 0,
+        Err(_) => manager.live(),
     };
-    let closed = async { tokio::join!(transports, manager.close()) };
-    if timeout(TRANSPORT, closed).await.is_err() {
-        tracing::warn!("some connections, or the log, did not end in time: cut");
-        grpc_abort.abort();
-        http_abort.abort();
+    if left == 0 {
+        say(|| tracing::error!("the manager's loop has died, and how the tasks ended is not known")).await;
+        return Ended::Failed;
     }
-    if stuck > 0 {
-        tracing::warn!(instances = stuck, "stuck instances are abandoned");
-        return Ended::Abandoned(stuck);
-    }
-    Ended::Clean
+    say(move || tracing::warn!(instances = left, "stuck instances are abandoned")).await;
+    Ended::Abandoned(left)
+}
+
+/// Logs a line, unless standard error is stuck: whoever should read it must not be able to hold up the end.
+pub(super) async fn say(line: impl FnOnce() + Send + 'static) {
+    // A line that is late is lost with the process.
+    let _ = timeout(SAYING, tokio::task::spawn_blocking(line)).await;
 }

@@ -2,7 +2,8 @@
 //! standard error does.
 
 use std::io;
-use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
 
 use crate::journal::{FollowError, Journal};
 use crate::model::Sequence;
@@ -11,12 +12,21 @@ use crate::telemetry::{RateLimiter, log_event};
 /// What is read from the journal at once.
 const BATCH: usize = 256;
 
-/// Logs every event from now on, until the journal ends; then the thread does.
-pub(super) fn start(journal: &Journal) -> io::Result<JoinHandle<()>> {
+/// Logs every event from now on, until the journal ends. The receiver resolves when the thread has ended, by a panic too; nothing
+/// is ever sent.
+pub(super) fn start(journal: &Journal) -> io::Result<oneshot::Receiver<()>> {
     let journal = journal.clone();
     let after = journal.view().head();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    std::thread::Builder::new().name("event-log".to_owned()).spawn(move || runtime.block_on(log(journal, after)))
+    let (alive, ended) = oneshot::channel();
+    let run = move || {
+        let _alive: oneshot::Sender<()> = alive;
+        runtime.block_on(log(journal, after));
+        // Its reads from the store wait for nobody.
+        runtime.shutdown_background();
+    };
+    std::thread::Builder::new().name("event-log".to_owned()).spawn(run)?;
+    Ok(ended)
 }
 
 async fn log(journal: Journal, mut after: Sequence) {

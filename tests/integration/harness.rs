@@ -10,8 +10,8 @@ use switchyard::pb::v1::{self, GetServerInfoRequest, GetServerInfoResponse};
 use switchyard::server::{Ended, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
@@ -24,7 +24,7 @@ pub(crate) struct Harness {
     address: SocketAddr,
     http: SocketAddr,
     shutdown: CancellationToken,
-    running: JoinHandle<Ended>,
+    running: AbortOnDropHandle<Ended>,
 }
 
 impl Harness {
@@ -33,9 +33,14 @@ impl Harness {
         let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         let layer = Layer { listen: any, http_listen: any, enable_drills: Some(true), ..layer };
         let config = Config::try_new(layer).expect("valid");
-        let server = Server::builder().config(config).bind().await.expect("bound");
+        Self::run(Server::builder().config(config).bind().await.expect("bound"))
+    }
+
+    /// Runs a server that is bound.
+    pub(crate) fn run(server: Server) -> Self {
         let (address, http, shutdown) = (server.addr(), server.http_addr(), CancellationToken::new());
         let running = tokio::spawn(server.run(shutdown.clone().cancelled_owned(), std::future::pending()));
+        let running = AbortOnDropHandle::new(running);
         Self { address, http, shutdown, running }
     }
 
@@ -64,6 +69,16 @@ impl Harness {
         let mut response = String::new();
         stream.read_to_string(&mut response).await.expect("reads");
         response
+    }
+
+    /// Where gRPC is served.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where HTTP is served.
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        self.http
     }
 
     /// Asks the server to drain.

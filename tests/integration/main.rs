@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod cli;
+mod drain;
+mod embedding;
 mod harness;
 mod list;
 mod logs;

@@ -19,7 +19,7 @@ enum Script {
     Checking,
     /// Never says that it is ready, but is cooperative.
     NeverReady,
-    /// Returns an error after a while.
+    /// Returns an error after a while, or when it cleans up.
     Failing,
     /// Ends only when it is aborted.
     Ignoring,
@@ -168,6 +168,7 @@ impl World {
         let end = match actor.script {
             Script::Ignoring => return,
             Script::BlockedUntil(free) => (soon.max(free), RootEnd::Returned),
+            Script::Failing => (soon, RootEnd::Failed("clean-up".to_owned())),
             Script::PanickingInCleanUp => (soon, RootEnd::Panicked("clean-up".to_owned())),
             // Some take their time, so that they end in phase 2 by themselves, or race with the abort.
             _ if rng.one_in(4) => (now + rng.millis(9_000), RootEnd::Returned),
