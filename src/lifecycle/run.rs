@@ -165,6 +165,13 @@ impl Run {
         }
     }
 
+    /// A cancel has joined a stop that something else had begun: what follows is the client's doing.
+    pub(super) fn attribute(&mut self, cause: Cause) {
+        if let Phase::Stopping(stop) | Phase::Aborting(stop, _) | Phase::Stuck(stop, _) = &mut self.phase {
+            stop.cause = cause;
+        }
+    }
+
     /// Phase 1 ends without an exit: by its deadline or, where `forced`, because a client would not wait for that. False where
     /// it was not under way.
     pub(super) fn enter_abort(&mut self, forced: bool, now: Now) -> bool {

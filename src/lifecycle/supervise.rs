@@ -74,6 +74,7 @@ impl<C: Chance> Lifecycle<C> {
                 self.log.effects.push(Effect::Signal(id));
             }
             Asking::Joined if intent != entry.task.intent => {
+                run.attribute(cause.clone());
                 let change = Change::Moved { instance: run.instance(), intent };
                 self.log.record(entry, now, cause, change);
             }

@@ -250,13 +250,14 @@ impl Shell {
     /// Appends, then acts: nothing is done that the log does not know.
     fn finish(&mut self, turn: Turn) {
         let Turn { events, releases, actions } = turn;
+        // Before clients can see what has come of the turn, so that no scrape after that shows less.
+        self.wiring.counts.set(self.lifecycle.live());
         if !events.is_empty() || !releases.is_empty() {
             self.wiring.journal.append(events, releases);
         }
         for (effect, monitor) in actions {
             self.act(effect, monitor);
         }
-        self.wiring.counts.set(self.lifecycle.live());
         if self.lifecycle.is_drained() {
             for done in self.drained.drain(..) {
                 // Whoever asked may have stopped waiting.

@@ -9,13 +9,17 @@ use std::time::Duration;
 use futures_util::future::OptionFuture;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::reaper::{discard, panic_message};
 use crate::model::{CustomSpec, MonitorSpec, Refusal, TaskSpec, Violations};
 use crate::monitor::{Config, Kind, Monitor, Registry};
 
-/// How long a call may take, waiting for its turn included.
+/// How long a call may take.
 const WITHIN: Duration = Duration::from_secs(1);
+/// How long it may wait for its turn before: a kind whose calls are quick frees a turn long before that.
+const QUEUE: Duration = Duration::from_secs(5);
 /// Calls of one kind at once. One that hangs keeps its place until it returns, so a hanging kind costs at most this many threads,
 /// and costs other kinds nothing.
 const AT_ONCE: usize = 8;
@@ -96,23 +100,21 @@ impl Vetting {
         step: &'static str,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Result<T, String>, Refusal> {
-        let turns = self.turns.get(kind).cloned();
-        let called = tokio::time::timeout(WITHIN, async move {
-            // Nobody closes the semaphore, and every kind has one.
-            let turn = OptionFuture::from(turns.map(Semaphore::acquire_owned)).await;
-            tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-                    let message = panic_message(&*panic);
-                    discard(panic);
-                    message
-                })
+        let unresponsive = || Refusal::KindUnresponsive { kind: kind.to_owned(), step, within: WITHIN };
+        let turn = self.turns.get(kind).cloned().map(Semaphore::acquire_owned);
+        // Nobody closes the semaphore, and every kind has one.
+        let turn = timeout(QUEUE, OptionFuture::from(turn)).await.map_err(|_| unresponsive())?;
+        let call = move || {
+            let _turn = turn;
+            catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+                let message = panic_message(&*panic);
+                discard(panic);
+                message
             })
-            .await
-        });
-        match called.await {
+        };
+        match timeout(WITHIN, spawn_blocking(call)).await {
             Ok(Ok(called)) => Ok(called),
-            Ok(Err(_)) | Err(_) => Err(Refusal::KindUnresponsive { kind: kind.to_owned(), step, within: WITHIN }),
+            Ok(Err(_)) | Err(_) => Err(unresponsive()),
         }
     }
 }

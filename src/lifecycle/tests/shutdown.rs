@@ -233,6 +233,7 @@ fn a_cancel_joins_a_stop_under_way_and_is_on_record() {
     bench.end(id, RootEnd::Returned);
     assert_eq!(bench.task().state, State::Cancelled);
     assert_eq!(bench.outcome().1, Asked::StartTimeout);
+    assert_eq!(bench.events.last().unwrap().cause.actor, cause().actor, "who cancelled it has ended it");
 }
 
 #[test]
