@@ -15,6 +15,7 @@
 //! | [`manager`] | the shell: runs lifecycle's effects on shards, reaps what ends | model, lifecycle, monitor, journal |
 //! | [`pb`] | the wire form, and its conversions to and from model | model |
 //! | [`rpc`] | the gRPC services, errors, limits | pb, model, the manager's handle, the journal's view and stream |
+//! | `accept` | the accept loop that rpc and http share | nothing |
 //! | [`http`] | `/metrics`, `/healthz`, `/readyz` | model |
 //! | [`telemetry`] | metric families, logging | model |
 //! | [`config`] | the validated configuration and its layers | model |
@@ -67,6 +68,7 @@ compile_error!("Switchyard contains the panics of monitors; it cannot do so with
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod accept;
 pub mod cli;
 pub mod client;
 pub mod config;

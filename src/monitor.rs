@@ -117,7 +117,7 @@ pub use registry::{DuplicateKind, Registry};
 use crate::model::{TaskSpec, Violations};
 
 /// One run of a monitor. `Ok` before the token was cancelled means that its work is done; an error then means that it has failed,
-/// and the restart policy decides. After that either is a clean exit.
+/// and the restart policy decides. After that `Ok` and [`Cancelled`] are a graceful exit, and any other error is told as one.
 pub type MonitorFuture = BoxFuture<'static, Result<(), MonitorError>>;
 
 /// What watches: built by a [`Kind`] for one instance, and spent by it.

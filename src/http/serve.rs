@@ -1,6 +1,5 @@
-//! The accept loop. Every connection is bounded: in number, in the time a request's head may take, and in age.
+//! Serving HTTP. Every connection is bounded: in number, in the time a request's head may take, and in age.
 
-use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -9,13 +8,10 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long to leave the listener alone after an error of the machine's, such as having no descriptor left: it would come back
-/// at once, and the loop would spin.
-const BACK_OFF: Duration = Duration::from_millis(50);
+use crate::accept;
 
 /// What a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -44,35 +40,8 @@ impl Default for Limits {
 
 /// Serves `router` on `listener` until `shutdown`; then requests under way have `limits.last_response`, and the rest is cut.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
-    let closing = CancellationToken::new();
-    let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            Some(_ended) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < limits.connections => match accepted {
-                Ok((stream, _peer)) => {
-                    connections.spawn(connection(stream, router.clone(), limits, closing.clone()));
-                }
-                Err(error) if is_the_peers(&error) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "HTTP connections cannot be accepted");
-                    sleep(BACK_OFF).await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    closing.cancel();
-    // Each connection keeps its own deadline from here.
-    while connections.join_next().await.is_some() {}
-}
-
-/// Errors of one connection that ended before it was accepted; the next one may be fine.
-fn is_the_peers(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    let connection = |stream, _peer, closing| connection(stream, router.clone(), limits, closing);
+    accept::serve(listener, limits.connections, connection, shutdown).await;
 }
 
 async fn connection(stream: TcpStream, router: Router, limits: Limits, closing: CancellationToken) {

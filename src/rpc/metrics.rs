@@ -17,6 +17,7 @@ use prost_types::FileDescriptorSet;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
+use crate::pb::code_name;
 use crate::telemetry;
 
 /// The methods there are. Labels come from here, never from a request's path.
@@ -85,7 +86,7 @@ impl Call {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        self.metrics.ended(&self.method.path, name(code));
+        self.metrics.ended(&self.method.path, code_name(code));
         if self.method.unary {
             self.metrics.took(&self.method.path, self.began.elapsed());
         }
@@ -128,29 +129,6 @@ impl HttpBody for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// The name of a code, as gRPC writes it.
-const fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

@@ -1,4 +1,4 @@
-//! The accept loop. Our own, because tonic's leaves every bound below unset: connections, the time until a client speaks HTTP/2,
+//! Serving gRPC. Our own way, because tonic's leaves every bound below unset: connections, the time until a client speaks HTTP/2,
 //! streams of a connection, what is buffered for a slow reader, and how long a shutdown takes.
 
 use std::convert::Infallible;
@@ -15,19 +15,17 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 use tower::ServiceExt;
 
+use crate::accept;
+
 /// Connections at once; the others wait in the listener's backlog. Far more than have a watch stream each, and few enough to
 /// leave descriptors to the monitors.
 const CONNECTIONS: usize = 4_096;
-/// How long to leave the listener alone after an error of the machine's, such as having no descriptor left: it would come back
-/// at once, and the loop would spin.
-const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4), and how long a client may take to say it: until then
 /// hyper knows no end to its patience, not even in a shutdown (hyper #4170).
@@ -52,34 +50,8 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// ended. That is for the caller to bound: dropped, it cuts every connection.
 pub async fn serve(listener: TcpListener, routes: Routes, shutdown: impl Future<Output = ()>) {
     let router = routes.prepare().into_axum_router();
-    let closing = CancellationToken::new();
-    let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            Some(_ended) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, router.clone(), closing.clone()));
-                }
-                Err(error) if is_the_peers(&error) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "gRPC connections cannot be accepted");
-                    sleep(BACK_OFF).await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    closing.cancel();
-    while connections.join_next().await.is_some() {}
-}
-
-/// Errors of one connection that ended before it was accepted; the next one may be fine.
-fn is_the_peers(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    let connection = |stream, peer, closing| connection(stream, peer, router.clone(), closing);
+    accept::serve(listener, CONNECTIONS, connection, shutdown).await;
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, closing: CancellationToken) {

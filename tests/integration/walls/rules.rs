@@ -21,13 +21,13 @@ const fn pure(name: &'static str, imports: &'static [&'static str], crates: &'st
 }
 
 /// What the services see: the manager's handle, the journal's view and watch; never a probe or a backend.
-const SERVED: [&str; 6] = ["pb", "model", "telemetry", "manager::Handle", "manager::Accepted", "journal"];
+const SERVED: [&str; 7] = ["accept", "pb", "model", "telemetry", "manager::Handle", "manager::Accepted", "journal"];
 const SERVICES: [&str; 2] = ["rpc", "http"];
 /// The journal's other side.
 const BACKEND: [&str; 7] = ["MemoryStore", "Options", "Reader", "Recovered", "Release", "Store", "Writer"];
 
 /// The table. A room without a row may not exist.
-pub(super) const ROOMS: [Room; 15] = [
+pub(super) const ROOMS: [Room; 16] = [
     pure("model", &[], &["regex", "thiserror", "url", "uuid"]),
     pure("circuit", &["model"], &["thiserror"]),
     pure("lifecycle", &["model", "circuit"], &["thiserror", "uuid"]),
@@ -37,6 +37,7 @@ pub(super) const ROOMS: [Room; 15] = [
     room("probe", &["model", "monitor", "telemetry"]),
     room("manager", &["model", "lifecycle", "monitor", "journal", "telemetry"]),
     room("pb", &["model"]),
+    room("accept", &["telemetry"]),
     room("rpc", &SERVED),
     room("http", &SERVED),
     room("config", &["model", "telemetry"]),
