@@ -105,7 +105,10 @@ async fn two_hundred_that_stop_together_take_the_bound_of_one() {
     let tasks = join_all(ids.iter().map(|id| cancel(&client, id))).await;
     let took = began.elapsed();
     assert_eq!(tasks.len(), 200);
-    assert!(took < Duration::from_millis(7_500), "{took:?}");
+    // By the server's own clock: how long a busy machine takes to carry two hundred answers is not what is bounded.
+    let slowest = tasks.iter().map(|task| phases(task).0 + phases(task).1.unwrap_or_default()).max();
+    assert!(slowest < Some(Duration::from_millis(7_500)), "{slowest:?}");
+    assert!(took < Duration::from_secs(14), "they did not stop side by side: {took:?}");
     let proven = |task: &&Task| matches!(task.state(), State::Cancelled | State::Stuck);
     assert_eq!(tasks.iter().filter(proven).count(), 200);
     // Only those that share a thread with one of the two that block can be kept from ending.
