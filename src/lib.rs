@@ -42,7 +42,7 @@
 //! | `journal` | commits, releases | a reader's code |
 //! | `shard-N` | monitors of built-in kinds | code that is not ours |
 //! | `custom-N` | monitors of custom kinds | a deadline |
-//! | blocking pool | a kind's `validate` and `build`, bounded to a second | |
+//! | blocking pool | a kind's `validate` and `build`, each awaited for a second; name look-ups, long matches, `/metrics` | a decision |
 //! | `event-log` | one log line for each event | |
 //!
 //! # Invariants, as absences
@@ -55,7 +55,8 @@
 //! - No stop takes longer than grace + abort until its outcome is known, however many stop at once; and no second request
 //!   extends the deadlines of the first.
 //! - No fact about an instance that has ended changes anything.
-//! - No queue, wait, message or retry is without a bound.
+//! - No queue, wait, message or retry is without a bound. (What waits for a commit is bounded by the tasks there are, and the
+//!   memory store never keeps it waiting; a client's watch goes on trying for as long as it is wanted, ever more slowly.)
 //! - No event is dropped silently: a watcher gets every matching one in order, or is told `OUT_OF_RANGE`.
 //! - No panic of a monitor reaches anything but its own instance. (A panic while unwinding from a panic aborts the process:
 //!   Rust leaves no way to contain it.) With `panic = "abort"` that would be untrue, so the crate does not compile with it.

@@ -1,6 +1,6 @@
 //! `cancel`, `delete`.
 
-use std::future::Future;
+use std::future::{Future, ready};
 
 use clap::Args;
 use futures_util::{StreamExt, stream};
@@ -11,7 +11,7 @@ use super::{Failure, words};
 use crate::client::Client;
 use crate::pb::v1;
 
-/// How many tasks are asked for at once: many tasks stop within the bound of one, and below what a connection carries.
+/// How many calls are under way at once: below what a connection carries.
 const AT_ONCE: usize = 64;
 
 /// What every change of a task takes beside its name.
@@ -67,7 +67,13 @@ impl Cancel {
         one_only(&self.names, &self.etag, &self.audit)?;
         let output = Output::new(&self.output);
         let client = self.remote.connect().await?;
-        let cancel = |name: String| self.cancel(&client, name);
+        if !self.no_wait && self.names.len() > AT_ONCE {
+            // All are asked before any is waited for, so that they stop within the bound of one. Asking again changes nothing,
+            // and what fails here fails there, too.
+            let asked = self.names.iter().map(|name| self.cancel(&client, self.namespace.task(name), false));
+            stream::iter(asked).buffer_unordered(AT_ONCE).for_each(|_| ready(())).await;
+        }
+        let cancel = |name: String| self.cancel(&client, name, !self.no_wait);
         each(&self.names, &self.namespace, cancel, |name, answer: v1::CancelTaskResponse| {
             output.message(&answer, |answer| {
                 let task = answer.task.clone().unwrap_or_default();
@@ -80,11 +86,11 @@ impl Cancel {
         .await
     }
 
-    async fn cancel(&self, client: &Client, name: String) -> Result<v1::CancelTaskResponse, Failure> {
+    async fn cancel(&self, client: &Client, name: String, wait: bool) -> Result<v1::CancelTaskResponse, Failure> {
         let request = v1::CancelTaskRequest {
             name,
             force: self.force,
-            wait: !self.no_wait,
+            wait,
             etag: self.etag.clone(),
             reason: self.audit.reason.clone(),
             request_id: self.audit.request_id.clone(),

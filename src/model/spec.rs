@@ -174,7 +174,7 @@ impl TaskSpec {
     }
 }
 
-/// Custom kinds have names as tasks have, so that they can stand in filters and metric labels.
+/// What can be said of a custom spec without its kind; a name that is too long is nobody's.
 fn check_custom(custom: CustomSpec, violations: &mut Violations) -> Option<CustomSpec> {
     let before = violations.as_slice().len();
     if custom.kind.is_empty() {

@@ -118,6 +118,29 @@ fn a_stuck_task_is_a_negative_outcome() {
 }
 
 #[test]
+fn many_that_are_cancelled_together_are_all_asked_before_any_is_waited_for() {
+    let served = Served::begin(&["--enable-drills"]);
+    let drill = r#"{"behaviour": "ignore_cancel", "duration": "1h"}"#;
+    let names: Vec<_> = (0..70).map(|n| format!("ignorer-{n}")).collect();
+    for name in &names {
+        let started = served.run(&["start", name, "--kind", "drill", "--config", drill, "--grace", "3s"]);
+        assert_eq!(started.code, 0, "{started:?}");
+    }
+    let cancel: Vec<_> = ["cancel"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let cancelled = served.run(&cancel);
+    assert_eq!((cancelled.code, cancelled.stdout.lines().count()), (0, names.len()), "{cancelled:?}");
+    let listed = served.run(&["list", "-o", "json"]).json();
+    let times = |path: &str| -> Vec<prost_types::Timestamp> {
+        let tasks = listed["tasks"].as_array().expect("a list").iter();
+        tasks.map(|task| task.pointer(path).expect(path).as_str().expect("text").parse().expect("a time")).collect()
+    };
+    let (asked, ended) = (times("/instance/shutdown/askedTime"), times("/instance/stopTime"));
+    let last_asked = asked.iter().map(|time| (time.seconds, time.nanos)).max();
+    let first_ended = ended.iter().map(|time| (time.seconds, time.nanos)).min();
+    assert!(last_asked < first_ended, "{last_asked:?} {first_ended:?}");
+}
+
+#[test]
 fn sigterm_drains_and_a_second_one_forces() {
     let served = Served::begin(&[]);
     assert_eq!(served.run(&["start", "api", "--tcp", "127.0.0.1:1", "--wait"]).code, 0);
