@@ -37,7 +37,7 @@ struct Shard {
 }
 
 impl Shards {
-    /// At least one of each sort.
+    /// At least one of each sort. By these names the panic hook of `telemetry::logging` knows monitors' panics.
     pub(super) fn start(built_in: usize, custom: usize) -> std::io::Result<Self> {
         // Dropped with an error, it ends the shards that have started.
         let mut shards = Self { built_in: Vec::new(), custom: Vec::new(), stop: CancellationToken::new() };

@@ -4,7 +4,7 @@ mod limiter;
 
 use tracing::{Level, error_span};
 
-use crate::model::{Asked, Detail, Event, EventType, Outcome, State, Task};
+use crate::model::{Asked, Detail, Event, EventType, Exit, Outcome, State, Task};
 
 use super::metrics::exit_label;
 
@@ -15,8 +15,8 @@ use limiter::{Importance, Verdict};
 /// only this target through would strip the lines of their task.
 const TARGET: &str = "switchyard::event";
 
-/// Logs an event: WARN for a raised alert and a stuck instance, else INFO; ERROR is left to faults of our own. `limiter` may
-/// hold the line back, and then the task's next line says how many were.
+/// Logs an event: WARN for a raised alert, a stuck instance and one that panicked or failed unasked, else INFO; ERROR is left to
+/// faults of our own. `limiter` may hold the line back, and then the task's next line says how many were.
 ///
 /// Logging blocks where standard error does: call it from a thread that may wait, never from the manager's loop.
 pub fn log_event(event: &Event, limiter: &mut RateLimiter) {
@@ -73,7 +73,11 @@ impl<'a> Line<'a> {
             EventType::InstanceStopping => routine("instance stopping"),
             EventType::InstanceAborting => routine("instance aborting"),
             EventType::InstanceStuck => warning("instance stuck"),
-            EventType::InstanceEnded => routine("instance ended").with_outcome(outcome(event, task)),
+            EventType::InstanceEnded => {
+                let outcome = outcome(event, task);
+                let line = if outcome.is_some_and(has_failed) { warning } else { routine };
+                line("instance ended").with_outcome(outcome)
+            }
             EventType::RestartScheduled => {
                 Self { restarts: task.map(|task| task.restart.count), ..routine("restart scheduled") }
             }
@@ -143,6 +147,11 @@ fn outcome<'a>(event: &'a Event, task: Option<&'a Task>) -> Option<&'a Outcome> 
         Some(Detail::Outcome(outcome)) => Some(outcome),
         _ => task?.outcome.as_ref(),
     }
+}
+
+/// Whether the monitor failed of its own accord, rather than on its way out.
+fn has_failed(outcome: &Outcome) -> bool {
+    matches!(outcome.exit, Exit::Panic | Exit::Error) && outcome.asked == Asked::None
 }
 
 /// `None` where nobody asked.

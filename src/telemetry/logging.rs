@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::thread;
 
 use thiserror::Error;
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -74,7 +75,7 @@ pub enum LoggingError {
 }
 
 /// Makes the process log to standard error what `filter` lets through: a level, or `target=level` parts, joined by commas.
-/// Panics are logged too, as errors.
+/// Panics are logged too, under the target `switchyard::panic`: as errors, but for those of monitors, which only DEBUG shows.
 pub fn init_logging(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     let filter = parse_filter(filter)?;
     let builder = tracing_subscriber::fmt()
@@ -94,15 +95,38 @@ pub fn init_logging(filter: &str, format: LogFormat) -> Result<(), LoggingError>
 
 /// The standard hook's lines are not in the log's format, and a monitor's text could forge others in them.
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let backtrace = Backtrace::capture();
-    tracing::error!(
-        target: "switchyard::panic",
-        detail = panic.payload_as_str(),
-        location = panic.location().map(display),
-        thread = thread::current().name(),
-        backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| display(backtrace)),
-        "panicked"
-    );
+    let current = thread::current();
+    let thread = current.name();
+    // A macro's level is part of its call site, so each level needs its own.
+    macro_rules! log {
+        ($level:expr, $backtrace:expr) => {
+            tracing::event!(
+                target: "switchyard::panic",
+                $level,
+                detail = panic.payload_as_str(),
+                location = panic.location().map(display),
+                thread,
+                backtrace = $backtrace,
+                "panicked"
+            )
+        };
+    }
+    if is_shard(thread) {
+        log!(Level::DEBUG, None::<&str>);
+    } else {
+        let backtrace = Backtrace::capture();
+        log!(Level::ERROR, (backtrace.status() == BacktraceStatus::Captured).then(|| display(backtrace)));
+    }
+}
+
+/// Whether monitors run on the thread of this name, one of `manager::shards`. A panic there is no fault of ours, and the event
+/// of the instance's end tells it, with its message, in a line that is limited for each task and that no shard waits for.
+/// Only what a monitor spawns past its context, and never joins, panics without an event.
+///
+/// Kinds' code also runs on tokio's blocking pools, `validate` and `build` above all, whose panics are answered to the client.
+/// Nothing in those threads' names tells them from our own blocking calls, so their panics stay errors.
+fn is_shard(thread: Option<&str>) -> bool {
+    thread.is_some_and(|name| name.starts_with("shard-") || name.starts_with("custom-"))
 }
 
 /// Whether `init_logging` would take the filter.
@@ -149,6 +173,19 @@ mod tests {
             let error = parse_filter(filter).expect_err(filter).to_string();
             assert!(error.contains(wrong), "{error}");
         }
+    }
+
+    #[test]
+    fn only_the_panics_of_shards_are_monitors() {
+        for name in ["shard-0", "shard-12", "custom-0", "custom-3"] {
+            assert!(is_shard(Some(name)), "{name}");
+        }
+        for name in
+            ["main", "manager", "journal", "event-log", "control", "tokio-rt-worker", "sharding", "my-shard-0", ""]
+        {
+            assert!(!is_shard(Some(name)), "{name}");
+        }
+        assert!(!is_shard(None));
     }
 
     #[test]

@@ -16,7 +16,9 @@ impl Logging {
     fn start(format: &str) -> (Self, ChildStderr) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
             .args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--enable-drills"])
-            .args(["--log", "info", "--log-format", format])
+            // Monitors' panics are logged too, and by their own threads.
+            .args(["--log", "info,switchyard::panic=debug", "--log-format", format])
+            .env("RUST_BACKTRACE", "1")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -66,9 +68,16 @@ fn every_line_of_the_json_log_is_json_even_a_panics() {
     let lines: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
     let panicked = lines.iter().find(|line| line["target"] == "switchyard::panic").expect("the panic is logged");
-    assert_eq!((&panicked["level"], &panicked["fields"]["message"]), (&"ERROR".into(), &"panicked".into()));
+    assert_eq!((&panicked["level"], &panicked["fields"]["message"]), (&"DEBUG".into(), &"panicked".into()));
     assert_eq!(panicked["fields"]["detail"], "the drill panics, as it was told to");
     assert!(panicked["fields"]["location"].as_str().is_some_and(|location| location.contains("drill.rs")));
+    assert!(panicked["fields"]["thread"].is_string(), "{panicked}");
+    assert_eq!(panicked["fields"].get("backtrace"), None);
+    let ended = lines.iter().find(|line| line["fields"]["event"] == "INSTANCE_ENDED").expect("the end is logged");
+    assert_eq!((&ended["level"], &ended["fields"]["exit"]), (&"WARN".into(), &"panic".into()));
+    assert_eq!(ended["fields"]["detail"], "the drill panics, as it was told to");
+    assert_eq!(ended["span"]["task"], "namespaces/default/tasks/falls");
+    assert!(lines.iter().all(|line| line["level"] != "ERROR"), "{text}");
     assert!(lines.iter().any(|line| line["fields"]["event"] == "RESTART_SCHEDULED"), "{text}");
 }
 

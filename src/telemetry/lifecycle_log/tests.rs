@@ -113,12 +113,34 @@ fn every_event_is_one_line_with_the_instances_coordinates() {
 }
 
 #[test]
-fn raised_alerts_and_stuck_instances_warn_and_nothing_else_does() {
+fn only_raised_alerts_and_stuck_instances_warn_by_their_kind() {
     for kind in EventType::ALL {
         let (_, json) = logged("info", &[event(kind, Some(alert(AlertKind::AbortTimeout, "")))]);
         let warns = matches!(kind, EventType::AlertRaised | EventType::InstanceStuck);
         assert_eq!(json[0]["level"], if warns { "WARN" } else { "INFO" }, "{kind:?}");
     }
+}
+
+#[test]
+fn an_end_warns_where_the_monitor_failed_unasked() {
+    let exits = [Exit::Completed, Exit::Graceful, Exit::Aborted, Exit::Error, Exit::Panic, Exit::Interrupted];
+    for exit in exits {
+        for asked in [Asked::None, Asked::Cancel, Asked::Drain, Asked::StartTimeout] {
+            let outcome = Outcome { exit, asked, message: "no".to_owned(), time: Timestamp::default() };
+            let (_, json) = logged("info", &[event(EventType::InstanceEnded, Some(Detail::Outcome(outcome)))]);
+            let warns = matches!((exit, asked), (Exit::Error | Exit::Panic, Asked::None));
+            assert_eq!(json[0]["level"], if warns { "WARN" } else { "INFO" }, "{exit:?} {asked:?}");
+            assert_eq!(json[0]["span"]["task"], "namespaces/default/tasks/api");
+        }
+    }
+}
+
+#[test]
+fn routine_lines_hold_no_failure_back() {
+    let mut events = vec![event(EventType::InstanceStarting, None); 50];
+    events.push(event(EventType::InstanceEnded, Some(outcome("index out of bounds"))));
+    let (_, json) = logged("warn", &events);
+    assert_eq!((json.len(), &json[0]["fields"]["exit"]), (1, &"panic".into()));
 }
 
 #[test]
