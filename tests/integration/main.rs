@@ -7,6 +7,7 @@ mod embedding;
 mod harness;
 mod list;
 mod logs;
+mod running;
 mod services;
 mod shutdown;
 mod walls;
