@@ -3,15 +3,15 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use switchyard::config::{Config, Layer};
+use switchyard::config::Layer;
 use switchyard::model::Violations;
 use switchyard::monitor::{Config as KindConfig, Context, Kind, Monitor, MonitorError, MonitorFuture, from_fn};
 use switchyard::pb::v1::task_spec::Monitor as Spec;
 use switchyard::pb::v1::{CustomMonitor, Exit, State};
-use switchyard::server::{Builder, Ended, Server};
+use switchyard::server::Ended;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Harness, cancel, drill, reach, start};
+use crate::harness::{Harness, builder, cancel, drill, reach, start};
 
 /// A kind whose every part is as bad as its name says.
 struct Hostile(&'static str);
@@ -77,14 +77,8 @@ impl Monitor for Watching {
     }
 }
 
-fn on_any_port() -> Builder {
-    let any = Some(([127, 0, 0, 1], 0).into());
-    let layer = Layer { listen: any, http_listen: any, enable_drills: Some(true), ..Layer::default() };
-    Server::builder().config(Config::try_new(layer).expect("valid"))
-}
-
 async fn hostile(kinds: &[&'static str]) -> Harness {
-    let builder = kinds.iter().fold(on_any_port(), |builder, kind| builder.register(Hostile(kind)));
+    let builder = kinds.iter().fold(builder(Layer::default()), |builder, kind| builder.register(Hostile(kind)));
     Harness::run(builder.bind().await.expect("bound"))
 }
 
@@ -169,16 +163,16 @@ fn nothing_is_left_of_a_server_however_it_ends() {
 #[ignore = "run by the test above"]
 async fn alone_in_its_process() {
     let kind = || from_fn("idle", |token: CancellationToken| async move { token.cancelled().await });
-    drop(on_any_port().register(kind()));
+    drop(builder(Layer::default()).register(kind()));
     assert_eq!(threads(), Vec::<String>::new());
 
-    let server = on_any_port().register(kind()).bind().await.expect("bound");
+    let server = builder(Layer::default()).register(kind()).bind().await.expect("bound");
     let address = server.addr();
     assert!(!threads().is_empty());
     drop(server);
     none_is_left("a drop", address).await;
 
-    let harness = Harness::run(on_any_port().register(kind()).bind().await.expect("bound"));
+    let harness = Harness::run(builder(Layer::default()).register(kind()).bind().await.expect("bound"));
     let mut client = harness.client().await;
     client.start_task(custom("idle", "idle")).await.expect("starts");
     reach(&mut client, "idle", State::Running).await;
@@ -187,13 +181,13 @@ async fn alone_in_its_process() {
     assert_eq!(harness.ended().await, Ended::Clean);
     none_is_left("a drain", address).await;
 
-    let server = on_any_port().bind().await.expect("bound");
+    let server = builder(Layer::default()).bind().await.expect("bound");
     let address = server.addr();
     let running = tokio::spawn(server.run(std::future::ready(()), std::future::ready(())));
     assert!(matches!(running.await.expect("no panic"), Ended::Forced | Ended::Clean));
     none_is_left("force", address).await;
 
-    let harness = Harness::run(on_any_port().bind().await.expect("bound"));
+    let harness = Harness::run(builder(Layer::default()).bind().await.expect("bound"));
     let mut client = harness.client().await;
     client.start_task(drill("ignoring", "ignore_cancel", "1h")).await.expect("starts");
     let address = harness.address();

@@ -7,7 +7,7 @@ use switchyard::pb::v1::server_service_client::ServerServiceClient;
 use switchyard::pb::v1::task_service_client::TaskServiceClient;
 use switchyard::pb::v1::task_spec::Monitor;
 use switchyard::pb::v1::{self, GetServerInfoRequest, GetServerInfoResponse};
-use switchyard::server::{Ended, Server};
+use switchyard::server::{Builder, Ended, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -30,10 +30,7 @@ pub(crate) struct Harness {
 impl Harness {
     /// A server as `layer` says, but for its addresses; drills are enabled.
     pub(crate) async fn start(layer: Layer) -> Self {
-        let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let layer = Layer { listen: any, http_listen: any, enable_drills: Some(true), ..layer };
-        let config = Config::try_new(layer).expect("valid");
-        Self::run(Server::builder().config(config).bind().await.expect("bound"))
+        Self::run(builder(layer).bind().await.expect("bound"))
     }
 
     /// Runs a server that is bound.
@@ -92,6 +89,13 @@ impl Harness {
     }
 }
 
+/// What puts a server together as `layer` says, on ports of the system's choosing, with drills.
+pub(crate) fn builder(layer: Layer) -> Builder {
+    let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let layer = Layer { listen: any, http_listen: any, enable_drills: Some(true), ..layer };
+    Server::builder().config(Config::try_new(layer).expect("valid"))
+}
+
 /// The name of a task of the default namespace.
 pub(crate) fn name(id: &str) -> String {
     format!("namespaces/default/tasks/{id}")
@@ -115,6 +119,21 @@ pub(crate) fn start(id: &str, monitor: Monitor) -> v1::StartTaskRequest {
     let spec = v1::TaskSpec { monitor: Some(monitor), ..Default::default() };
     let task = v1::Task { spec: Some(spec), ..Default::default() };
     v1::StartTaskRequest { task_id: id.to_owned(), task: Some(task), ..Default::default() }
+}
+
+/// The request with another spec.
+pub(crate) fn with_spec(
+    mut request: v1::StartTaskRequest,
+    change: impl FnOnce(&mut v1::TaskSpec),
+) -> v1::StartTaskRequest {
+    change(request.task.as_mut().and_then(|task| task.spec.as_mut()).expect("has a spec"));
+    request
+}
+
+/// How the task's last instance ended, and why it was asked to.
+pub(crate) fn outcome(task: &v1::Task) -> (v1::Exit, v1::Asked) {
+    let outcome = task.outcome.as_ref().expect("has ended");
+    (outcome.exit(), outcome.asked())
 }
 
 /// Asks for a task to be stopped, and for its outcome.

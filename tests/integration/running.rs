@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use switchyard::config::{Config, Layer};
+use switchyard::config::Layer;
 use switchyard::model::Violations;
 use switchyard::monitor::{Config as KindConfig, Context, Kind, Monitor, MonitorError, MonitorFuture, from_fn};
 use switchyard::pb::v1::event::Detail;
@@ -11,13 +11,12 @@ use switchyard::pb::v1::task_spec::Monitor as Spec;
 use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
     AlertKind, Asked, CustomMonitor, EventType, EventView, Exit, GetTaskRequest, HttpMonitor, RestartPolicy, Schedule,
-    ShutdownPolicy, StartTaskRequest, State, Task, TaskSpec, TcpMonitor, Verdict, WatchTasksRequest,
-    WatchTasksResponse,
+    ShutdownPolicy, StartTaskRequest, State, Task, TcpMonitor, Verdict, WatchTasksRequest, WatchTasksResponse,
 };
-use switchyard::server::{Builder, Server};
+use switchyard::server::Builder;
 use tonic::Streaming;
 
-use crate::harness::{Client, Harness, all_tasks, cancel, drill, name, reach, start};
+use crate::harness::{Client, Harness, all_tasks, builder, cancel, drill, name, outcome, reach, start, with_spec};
 
 /// Says never that it is ready, and is otherwise as it should be.
 struct NeverReady;
@@ -49,12 +48,6 @@ impl Monitor for NeverReady {
     }
 }
 
-fn builder(layer: Layer) -> Builder {
-    let any = Some(([127, 0, 0, 1], 0).into());
-    let layer = Layer { listen: any, http_listen: any, enable_drills: Some(true), ..layer };
-    Server::builder().config(Config::try_new(layer).expect("valid"))
-}
-
 async fn run(builder: Builder) -> (Harness, Client) {
     let server = Harness::run(builder.bind().await.expect("bound"));
     let client = server.client().await;
@@ -63,11 +56,6 @@ async fn run(builder: Builder) -> (Harness, Client) {
 
 fn millis(millis: i32) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds: 0, nanos: millis * 1_000_000 })
-}
-
-fn with_spec(mut request: StartTaskRequest, change: impl FnOnce(&mut TaskSpec)) -> StartTaskRequest {
-    change(request.task.as_mut().and_then(|task| task.spec.as_mut()).expect("has a spec"));
-    request
 }
 
 fn restarted_at_once(max_restarts: u32) -> Option<RestartPolicy> {
@@ -112,11 +100,6 @@ async fn seen<T>(mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-fn outcome(task: &Task) -> (Exit, Asked) {
-    let outcome = task.outcome.as_ref().expect("has ended");
-    (outcome.exit(), outcome.asked())
 }
 
 /// Which attempt the newest instance is, and how many restarts have been counted.

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::future::join_all;
 use switchyard::config::Layer;
 use switchyard::pb::v1::{
-    AlertKind, Asked, CancelTaskRequest, Exit, InstanceState, RestartPolicy, ShutdownPolicy, StartTaskRequest, State,
-    Task, TaskSpec,
+    AlertKind, Asked, CancelTaskRequest, Exit, InstanceState, RestartPolicy, ShutdownPolicy, State, Task,
 };
 
-use crate::harness::{self, Client, Harness, drill, reach};
+use crate::harness::{self, Client, Harness, drill, outcome, reach, with_spec};
 
 async fn server() -> (Harness, Client) {
     let server = Harness::start(Layer::default()).await;
@@ -30,11 +29,6 @@ async fn cancel(client: &Client, id: &str) -> Task {
     response.task.expect("the task")
 }
 
-fn with_spec(mut request: StartTaskRequest, change: impl FnOnce(&mut TaskSpec)) -> StartTaskRequest {
-    change(request.task.as_mut().and_then(|task| task.spec.as_mut()).expect("has a spec"));
-    request
-}
-
 /// How long each phase took, as the server has measured it.
 fn phases(task: &Task) -> (Duration, Option<Duration>) {
     let shutdown = task.instance.as_ref().and_then(|instance| instance.shutdown.as_ref()).expect("was asked to stop");
@@ -46,11 +40,6 @@ fn phases(task: &Task) -> (Duration, Option<Duration>) {
 fn asked(task: &Task) -> SystemTime {
     let shutdown = task.instance.as_ref().and_then(|instance| instance.shutdown.as_ref()).expect("was asked to stop");
     shutdown.asked_time.expect("always").try_into().expect("after 1970")
-}
-
-fn outcome(task: &Task) -> (Exit, Asked) {
-    let outcome = task.outcome.as_ref().expect("has ended");
-    (outcome.exit(), outcome.asked())
 }
 
 #[tokio::test]
