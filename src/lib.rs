@@ -8,7 +8,8 @@
 //! | room | what is in it | may import |
 //! |---|---|---|
 //! | [`model`] | validated domain types: names, specs, tasks, events, filters | value crates only |
-//! | [`lifecycle`] | the manager's decisions: `step(input, now) -> effects` | model |
+//! | [`circuit`] | a task's circuit breaker: evidence and time in, transitions out | model |
+//! | [`lifecycle`] | the manager's decisions: `step(input, now) -> effects` | model, circuit |
 //! | [`monitor`] | what a monitor is, its context, kinds and their registry, the testing kit, drills | model |
 //! | [`probe`] | the built-in kinds: HTTP, TCP; dialling | model, monitor |
 //! | [`journal`] | the log of events, group commit, the view, the stream, snapshots of listings | model |
@@ -23,7 +24,7 @@
 //! | [`client`] | a typed client, with watches that resume | pb |
 //! | [`cli`] | the command line | model, client, pb, config, server |
 //!
-//! Everyone but the pure rooms (model, lifecycle) may use telemetry's structs. A test keeps these walls.
+//! Everyone but the pure rooms (model, circuit, lifecycle) may use telemetry's structs. A test keeps these walls.
 //!
 //! # The one way through
 //!
@@ -48,7 +49,7 @@
 //! # Invariants, as absences
 //!
 //! - No code but the journal writes what clients can see, and none but [`lifecycle`] decides what that is.
-//! - Nothing in model or lifecycle reads a clock, draws a random number or does I/O; so every decision can be replayed from a
+//! - Nothing in model, circuit or lifecycle reads a clock, draws a random number or does I/O; so every decision can be replayed from a
 //!   seed. The simulator in `lifecycle` does, and checks the rest of this list after every step.
 //! - No instance is signalled before its state has changed, and none is started beside a live one of its task.
 //! - No instance has ended while it, or a child of it, can still run. None that lives is uncounted.
@@ -70,6 +71,7 @@ compile_error!("Switchyard contains the panics of monitors; it cannot do so with
 struct Readme;
 
 mod accept;
+pub mod circuit;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -4,6 +4,7 @@
 //! is (tasks, events). `pb` parses the wire form into these types and renders them; nothing else in the package knows both.
 
 mod check;
+mod circuit;
 mod event;
 mod filter;
 mod ids;
@@ -17,18 +18,20 @@ mod time;
 mod violation;
 
 pub use check::{Check, Live, Phases, Verdict};
+pub use circuit::{CircuitReason, CircuitState, CircuitStatus, WindowCounts};
 pub use event::{Actor, Cause, Detail, Event, EventType};
 pub use filter::{ListFilter, WatchFilter};
-pub use ids::{Attempt, Etag, Generation, InstanceId, Sequence, Uid};
+pub use ids::{Attempt, Epoch, Etag, Generation, InstanceId, Sequence, Uid};
 pub use metadata::{Annotations, Labels};
 pub use name::{InvalidName, Namespace, Parent, TaskName};
 pub use refusal::Refusal;
 pub(crate) use request::cut;
 pub use request::{CancelTask, DeleteTask, Idempotency, Method, Reason, StartTask};
 pub use spec::{
-    BodyMatch, BodyMatchDraft, ConfigValue, CustomSpec, HttpDraft, HttpSpec, MonitorDraft, MonitorSpec, RestartDraft,
-    RestartPolicy, Schedule, ScheduleDraft, ShutdownDraft, ShutdownPolicy, SpecDraft, StatusRange, TaskSpec, TcpDraft,
-    TcpSpec, TcpStep, WatchdogDraft, WatchdogPolicy,
+    BodyMatch, BodyMatchDraft, CircuitDraft, CircuitPolicy, ConfigValue, CustomSpec, HttpDraft, HttpSpec, MonitorDraft,
+    MonitorSpec, RestartDraft, RestartPolicy, Schedule, ScheduleDraft, ShutdownDraft, ShutdownPolicy, SpecDraft,
+    StatusRange, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, TcpDraft, TcpSpec, TcpStep, WatchdogDraft,
+    WatchdogPolicy,
 };
 pub use task::{
     Alert, AlertKind, Asked, End, Exit, Instance, InstanceState, Intent, Outcome, Restart, Shutdown, State, Task,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Attempt, Timestamp};
+use super::{Attempt, Timestamp, WindowCounts};
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,4 +58,6 @@ pub struct Live {
     pub next_check_time: Option<Timestamp>,
     /// How many grid points of the newest instance passed during a running check.
     pub missed_checks: u32,
+    /// What the circuit has counted under its present epoch.
+    pub circuit: WindowCounts,
 }

@@ -73,6 +73,10 @@ counter! {
     Sequence(u64)
 }
 counter! {
+    /// The number of a stretch of a circuit's life; grows at every transition, reset and target change, and never repeats.
+    Epoch(u64)
+}
+counter! {
     /// Names an instance within one process; never used again.
     InstanceId(u64)
 }

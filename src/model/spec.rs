@@ -1,16 +1,20 @@
 //! Specs: what a task is to do. A `…Draft` is what a client wrote, every field optional; `try_new` checks it as a whole, fills
 //! in the defaults and reports all violations at once. Limits and defaults are those of contract.md, "TaskSpec".
 
+mod circuit;
 mod config_value;
 mod http;
 mod policy;
+mod swap;
 mod tcp;
 
+pub use circuit::{CircuitDraft, CircuitPolicy};
 pub use config_value::ConfigValue;
 pub use http::{BodyMatch, BodyMatchDraft, HttpDraft, HttpSpec, StatusRange};
 pub use policy::{
     RestartDraft, RestartPolicy, Schedule, ScheduleDraft, ShutdownDraft, ShutdownPolicy, WatchdogDraft, WatchdogPolicy,
 };
+pub use swap::{SwapDraft, SwapPolicy, SwapStrategy};
 pub use tcp::{TcpDraft, TcpSpec, TcpStep};
 
 use std::time::Duration;
@@ -39,6 +43,10 @@ pub struct SpecDraft {
     pub watchdog: WatchdogDraft,
     /// What follows a failure.
     pub restart: RestartDraft,
+    /// When the circuit opens, and how it closes.
+    pub circuit: CircuitDraft,
+    /// How a new spec takes over.
+    pub swap: SwapDraft,
     /// How long an ended task is kept.
     pub terminal_ttl: Option<Duration>,
 }
@@ -63,6 +71,8 @@ pub struct TaskSpec {
     shutdown: ShutdownPolicy,
     watchdog: WatchdogPolicy,
     restart: RestartPolicy,
+    circuit: CircuitPolicy,
+    swap: SwapPolicy,
     terminal_ttl: Duration,
 }
 
@@ -106,7 +116,8 @@ impl TaskSpec {
     /// Checks a draft; `None` where `violations` grew.
     pub fn try_new(draft: SpecDraft, violations: &mut Violations) -> Option<Self> {
         let before = violations.as_slice().len();
-        let SpecDraft { monitor, schedule, start_timeout, shutdown, watchdog, restart, terminal_ttl } = draft;
+        let SpecDraft { monitor, schedule, start_timeout, shutdown, watchdog, restart, circuit, swap, terminal_ttl } =
+            draft;
         let monitor = match monitor {
             None => {
                 violations.add("monitor", "exactly one of http, tcp and custom must be set");
@@ -129,11 +140,21 @@ impl TaskSpec {
         let watchdog = violations.within("watchdog", |v| WatchdogPolicy::new(&watchdog, v));
         let restart =
             violations.within("restart", |v| RestartPolicy::new(&restart, start_timeout + shutdown.total(), v));
+        let circuit = violations.within("circuit", |v| CircuitPolicy::new(&circuit, &schedule, v));
+        let swap = violations.within("swap", |v| SwapPolicy::new(&swap, v));
         let terminal_ttl = ranged(violations, "terminal_ttl", terminal_ttl, DAY, Duration::ZERO, 30 * DAY);
         match monitor {
-            Some(monitor) if violations.as_slice().len() == before => {
-                Some(Self { monitor, schedule, start_timeout, shutdown, watchdog, restart, terminal_ttl })
-            }
+            Some(monitor) if violations.as_slice().len() == before => Some(Self {
+                monitor,
+                schedule,
+                start_timeout,
+                shutdown,
+                watchdog,
+                restart,
+                circuit,
+                swap,
+                terminal_ttl,
+            }),
             _ => None,
         }
     }
@@ -166,6 +187,16 @@ impl TaskSpec {
     /// What follows a failure.
     pub const fn restart(&self) -> &RestartPolicy {
         &self.restart
+    }
+
+    /// When the circuit opens, and how it closes.
+    pub const fn circuit(&self) -> &CircuitPolicy {
+        &self.circuit
+    }
+
+    /// How a new spec takes over.
+    pub const fn swap(&self) -> &SwapPolicy {
+        &self.swap
     }
 
     /// How long an ended task is kept.

@@ -224,6 +224,8 @@ pub(super) fn spec(rng: &mut Rng) -> TaskSpec {
             ..RestartDraft::default()
         },
         terminal_ttl: milliseconds(0, rng.millis(86_400_000)),
+        circuit: CircuitDraft::default(),
+        swap: SwapDraft::default(),
     };
     let mut violations = Violations::new();
     TaskSpec::try_new(draft, &mut violations).unwrap_or_else(|| panic!("{violations}"))

@@ -5,8 +5,8 @@ use prost::Message;
 use super::config_value::config;
 use super::duration::duration;
 use crate::model::{
-    BodyMatchDraft, CustomSpec, HttpDraft, MonitorDraft, RestartDraft, ScheduleDraft, ShutdownDraft, SpecDraft,
-    TaskSpec, TcpDraft, TcpStep, Violations, WatchdogDraft, limits,
+    BodyMatchDraft, CircuitDraft, CustomSpec, HttpDraft, MonitorDraft, RestartDraft, ScheduleDraft, ShutdownDraft,
+    SpecDraft, SwapDraft, TaskSpec, TcpDraft, TcpStep, Violations, WatchdogDraft, limits,
 };
 use crate::pb::v1;
 
@@ -30,6 +30,8 @@ pub(super) fn spec(v: &mut Violations, wire: Option<v1::TaskSpec>) -> Option<Tas
 fn draft(v: &mut Violations, wire: v1::TaskSpec) -> SpecDraft {
     let v1::TaskSpec { monitor, schedule, start_timeout, shutdown, watchdog, restart, terminal_ttl } = wire;
     SpecDraft {
+        circuit: CircuitDraft::default(),
+        swap: SwapDraft::default(),
         monitor: monitor.map(|wire| monitor_draft(v, wire)),
         schedule: v.within("schedule", |v| schedule_draft(v, schedule)),
         start_timeout: duration(v, "start_timeout", start_timeout),

@@ -5,7 +5,7 @@ use crate::model::{Check, Live, Phases};
 use crate::pb::v1;
 
 pub(super) fn live(live: &Live) -> v1::Live {
-    let Live { last_check, last_progress_time, next_check_time, missed_checks } = live;
+    let Live { last_check, last_progress_time, next_check_time, missed_checks, circuit: _ } = live;
     v1::Live {
         last_check: last_check.as_ref().map(check),
         last_progress_time: last_progress_time.map(timestamp),

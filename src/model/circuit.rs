@@ -1,0 +1,111 @@
+//! A task's circuit as clients see it. The machine that moves it is in the room `circuit`.
+
+use super::{Epoch, Timestamp};
+
+/// Whether traffic should go to the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CircuitState {
+    /// It should: the target is well.
+    Closed,
+    /// It should not: the target is not well.
+    Open,
+    /// Time has passed, and the target is on trial.
+    HalfOpen,
+}
+
+impl CircuitState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// The name as filters and tables write it, unprefixed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "CLOSED",
+            Self::Open => "OPEN",
+            Self::HalfOpen => "HALF_OPEN",
+        }
+    }
+
+    /// The name as metrics write it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// Why a circuit opened or closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CircuitReason {
+    /// Opened: too many checks failed or were slow, or one was during the trial.
+    Failure,
+    /// Opened: the trial's time ran out before enough checks had passed.
+    Inconclusive,
+    /// Closed: enough checks passed during the trial.
+    Recovered,
+    /// Closed: the trial's time ran out, and enough checks had passed by then.
+    Waived,
+    /// Closed: the target was changed.
+    Reset,
+}
+
+impl CircuitReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [Self::Failure, Self::Inconclusive, Self::Recovered, Self::Waived, Self::Reset];
+
+    /// The name as tables write it, unprefixed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failure => "FAILURE",
+            Self::Inconclusive => "INCONCLUSIVE",
+            Self::Recovered => "RECOVERED",
+            Self::Waived => "WAIVED",
+            Self::Reset => "RESET",
+        }
+    }
+
+    /// The name as metrics write it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Inconclusive => "inconclusive",
+            Self::Recovered => "recovered",
+            Self::Waived => "waived",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+/// A circuit, as it stands after some event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CircuitStatus {
+    /// Whether traffic should go to the target.
+    pub state: CircuitState,
+    /// Whether the state stands still because no instance is ready: no evidence comes in and no time runs out.
+    pub suspended: bool,
+    /// What results are fenced by.
+    pub epoch: Epoch,
+    /// When the epoch began.
+    pub since_time: Timestamp,
+    /// Why the circuit last opened or closed; `None` before it ever did.
+    pub reason: Option<CircuitReason>,
+    /// When the trial begins; only while open and not suspended.
+    pub open_until: Option<Timestamp>,
+    /// How many times it has opened for failure, less one for each stable period since: the exponent of the back-off.
+    pub streak: u32,
+}
+
+/// What a circuit has counted under its present epoch. Sampled: in no event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WindowCounts {
+    /// The results in the window; half open, the checks that passed.
+    pub results: u32,
+    /// Those of them that failed.
+    pub failed: u32,
+    /// Those of them that were slow, whatever their verdict.
+    pub slow: u32,
+    /// The failed or slow results since the last good one, the window's length notwithstanding.
+    pub consecutive: u32,
+}

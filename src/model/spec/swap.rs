@@ -1,0 +1,102 @@
+//! How a new spec takes over from the old one.
+
+use std::time::Duration;
+
+use super::policy::ranged;
+use super::{MINUTE, MS, SECOND};
+use crate::model::Violations;
+
+/// In which order a swap starts and stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SwapStrategy {
+    /// The new instance is ready before the old one is stopped.
+    MakeBeforeBreak,
+    /// The old instance has ended before the new one is started.
+    BreakBeforeMake,
+}
+
+impl SwapStrategy {
+    /// Every strategy.
+    pub const ALL: [Self; 2] = [Self::MakeBeforeBreak, Self::BreakBeforeMake];
+
+    /// The name as tables write it, unprefixed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MakeBeforeBreak => "MAKE_BEFORE_BREAK",
+            Self::BreakBeforeMake => "BREAK_BEFORE_MAKE",
+        }
+    }
+}
+
+/// A swap policy as a client wrote it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SwapDraft {
+    /// In which order to start and stop.
+    pub strategy: Option<SwapStrategy>,
+    /// How long the new instance may take to become ready.
+    pub readiness_timeout: Option<Duration>,
+}
+
+/// How a new spec takes over. A swap goes by the new spec's policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwapPolicy {
+    strategy: SwapStrategy,
+    readiness_timeout: Duration,
+}
+
+impl SwapPolicy {
+    pub(super) fn new(draft: &SwapDraft, violations: &mut Violations) -> Self {
+        let SwapDraft { strategy, readiness_timeout } = *draft;
+        Self {
+            strategy: strategy.unwrap_or(SwapStrategy::MakeBeforeBreak),
+            readiness_timeout: ranged(
+                violations,
+                "readiness_timeout",
+                readiness_timeout,
+                30 * SECOND,
+                100 * MS,
+                10 * MINUTE,
+            ),
+        }
+    }
+
+    /// In which order to start and stop.
+    pub const fn strategy(&self) -> SwapStrategy {
+        self.strategy
+    }
+
+    /// How long the new instance may take to become ready.
+    pub const fn readiness_timeout(&self) -> Duration {
+        self.readiness_timeout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(readiness_timeout: Option<Duration>) -> (SwapPolicy, Violations) {
+        let mut violations = Violations::new();
+        let policy = SwapPolicy::new(&SwapDraft { strategy: None, readiness_timeout }, &mut violations);
+        (policy, violations)
+    }
+
+    #[test]
+    fn the_defaults_are_make_before_break_and_30_s() {
+        let (policy, violations) = policy(None);
+        assert_eq!((policy.strategy(), policy.readiness_timeout()), (SwapStrategy::MakeBeforeBreak, 30 * SECOND));
+        assert!(violations.is_empty());
+    }
+
+    #[test]
+    fn readiness_may_take_100_ms_to_10_min() {
+        for good in [100 * MS, 10 * MINUTE] {
+            let (policy, violations) = policy(Some(good));
+            assert_eq!((policy.readiness_timeout(), violations), (good, Violations::new()));
+        }
+        for bad in [Duration::ZERO, 99 * MS, 10 * MINUTE + MS] {
+            let (_, violations) = policy(Some(bad));
+            assert_eq!(violations.as_slice()[0].field, "readiness_timeout", "{bad:?}");
+        }
+    }
+}
