@@ -6,6 +6,7 @@
 mod check;
 mod circuit;
 mod event;
+mod evidence;
 mod filter;
 mod ids;
 mod metadata;
@@ -13,6 +14,7 @@ mod name;
 mod refusal;
 mod request;
 mod spec;
+mod swap;
 mod task;
 mod time;
 mod violation;
@@ -20,19 +22,21 @@ mod violation;
 pub use check::{Check, Live, Phases, Verdict};
 pub use circuit::{CircuitReason, CircuitState, CircuitStatus, WindowCounts};
 pub use event::{Actor, Cause, Detail, Event, EventType};
+pub use evidence::{Evidence, Regime};
 pub use filter::{ListFilter, WatchFilter};
-pub use ids::{Attempt, Epoch, Etag, Generation, InstanceId, Sequence, Uid};
+pub use ids::{Attempt, Epoch, Etag, Generation, InstanceId, Sequence, Target, Uid};
 pub use metadata::{Annotations, Labels};
 pub use name::{InvalidName, Namespace, Parent, TaskName};
 pub use refusal::Refusal;
 pub(crate) use request::cut;
-pub use request::{CancelTask, DeleteTask, Idempotency, Method, Reason, StartTask};
+pub use request::{CancelTask, DeleteTask, Idempotency, Method, Reason, StartTask, SwapTask};
 pub use spec::{
     BodyMatch, BodyMatchDraft, CircuitDraft, CircuitPolicy, ConfigValue, CustomSpec, HttpDraft, HttpSpec, MonitorDraft,
     MonitorSpec, RestartDraft, RestartPolicy, Schedule, ScheduleDraft, ShutdownDraft, ShutdownPolicy, SpecDraft,
     StatusRange, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, TcpDraft, TcpSpec, TcpStep, WatchdogDraft,
     WatchdogPolicy,
 };
+pub use swap::{Swap, SwapPhase};
 pub use task::{
     Alert, AlertKind, Asked, End, Exit, Instance, InstanceState, Intent, Outcome, Restart, Shutdown, State, Task,
 };

@@ -6,6 +6,7 @@ use super::idempotency::Known;
 use super::io::{Chance, Command, Effect, Reply};
 use super::record::{Change, Entry};
 use super::{Lifecycle, Timer};
+use crate::circuit::Circuit;
 use crate::model::{
     Asked, CancelTask, Cause, DeleteTask, End, Etag, Generation, Intent, Method, Now, Refusal, Restart, StartTask,
     State, Task, TaskName, Uid,
@@ -68,8 +69,11 @@ impl<C: Chance> Lifecycle<C> {
             state: State::Pending,
             intent: Intent::Run,
             instance: None,
+            draining: Vec::new(),
             restart: Restart::default(),
+            swap: None,
             outcome: None,
+            circuit: Circuit::new(now).status(),
             alerts: Vec::new(),
             create_time: now.wall,
             update_time: now.wall,

@@ -222,7 +222,7 @@ fn next(entry: &mut Entry, asked: Asked, exit: Exit, draining: bool, chance: f64
     match (task.intent, asked, exit) {
         (Intent::Cancel, ..) | (Intent::Run, Asked::Cancel, _) => Next::End(State::Cancelled, end(task, now)),
         (Intent::Run, Asked::None, Exit::Completed) => Next::End(State::Succeeded, end(task, now)),
-        (Intent::Run, Asked::Drain, _) => Next::Stay,
+        (Intent::Run, Asked::Drain | Asked::Swap, _) => Next::Stay,
         (Intent::Run, Asked::None | Asked::StartTimeout, _) if draining => Next::Stay,
         (Intent::Run, Asked::None | Asked::StartTimeout, _) => {
             let policy = *task.spec.restart();

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Alert, Attempt, Generation, Instance, Outcome, Reason, Restart, Sequence, Task, Timestamp};
+use super::{
+    Alert, Attempt, CircuitStatus, Generation, Instance, Outcome, Reason, Restart, Sequence, Swap, Task, Timestamp,
+};
 
 /// Something that has happened to a task, or to the server. The journal is made of these.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +32,7 @@ pub struct Event {
 }
 
 /// What an event is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Detail {
     /// An instance.
     Instance(Instance),
@@ -40,6 +42,10 @@ pub enum Detail {
     Alert(Alert),
     /// A restart.
     Restart(Restart),
+    /// A swap.
+    Swap(Box<Swap>),
+    /// The circuit.
+    Circuit(CircuitStatus),
 }
 
 /// What happened.
@@ -65,6 +71,20 @@ pub enum EventType {
     TaskEnded,
     /// The ended task was deleted.
     TaskDeleted,
+    /// A swap began.
+    SwapStarted,
+    /// The new generation has become the active one.
+    SwapCommitted,
+    /// The old generation has stayed.
+    SwapRolledBack,
+    /// The circuit opened: calls would fail.
+    CircuitTripped,
+    /// It is being tried whether calls pass again.
+    CircuitHalfOpened,
+    /// The circuit closed: calls pass.
+    CircuitRecovered,
+    /// The circuit began anew, for another target.
+    CircuitReset,
     /// An alert was raised.
     AlertRaised,
     /// An alert was resolved.
@@ -75,7 +95,7 @@ pub enum EventType {
 
 impl EventType {
     /// Every type.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::TaskCreated,
         Self::InstanceStarting,
         Self::InstanceReady,
@@ -86,6 +106,13 @@ impl EventType {
         Self::RestartScheduled,
         Self::TaskEnded,
         Self::TaskDeleted,
+        Self::SwapStarted,
+        Self::SwapCommitted,
+        Self::SwapRolledBack,
+        Self::CircuitTripped,
+        Self::CircuitHalfOpened,
+        Self::CircuitRecovered,
+        Self::CircuitReset,
         Self::AlertRaised,
         Self::AlertResolved,
         Self::ServerDraining,
@@ -104,6 +131,13 @@ impl EventType {
             Self::RestartScheduled => "RESTART_SCHEDULED",
             Self::TaskEnded => "TASK_ENDED",
             Self::TaskDeleted => "TASK_DELETED",
+            Self::SwapStarted => "SWAP_STARTED",
+            Self::SwapCommitted => "SWAP_COMMITTED",
+            Self::SwapRolledBack => "SWAP_ROLLED_BACK",
+            Self::CircuitTripped => "CIRCUIT_TRIPPED",
+            Self::CircuitHalfOpened => "CIRCUIT_HALF_OPENED",
+            Self::CircuitRecovered => "CIRCUIT_RECOVERED",
+            Self::CircuitReset => "CIRCUIT_RESET",
             Self::AlertRaised => "ALERT_RAISED",
             Self::AlertResolved => "ALERT_RESOLVED",
             Self::ServerDraining => "SERVER_DRAINING",

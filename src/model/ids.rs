@@ -109,6 +109,17 @@ impl Etag {
     }
 }
 
+/// What a spec watches, as a hash: where a swap changes it, what is known of the old target says nothing of the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target(Uuid);
+
+impl Target {
+    /// The target that a kind calls `key`: a UUIDv5, so it is stable across versions of this program.
+    pub fn of(kind: &str, key: &str) -> Self {
+        Self(Uuid::new_v5(&Uuid::new_v5(&Uuid::NAMESPACE_OID, kind.as_bytes()), key.as_bytes()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

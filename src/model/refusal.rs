@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Pretty, TaskName, Violations};
+use super::{Pretty, State, TaskName, Violations};
 
 /// Why a request was refused. `rpc` gives each its code and reason (contract.md, "Errors").
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -52,6 +52,23 @@ pub enum Refusal {
     /// Only ended tasks can be deleted.
     #[error("the task {0} has not ended; cancel it first")]
     TaskLive(TaskName),
+    /// A swap does not change labels.
+    #[error("the labels of {0} are fixed: a swap gives none, or the same")]
+    LabelsImmutable(TaskName),
+    /// One swap at a time.
+    #[error("a swap of {0} is running; wait for it, or cancel the task")]
+    SwapInProgress(TaskName),
+    /// Only a task that is to run can be swapped.
+    #[error("the task {name} is {}; only one that is to run can be swapped", .state.name())]
+    TaskNotRunning {
+        /// The task.
+        name: TaskName,
+        /// What it is doing.
+        state: State,
+    },
+    /// An instance that does not end is in the way.
+    #[error("an earlier instance of {0} is stuck; it can be swapped once that has ended")]
+    PredecessorStuck(TaskName),
     /// The server holds as many tasks as it may.
     #[error("the server holds {0} tasks, which is its limit; delete ended ones, or raise the limit")]
     TaskLimit(usize),

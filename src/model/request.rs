@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Annotations, Cause, Etag, Labels, TaskName, TaskSpec, limits};
+use super::{Annotations, Cause, Etag, Labels, SwapStrategy, TaskName, TaskSpec, limits};
 
 /// The free text of an audit trail: at most 1 KiB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub(crate) fn cut(mut text: String, bytes: usize) -> String {
 pub enum Method {
     /// `StartTask`.
     Start,
+    /// `SwapTask`.
+    Swap,
     /// `CancelTask`.
     Cancel,
     /// `DeleteTask`.
@@ -77,6 +79,29 @@ pub struct StartTask {
     pub spec: TaskSpec,
     /// Check everything, change nothing.
     pub validate_only: bool,
+    /// Who asks, and why.
+    pub cause: Cause,
+    /// If the client gave a `request_id`.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Asks for a task's spec and annotations to be replaced while it runs.
+#[derive(Clone, Debug)]
+pub struct SwapTask {
+    /// Its name.
+    pub name: TaskName,
+    /// The labels that the client believes it has; if any are given, all must match: labels are fixed.
+    pub labels: Labels,
+    /// Its new annotations.
+    pub annotations: Annotations,
+    /// Its new spec.
+    pub spec: TaskSpec,
+    /// In which order to stop and start; the spec's own where none is given.
+    pub strategy: Option<SwapStrategy>,
+    /// Check everything, change nothing.
+    pub validate_only: bool,
+    /// If given, must match.
+    pub etag: Option<Etag>,
     /// Who asks, and why.
     pub cause: Cause,
     /// If the client gave a `request_id`.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Annotations, Attempt, Etag, Generation, Labels, TaskName, TaskSpec, Timestamp, Uid};
+use super::{
+    Annotations, Attempt, CircuitStatus, Etag, Generation, Labels, Swap, TaskName, TaskSpec, Timestamp, Uid,
+};
 
 /// The named resource a client owns, as it stands after some event. Events carry it; the view is made of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,12 +26,18 @@ pub struct Task {
     pub state: State,
     /// What its owner wants.
     pub intent: Intent,
-    /// The newest run; `None` before the first.
+    /// The newest run of the active generation; `None` before the first.
     pub instance: Option<Instance>,
+    /// Instances that stop beside it: what a swap has replaced, or a candidate that was refused.
+    pub draining: Vec<Instance>,
     /// The restarts.
     pub restart: Restart,
-    /// How the last instance ended.
+    /// The newest swap, if there was one.
+    pub swap: Option<Box<Swap>>,
+    /// How the last active instance ended.
     pub outcome: Option<Outcome>,
+    /// The circuit breaker that the task drives.
+    pub circuit: CircuitStatus,
     /// The open alerts, in the order they were raised.
     pub alerts: Vec<Alert>,
     /// When the task was created.
@@ -53,6 +61,18 @@ impl Task {
     /// What optimistic concurrency compares.
     pub fn etag(&self) -> Etag {
         Etag::of(self.uid, self.generation, &self.annotations)
+    }
+
+    /// Whether nothing of it runs any more but what is stuck: no wait can prove more of a stop.
+    pub fn is_stopped(&self) -> bool {
+        let mut instances = self.instance.iter().chain(&self.draining);
+        instances.all(|instance| matches!(instance.state, InstanceState::Ended | InstanceState::Stuck))
+    }
+
+    /// The instance of that number, as far as it is shown: the active one, or one that stops beside it.
+    pub fn instance_of(&self, generation: Generation, attempt: Attempt) -> Option<&Instance> {
+        let mut instances = self.instance.iter().chain(&self.draining);
+        instances.find(|instance| (instance.generation, instance.attempt) == (generation, attempt))
     }
 }
 
@@ -200,6 +220,8 @@ pub enum Asked {
     Drain,
     /// It was not ready in time.
     StartTimeout,
+    /// A swap put another instance in its place, or refused it.
+    Swap,
 }
 
 /// How an instance ended, and why.
