@@ -27,6 +27,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A cancel that waits is answered within the longest grace (60 s) and abort (30 s) that a spec may have.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(60 + 30 + 10);
+/// A swap that waits is answered within the longest readiness timeout (10 min) and twice the longest stop: under
+/// BREAK_BEFORE_MAKE both the old instance and the candidate may have to go.
+const SWAP_DEADLINE: Duration = Duration::from_secs(600 + 2 * (60 + 30) + 10);
 /// What a call that waits gets on top of its wait.
 const MARGIN: Duration = Duration::from_secs(5);
 /// A dead peer is found this long after it fell silent, plus the time it has to answer.
@@ -69,6 +72,13 @@ impl Client {
         call(DEADLINE, request, |request| async move { tasks.list_tasks(request).await }).await
     }
 
+    /// Replaces a task's spec and annotations; where the request says `wait`, answers when the swap has ended.
+    pub async fn swap(&self, request: v1::SwapTaskRequest) -> Result<v1::SwapTaskResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        let deadline = if request.wait { SWAP_DEADLINE } else { DEADLINE };
+        call(deadline, request, |request| async move { tasks.swap_task(request).await }).await
+    }
+
     /// Cancels a task; where the request says `wait`, answers with the proven outcome.
     pub async fn cancel(&self, request: v1::CancelTaskRequest) -> Result<v1::CancelTaskResponse, Error> {
         let mut tasks = self.tasks.clone();
@@ -89,12 +99,24 @@ impl Client {
         until: &[v1::State],
         timeout: Duration,
     ) -> Result<v1::WaitTaskResponse, Error> {
+        let until = until.iter().map(|state| i32::from(*state)).collect();
+        self.wait_task(timeout, v1::WaitTaskRequest { name: name.to_owned(), until, ..Default::default() }).await
+    }
+
+    /// Waits for at most `timeout` until the task's newest swap has ended, whichever way.
+    pub async fn wait_swap(&self, name: &str, timeout: Duration) -> Result<v1::WaitTaskResponse, Error> {
+        let request = v1::WaitTaskRequest { name: name.to_owned(), swap_ended: true, ..Default::default() };
+        self.wait_task(timeout, request).await
+    }
+
+    async fn wait_task(
+        &self,
+        timeout: Duration,
+        mut request: v1::WaitTaskRequest,
+    ) -> Result<v1::WaitTaskResponse, Error> {
         let mut tasks = self.tasks.clone();
-        let request = v1::WaitTaskRequest {
-            name: name.to_owned(),
-            until: until.iter().map(|state| i32::from(*state)).collect(),
-            timeout: Some(prost_types::Duration::try_from(timeout).map_err(|_| Error::invalid("timeout: too long"))?),
-        };
+        let too_long = |_| Error::invalid("timeout: too long");
+        request.timeout = Some(prost_types::Duration::try_from(timeout).map_err(too_long)?);
         call(timeout.saturating_add(MARGIN), request, |request| async move { tasks.wait_task(request).await }).await
     }
 

@@ -5,10 +5,13 @@ use super::words;
 use crate::pb::v1;
 use v1::event::Detail;
 
+/// The columns of the longest type, CIRCUIT_HALF_OPENED.
+const WIDTH: usize = 19;
+
 /// `time  type  name  generation/attempt  detail  (by whom: why)`.
 pub(super) fn line(event: &v1::Event, namespaces: bool, paint: Paint) -> String {
     let time = event.time.as_ref().map(words::time).unwrap_or_default();
-    let kind = paint.text(tone(event), &format!("{:<18}", words::event_type(event.r#type)));
+    let kind = paint.text(tone(event), &format!("{:<WIDTH$}", words::event_type(event.r#type)));
     let name = if namespaces { event.name.as_str() } else { words::id(&event.name) };
     let run = match (event.generation, event.attempt) {
         (0, _) => String::new(),
@@ -36,7 +39,7 @@ pub(super) fn initial(task: &v1::Task, namespaces: bool, paint: Paint) -> String
     let (kind, target) = words::target(task.spec.as_ref());
     let state = words::state(task.state);
     format!(
-        "{}  {:<18}  {}  {}  {}",
+        "{}  {:<WIDTH$}  {}  {}  {}",
         paint.text(Tone::Faint, &time),
         "(initial state)",
         clean(name),
@@ -48,9 +51,15 @@ pub(super) fn initial(task: &v1::Task, namespaces: bool, paint: Paint) -> String
 fn tone(event: &v1::Event) -> Tone {
     use v1::EventType as T;
     match event.r#type() {
-        T::InstanceReady | T::AlertResolved => Tone::Good,
-        T::InstanceAborting | T::InstanceStuck | T::AlertRaised => Tone::Bad,
-        T::InstanceStarting | T::InstanceStopping | T::RestartScheduled | T::ServerDraining => Tone::Changing,
+        T::InstanceReady | T::SwapCommitted | T::CircuitRecovered | T::AlertResolved => Tone::Good,
+        T::InstanceAborting | T::InstanceStuck | T::SwapRolledBack | T::CircuitTripped | T::AlertRaised => Tone::Bad,
+        T::InstanceStarting
+        | T::InstanceStopping
+        | T::RestartScheduled
+        | T::SwapStarted
+        | T::CircuitHalfOpened
+        | T::CircuitReset
+        | T::ServerDraining => Tone::Changing,
         T::TaskCreated | T::InstanceEnded | T::TaskEnded | T::TaskDeleted => Tone::Title,
         T::Unspecified => Tone::Plain,
     }
@@ -70,6 +79,8 @@ fn detail(event: &v1::Event) -> String {
             }
         }
         Some(Detail::Outcome(outcome)) => words::outcome(outcome),
+        Some(Detail::Swap(swap)) => words::swap(swap),
+        Some(Detail::Circuit(circuit)) => words::circuit(circuit, event.time.as_ref()),
         Some(Detail::Alert(alert)) => format!("{}: {}", words::alert_kind(alert.kind), alert.message),
         Some(Detail::Restart(restart)) => {
             let at = restart.next_time.as_ref().map(|time| format!(" at {}", words::time(time)));
@@ -115,7 +126,7 @@ mod tests {
             })),
             ..v1::Event::default()
         };
-        let expected = "2026-11-22T10:00:00.005Z  INSTANCE_ENDED      api  1/2  GRACEFUL after CANCEL  \
+        let expected = "2026-11-22T10:00:00.005Z  INSTANCE_ENDED       api  1/2  GRACEFUL after CANCEL  \
                         (by anonymous@127.0.0.1: deploy 42)";
         assert_eq!(line(&event, false, Paint(false)), expected);
         assert!(line(&event, true, Paint(false)).contains("  namespaces/default/tasks/api  "));

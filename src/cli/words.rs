@@ -27,6 +27,10 @@ unprefixed! {
     exit: Exit, "EXIT_";
     asked: Asked, "ASKED_";
     alert_kind: AlertKind, "ALERT_KIND_";
+    swap_phase: SwapPhase, "SWAP_PHASE_";
+    swap_strategy: SwapStrategy, "SWAP_STRATEGY_";
+    circuit_state: CircuitState, "CIRCUIT_STATE_";
+    circuit_reason: CircuitReason, "CIRCUIT_REASON_";
     verdict: Verdict, "VERDICT_";
     event_type: EventType, "EVENT_TYPE_";
 }
@@ -115,6 +119,12 @@ pub(super) fn time(time: &Timestamp) -> String {
     format!("{}.{:03}Z", seconds.trim_end_matches('Z'), millis / 1_000_000)
 }
 
+/// The time of the day: `10:00:00.123Z`.
+fn clock(when: &Timestamp) -> String {
+    let text = time(when);
+    text.split_once('T').map_or(text.clone(), |(_, clock)| clock.to_owned())
+}
+
 fn system(time: &Timestamp) -> Option<SystemTime> {
     SystemTime::try_from(*time).ok()
 }
@@ -153,6 +163,32 @@ pub(super) fn shutdown(shutdown: &v1::Shutdown) -> Option<String> {
     (!told.is_empty()).then(|| told.join(", "))
 }
 
+/// `1 → 2`, with the error where it came to one: `1 → 2: not ready within 30s`.
+pub(super) fn swap(swap: &v1::Swap) -> String {
+    let error = if swap.error.is_empty() { String::new() } else { format!(": {}", swap.error) };
+    format!("{} → {}{error}", swap.from_generation, swap.to_generation)
+}
+
+/// What the circuit does, as of `now`, and why: `open for 5s, until 10:00:05.000Z (FAILURE, streak 2)`.
+pub(super) fn circuit(circuit: &v1::Circuit, now: Option<&Timestamp>) -> String {
+    let mut text = match circuit.state() {
+        v1::CircuitState::Closed => "closed".to_owned(),
+        v1::CircuitState::Open => match (circuit.open_until.as_ref(), between(now, circuit.open_until.as_ref())) {
+            (Some(until), Some(left)) => format!("open for {}, until {}", rough(left), clock(until)),
+            _ => "open".to_owned(),
+        },
+        v1::CircuitState::HalfOpen => "on trial".to_owned(),
+        v1::CircuitState::Unspecified => circuit_state(circuit.state),
+    };
+    if circuit.suspended {
+        text += ", suspended";
+    }
+    let reason = Some(circuit_reason(circuit.reason)).filter(|_| circuit.reason != 0);
+    let streak = Some(format!("streak {}", circuit.streak)).filter(|_| circuit.streak > 0);
+    let why: Vec<_> = reason.into_iter().chain(streak).collect();
+    if why.is_empty() { text } else { format!("{text} ({})", why.join(", ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +213,30 @@ mod tests {
     fn times_have_milliseconds() {
         assert_eq!(time(&Timestamp { seconds: 1_795_341_600, nanos: 123_456_789 }), "2026-11-22T10:00:00.123Z");
         assert_eq!(time(&Timestamp { seconds: 0, nanos: 0 }), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_swap_says_from_where_to_where_and_what_went_wrong() {
+        let done = v1::Swap { from_generation: 1, to_generation: 2, ..v1::Swap::default() };
+        assert_eq!(swap(&done), "1 → 2");
+        assert_eq!(swap(&v1::Swap { error: "not ready within 30s".to_owned(), ..done }), "1 → 2: not ready within 30s");
+    }
+
+    #[test]
+    fn a_circuit_says_what_it_does_for_how_long_and_why() {
+        let now = Timestamp { seconds: 1_795_341_600, nanos: 0 };
+        let open = v1::Circuit {
+            state: v1::CircuitState::Open.into(),
+            reason: v1::CircuitReason::Failure.into(),
+            open_until: Some(Timestamp { seconds: now.seconds + 5, nanos: 500_000_000 }),
+            streak: 2,
+            ..v1::Circuit::default()
+        };
+        assert_eq!(circuit(&open, Some(&now)), "open for 5.5s, until 10:00:05.500Z (FAILURE, streak 2)");
+        let suspended = v1::Circuit { suspended: true, open_until: None, ..open };
+        assert_eq!(circuit(&suspended, Some(&now)), "open, suspended (FAILURE, streak 2)");
+        let closed = v1::Circuit { state: v1::CircuitState::Closed.into(), ..v1::Circuit::default() };
+        assert_eq!(circuit(&closed, None), "closed");
     }
 
     #[test]

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{
-    Annotations, Attempt, CircuitStatus, Etag, Generation, Labels, Swap, TaskName, TaskSpec, Timestamp, Uid,
-};
+use super::{Annotations, Attempt, CircuitStatus, Etag, Generation, Labels, Swap, TaskName, TaskSpec, Timestamp, Uid};
 
 /// The named resource a client owns, as it stands after some event. Events carry it; the view is made of it.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,11 +9,20 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use mutation::{cancel_task, delete_task, start_task};
-pub use read::{ListTasks, Start, WaitTask, WatchTasks, get_task, list_tasks, wait_task, watch_tasks};
+pub use mutation::{cancel_task, delete_task, start_task, swap_task};
+pub use read::{ListTasks, Start, Until, WaitTask, WatchTasks, get_task, list_tasks, wait_task, watch_tasks};
 
-use crate::model::{TaskName, Violations};
+use super::names;
+use crate::model::{SwapStrategy, TaskName, Violations};
 
 fn task_name(v: &mut Violations, name: &str) -> Option<TaskName> {
     TaskName::parse(name).map_err(|problem| v.add("name", problem.to_string())).ok()
+}
+
+/// The strategy, where one was given and there is such a one.
+fn swap_strategy(v: &mut Violations, number: i32) -> Option<SwapStrategy> {
+    names::swap_strategy(number).unwrap_or_else(|problem| {
+        v.add("strategy", problem.to_string());
+        None
+    })
 }

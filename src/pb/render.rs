@@ -1,8 +1,10 @@
 //! Answers, from the model to the wire.
 
 mod check;
+mod circuit;
 mod event;
 mod spec;
+mod swap;
 mod task;
 mod time;
 

@@ -44,6 +44,10 @@ impl TaskService for TaskRpc {
         Ok(Response::new(self.list(request).await?))
     }
 
+    async fn swap_task(&self, _: Request<v1::SwapTaskRequest>) -> Result<Response<v1::SwapTaskResponse>, Status> {
+        Err(Status::unimplemented("the manager does not swap yet"))
+    }
+
     async fn cancel_task(
         &self,
         request: Request<v1::CancelTaskRequest>,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::Error;
 use crate::journal::{Change, Journal, TaskChanges};
 use crate::model::{EventType, Intent, Refusal, State, Task, TaskName, Uid};
-use crate::pb::parse::WaitTask;
+use crate::pb::parse::{Until, WaitTask};
 
 /// How far a task is from what someone waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,21 @@ enum Progress {
     Unreachable,
 }
 
+/// How far a task is from what is waited for.
+fn toward(until: &Until, task: &Task) -> Progress {
+    match until {
+        Until::States(states) => toward_state(states, task),
+        // A swap that nobody has asked for yet is none to wait for.
+        Until::SwapEnded => match &task.swap {
+            None => Progress::Unreachable,
+            Some(swap) if swap.is_ended() => Progress::Reached,
+            Some(_) => Progress::Pending,
+        },
+    }
+}
+
 /// How far a task is from one of the states `until`.
-fn toward(until: &BTreeSet<State>, task: &Task) -> Progress {
+fn toward_state(until: &BTreeSet<State>, task: &Task) -> Progress {
     if until.contains(&task.state) {
         return Progress::Reached;
     }
@@ -36,7 +49,7 @@ fn toward(until: &BTreeSet<State>, task: &Task) -> Progress {
 
 /// Whether the outcome of a cancel is proven.
 fn is_proven(task: &Task) -> bool {
-    task.state.is_ended() || (task.state == State::Stuck && task.intent == Intent::Cancel)
+    task.state.is_ended() || (task.intent == Intent::Cancel && task.is_stopped())
 }
 
 /// One task, under its uid: another one of the same name is not it.
@@ -108,7 +121,7 @@ impl Watched {
     }
 }
 
-/// Waits as asked; says whether one of the states was reached.
+/// Waits as asked; says whether that was reached.
 pub(super) async fn wait(
     journal: &Journal,
     request: WaitTask,
@@ -126,7 +139,7 @@ pub(super) async fn wait(
 async fn reach(
     mut watched: Watched,
     mut task: Arc<Task>,
-    until: &BTreeSet<State>,
+    until: &Until,
     timeout: Duration,
 ) -> Result<(Arc<Task>, bool), Error> {
     let deadline = tokio::time::Instant::now() + timeout;

@@ -4,7 +4,9 @@ mod limiter;
 
 use tracing::{Level, error_span};
 
-use crate::model::{Asked, Detail, Event, EventType, Exit, Outcome, State, Task};
+use crate::model::{
+    Asked, CircuitReason, CircuitStatus, Detail, Event, EventType, Exit, Outcome, Pretty, State, Swap, Task,
+};
 
 use super::metrics::exit_label;
 
@@ -15,7 +17,8 @@ use limiter::{Importance, Verdict};
 /// only this target through would strip the lines of their task.
 const TARGET: &str = "switchyard::event";
 
-/// Logs an event: WARN for a raised alert, a stuck instance and one that panicked or failed unasked, else INFO; ERROR is left to
+/// Logs an event: WARN for a raised alert, a stuck instance, one that panicked or failed unasked, a swap that was
+/// rolled back and a circuit that opened, else INFO; ERROR is left to
 /// faults of our own. `limiter` may hold the line back, and then the task's next line says how many were.
 ///
 /// Logging blocks where standard error does: call it from a thread that may wait, never from the manager's loop.
@@ -56,6 +59,8 @@ struct Line<'a> {
     restarts: Option<u32>,
     alert: Option<&'static str>,
     detail: Option<&'a str>,
+    swap: Option<&'a Swap>,
+    circuit: Option<&'a CircuitStatus>,
 }
 
 impl<'a> Line<'a> {
@@ -83,6 +88,13 @@ impl<'a> Line<'a> {
             }
             EventType::TaskEnded => once(ended(task)).with_outcome(outcome(event, task)),
             EventType::TaskDeleted => once("task deleted"),
+            EventType::SwapStarted => routine("swap started").with_swap(event),
+            EventType::SwapCommitted => routine("swap committed").with_swap(event),
+            EventType::SwapRolledBack => warning("swap rolled back").with_swap(event),
+            EventType::CircuitTripped => warning("circuit tripped").with_circuit(event),
+            EventType::CircuitHalfOpened => routine("circuit half-opened").with_circuit(event),
+            EventType::CircuitRecovered => routine("circuit recovered").with_circuit(event),
+            EventType::CircuitReset => routine("circuit reset").with_circuit(event),
             EventType::AlertRaised => warning("alert raised").with_alert(event),
             EventType::AlertResolved => routine("alert resolved").with_alert(event),
             EventType::ServerDraining => once("server draining"),
@@ -104,9 +116,28 @@ impl<'a> Line<'a> {
         }
     }
 
+    fn with_swap(self, event: &'a Event) -> Self {
+        match &event.detail {
+            Some(Detail::Swap(swap)) => {
+                let error = Some(swap.error.as_str()).filter(|error| !error.is_empty());
+                Self { swap: Some(swap), detail: error, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    fn with_circuit(self, event: &'a Event) -> Self {
+        match &event.detail {
+            Some(Detail::Circuit(circuit)) => Self { circuit: Some(circuit), ..self },
+            _ => self,
+        }
+    }
+
     fn emit(&self, event: &Event, suppressed: Option<u64>) {
-        let Self { message, warn, importance: _, kind, exit, asked, restarts, alert, detail } = self;
+        let Self { message, warn, importance: _, kind, exit, asked, restarts, alert, detail, swap, circuit } = self;
         let reason = Some(event.cause.reason.as_str()).filter(|reason| !reason.is_empty());
+        let open_for =
+            circuit.and_then(|circuit| circuit.open_until).map(|until| Pretty::about(until.since(event.time)));
         // A macro's level is part of its call site, so each level needs its own.
         macro_rules! emit {
             ($level:expr) => {
@@ -122,6 +153,13 @@ impl<'a> Line<'a> {
                     asked,
                     restarts,
                     alert,
+                    phase = swap.map(|swap| swap.phase.name()),
+                    from_generation = swap.map(|swap| swap.from_generation.get()),
+                    to_generation = swap.map(|swap| swap.to_generation.get()),
+                    circuit = circuit.map(|circuit| circuit.state.label()),
+                    circuit_reason = circuit.and_then(|circuit| circuit.reason).map(CircuitReason::label),
+                    open_for = open_for.map(tracing::field::display),
+                    epoch = circuit.map(|circuit| circuit.epoch.get()),
                     detail,
                     suppressed,
                     "{message}"
@@ -161,6 +199,7 @@ fn asked_label(asked: Asked) -> Option<&'static str> {
         Asked::Cancel => Some("cancel"),
         Asked::Drain => Some("drain"),
         Asked::StartTimeout => Some("start_timeout"),
+        Asked::Swap => Some("swap"),
     }
 }
 

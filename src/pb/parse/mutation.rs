@@ -4,10 +4,10 @@ use prost::Message;
 use uuid::Uuid;
 
 use super::spec::spec;
-use super::task_name;
+use super::{swap_strategy, task_name};
 use crate::model::{
     Actor, Annotations, CancelTask, Cause, DeleteTask, Etag, Idempotency, Labels, Namespace, Reason, StartTask,
-    TaskName, TaskSpec, Violations,
+    SwapTask, TaskName, TaskSpec, Violations,
 };
 use crate::pb::v1;
 
@@ -34,6 +34,31 @@ pub fn start_task(mut request: v1::StartTaskRequest, actor: Actor) -> Result<Sta
         idempotency,
     });
     v.finish(request)
+}
+
+/// Parses a SwapTask. Whether it waits is the answer's affair: the second part of the result.
+pub fn swap_task(mut request: v1::SwapTaskRequest, actor: Actor) -> Result<(SwapTask, bool), Violations> {
+    let mut v = Violations::new();
+    let id = std::mem::take(&mut request.request_id);
+    let idempotency = idempotency(&mut v, &id, &request);
+    // `request_id` was taken above.
+    let v1::SwapTaskRequest { name, task, strategy, validate_only, wait, etag, reason, request_id: _ } = request;
+    let name = task_name(&mut v, &name);
+    let task = v.within("task", |v| new_task(v, task));
+    let strategy = swap_strategy(&mut v, strategy);
+    let cause = cause(&mut v, actor, reason, idempotency);
+    let request = name.zip(task).map(|(name, NewTask { labels, annotations, spec })| SwapTask {
+        name,
+        labels,
+        annotations,
+        spec,
+        strategy,
+        validate_only,
+        etag: given(etag),
+        cause,
+        idempotency,
+    });
+    v.finish(request.map(|request| (request, wait)))
 }
 
 /// Parses a CancelTask. Whether it waits is the answer's affair: the second part of the result.
@@ -84,8 +109,11 @@ fn new_task(v: &mut Violations, wire: Option<v1::Task>) -> Option<NewTask> {
         state: _,
         intent: _,
         instance: _,
+        draining: _,
         restart: _,
+        swap: _,
         outcome: _,
+        circuit: _,
         alerts: _,
         create_time: _,
         update_time: _,

@@ -24,15 +24,24 @@ pub struct ListTasks {
     pub filter_text: String,
 }
 
-/// Asks to be told when a task has reached a state.
+/// Asks to be told how a task goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitTask {
     /// The task.
     pub name: TaskName,
-    /// The states; at least one.
-    pub until: BTreeSet<State>,
+    /// What to wait for.
+    pub until: Until,
     /// How long to wait at the most.
     pub timeout: Duration,
+}
+
+/// What a client waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// That the task is in one of these states; at least one.
+    States(BTreeSet<State>),
+    /// That its newest swap has ended.
+    SwapEnded,
 }
 
 /// Asks for events.
@@ -94,9 +103,13 @@ pub fn list_tasks(request: v1::ListTasksRequest) -> Result<ListTasks, Violations
 /// Parses a WaitTask.
 pub fn wait_task(request: v1::WaitTaskRequest) -> Result<WaitTask, Violations> {
     let mut v = Violations::new();
-    let v1::WaitTaskRequest { name, until, timeout } = request;
+    let v1::WaitTaskRequest { name, until, timeout, swap_ended } = request;
     let name = task_name(&mut v, &name);
-    let until = parse_until(&mut v, &until);
+    if swap_ended && !until.is_empty() {
+        v.add("swap_ended", "not together with until");
+    }
+    let states = parse_states(&mut v, &until);
+    let until = if swap_ended { Until::SwapEnded } else { Until::States(states) };
     let timeout = duration(&mut v, "timeout", timeout).unwrap_or(limits::WAIT_DEFAULT);
     if timeout.is_zero() || timeout > limits::WAIT_MAX {
         let (most, timeout) = (Pretty(limits::WAIT_MAX), Pretty(timeout));
@@ -133,7 +146,7 @@ fn parse_parent(v: &mut Violations, parent: &str) -> Option<Parent> {
 }
 
 /// The states to wait for; none given means any in which a task has ended.
-fn parse_until(v: &mut Violations, until: &[i32]) -> BTreeSet<State> {
+fn parse_states(v: &mut Violations, until: &[i32]) -> BTreeSet<State> {
     if until.is_empty() {
         return State::ALL.into_iter().filter(|state| state.is_ended()).collect();
     }

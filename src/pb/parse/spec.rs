@@ -4,6 +4,7 @@ use prost::Message;
 
 use super::config_value::config;
 use super::duration::duration;
+use super::swap_strategy;
 use crate::model::{
     BodyMatchDraft, CircuitDraft, CustomSpec, HttpDraft, MonitorDraft, RestartDraft, ScheduleDraft, ShutdownDraft,
     SpecDraft, SwapDraft, TaskSpec, TcpDraft, TcpStep, Violations, WatchdogDraft, limits,
@@ -28,10 +29,9 @@ pub(super) fn spec(v: &mut Violations, wire: Option<v1::TaskSpec>) -> Option<Tas
 }
 
 fn draft(v: &mut Violations, wire: v1::TaskSpec) -> SpecDraft {
-    let v1::TaskSpec { monitor, schedule, start_timeout, shutdown, watchdog, restart, terminal_ttl } = wire;
+    let v1::TaskSpec { monitor, schedule, start_timeout, shutdown, watchdog, restart, terminal_ttl, circuit, swap } =
+        wire;
     SpecDraft {
-        circuit: CircuitDraft::default(),
-        swap: SwapDraft::default(),
         monitor: monitor.map(|wire| monitor_draft(v, wire)),
         schedule: v.within("schedule", |v| schedule_draft(v, schedule)),
         start_timeout: duration(v, "start_timeout", start_timeout),
@@ -39,6 +39,8 @@ fn draft(v: &mut Violations, wire: v1::TaskSpec) -> SpecDraft {
         watchdog: v.within("watchdog", |v| watchdog_draft(v, watchdog)),
         restart: v.within("restart", |v| restart_draft(v, restart)),
         terminal_ttl: duration(v, "terminal_ttl", terminal_ttl),
+        circuit: v.within("circuit", |v| circuit_draft(v, circuit)),
+        swap: v.within("swap", |v| swap_draft(v, swap)),
     }
 }
 
@@ -101,4 +103,55 @@ fn restart_draft(v: &mut Violations, wire: Option<v1::RestartPolicy>) -> Restart
         max_backoff: duration(v, "max_backoff", max_backoff),
         window: duration(v, "window", window),
     }
+}
+
+fn circuit_draft(v: &mut Violations, wire: Option<v1::CircuitPolicy>) -> CircuitDraft {
+    let Some(wire) = wire else { return CircuitDraft::default() };
+    let v1::CircuitPolicy {
+        consecutive_failures,
+        active_window,
+        active_min,
+        failure_rate,
+        slow_rate,
+        slow_threshold,
+        open_base,
+        open_max,
+        multiplier,
+        jitter,
+        close_successes,
+        trial_interval,
+        half_open_max,
+        stable_for,
+        streak_cap,
+    } = wire;
+    CircuitDraft {
+        consecutive_failures,
+        active_window: set(active_window),
+        active_min: set(active_min),
+        failure_rate,
+        slow_rate,
+        slow_threshold: duration(v, "slow_threshold", slow_threshold),
+        open_base: duration(v, "open_base", open_base),
+        open_max: duration(v, "open_max", open_max),
+        multiplier,
+        jitter,
+        close_successes: set(close_successes),
+        trial_interval: duration(v, "trial_interval", trial_interval),
+        half_open_max: duration(v, "half_open_max", half_open_max),
+        stable_for: duration(v, "stable_for", stable_for),
+        streak_cap: set(streak_cap),
+    }
+}
+
+fn swap_draft(v: &mut Violations, wire: Option<v1::SwapPolicy>) -> SwapDraft {
+    let Some(v1::SwapPolicy { strategy, readiness_timeout }) = wire else { return SwapDraft::default() };
+    SwapDraft {
+        strategy: swap_strategy(v, strategy),
+        readiness_timeout: duration(v, "readiness_timeout", readiness_timeout),
+    }
+}
+
+/// A count for which 0 has no meaning: it is one that was not given.
+fn set(count: u32) -> Option<u32> {
+    (count != 0).then_some(count)
 }

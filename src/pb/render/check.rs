@@ -1,17 +1,23 @@
 //! Checks, and what is sampled of a live task.
 
 use super::time::{duration, timestamp};
-use crate::model::{Check, Live, Phases};
+use crate::model::{Check, Live, Phases, WindowCounts};
 use crate::pb::v1;
 
 pub(super) fn live(live: &Live) -> v1::Live {
-    let Live { last_check, last_progress_time, next_check_time, missed_checks, circuit: _ } = live;
+    let Live { last_check, last_progress_time, next_check_time, missed_checks, circuit } = live;
     v1::Live {
         last_check: last_check.as_ref().map(check),
         last_progress_time: last_progress_time.map(timestamp),
         next_check_time: next_check_time.map(timestamp),
         missed_checks: *missed_checks,
+        circuit: Some(circuit_counts(*circuit)),
     }
+}
+
+fn circuit_counts(counts: WindowCounts) -> v1::CircuitCounts {
+    let WindowCounts { results, failed, slow, consecutive } = counts;
+    v1::CircuitCounts { results, failed, slow, consecutive }
 }
 
 fn check(check: &Check) -> v1::Check {

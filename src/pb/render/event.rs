@@ -1,8 +1,10 @@
 //! Events.
 
+use super::circuit::circuit;
+use super::swap::swap;
 use super::task::{alert, instance, outcome, restart, task as full_task};
 use super::time::timestamp;
-use crate::model::{Cause, Detail, Event};
+use crate::model::{Cause, Detail, Event, Task};
 use crate::pb::v1;
 
 /// How much of its task an event carries.
@@ -26,7 +28,7 @@ pub fn event(event: &Event, view: EventView) -> v1::Event {
         generation: generation.get(),
         attempt: attempt.get(),
         cause: Some(cause(why)),
-        detail: what.as_ref().map(detail),
+        detail: what.as_ref().and_then(|what| detail(what, task.as_deref())),
         task: match view {
             EventView::Basic => None,
             EventView::Full => task.as_ref().map(|task| full_task(task, None)),
@@ -43,11 +45,14 @@ fn cause(cause: &Cause) -> v1::Cause {
     }
 }
 
-fn detail(detail: &Detail) -> v1::event::Detail {
-    match detail {
+/// A circuit bears its task's name, so it is rendered only with one; no event of a circuit is without.
+fn detail(detail: &Detail, task: Option<&Task>) -> Option<v1::event::Detail> {
+    Some(match detail {
         Detail::Instance(wire) => v1::event::Detail::Instance(instance(wire)),
         Detail::Outcome(wire) => v1::event::Detail::Outcome(outcome(wire)),
         Detail::Alert(wire) => v1::event::Detail::Alert(alert(wire)),
         Detail::Restart(wire) => v1::event::Detail::Restart(restart(wire)),
-    }
+        Detail::Swap(wire) => v1::event::Detail::Swap(swap(wire)),
+        Detail::Circuit(wire) => v1::event::Detail::Circuit(circuit(&task?.name, *wire)),
+    })
 }

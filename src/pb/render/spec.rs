@@ -5,8 +5,8 @@ use prost_types::{ListValue, Struct, Value};
 
 use super::time::duration;
 use crate::model::{
-    ConfigValue, CustomSpec, HttpSpec, MonitorSpec, RestartPolicy, Schedule, ShutdownPolicy, TaskSpec, TcpSpec,
-    TcpStep, WatchdogPolicy,
+    CircuitPolicy, ConfigValue, CustomSpec, HttpSpec, MonitorSpec, RestartPolicy, Schedule, ShutdownPolicy, SwapPolicy,
+    TaskSpec, TcpSpec, TcpStep, WatchdogPolicy,
 };
 use crate::pb::v1;
 
@@ -20,6 +20,8 @@ pub fn spec(spec: &TaskSpec) -> v1::TaskSpec {
         watchdog: Some(watchdog(spec.watchdog())),
         restart: Some(restart(spec.restart())),
         terminal_ttl: Some(duration(spec.terminal_ttl())),
+        circuit: Some(circuit(spec.circuit())),
+        swap: Some(swap(spec.swap())),
     }
 }
 
@@ -83,6 +85,33 @@ fn restart(policy: &RestartPolicy) -> v1::RestartPolicy {
         initial_backoff: Some(duration(policy.initial_backoff())),
         max_backoff: Some(duration(policy.max_backoff())),
         window: Some(duration(policy.window())),
+    }
+}
+
+fn circuit(policy: &CircuitPolicy) -> v1::CircuitPolicy {
+    v1::CircuitPolicy {
+        consecutive_failures: Some(policy.consecutive_failures().unwrap_or(0)),
+        active_window: policy.active_window(),
+        active_min: policy.active_min(),
+        failure_rate: Some(policy.failure_rate().unwrap_or(0)),
+        slow_rate: Some(policy.slow_rate().unwrap_or(0)),
+        slow_threshold: policy.slow_threshold().map(duration),
+        open_base: Some(duration(policy.open_base())),
+        open_max: Some(duration(policy.open_max())),
+        multiplier: Some(policy.multiplier()),
+        jitter: Some(policy.jitter()),
+        close_successes: policy.close_successes(),
+        trial_interval: Some(duration(policy.trial_interval())),
+        half_open_max: Some(duration(policy.half_open_max())),
+        stable_for: Some(duration(policy.stable_for())),
+        streak_cap: policy.streak_cap(),
+    }
+}
+
+fn swap(policy: &SwapPolicy) -> v1::SwapPolicy {
+    v1::SwapPolicy {
+        strategy: v1::SwapStrategy::from(policy.strategy()).into(),
+        readiness_timeout: Some(duration(policy.readiness_timeout())),
     }
 }
 

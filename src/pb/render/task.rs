@@ -1,7 +1,9 @@
 //! Tasks.
 
 use super::check::live as render_live;
+use super::circuit::circuit as render_circuit;
 use super::spec::spec as render_spec;
+use super::swap::swap as render_swap;
 use super::time::{duration, timestamp};
 use crate::model::{Alert, End, Instance, Live, Outcome, Restart, Shutdown, Task};
 use crate::pb::v1;
@@ -19,8 +21,11 @@ pub fn task(task: &Task, live: Option<&Live>) -> v1::Task {
         state,
         intent,
         instance: run,
+        draining,
         restart: restarts,
+        swap,
         outcome: last,
+        circuit,
         alerts,
         create_time,
         update_time,
@@ -39,8 +44,11 @@ pub fn task(task: &Task, live: Option<&Live>) -> v1::Task {
         state: v1::State::from(*state).into(),
         intent: v1::Intent::from(*intent).into(),
         instance: run.as_ref().map(instance),
+        draining: draining.iter().map(instance).collect(),
         restart: Some(restart(restarts)),
+        swap: swap.as_deref().map(render_swap),
         outcome: last.as_ref().map(outcome),
+        circuit: Some(render_circuit(name, *circuit)),
         alerts: alerts.iter().map(alert).collect(),
         create_time: Some(timestamp(*create_time)),
         update_time: Some(timestamp(*update_time)),

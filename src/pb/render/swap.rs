@@ -1,0 +1,18 @@
+//! Swaps.
+
+use super::spec::spec;
+use crate::model::Swap;
+use crate::pb::v1;
+
+pub(super) fn swap(swap: &Swap) -> v1::Swap {
+    let Swap { id, from_generation, to_generation, to_spec, strategy, phase, error } = swap;
+    v1::Swap {
+        id: id.to_string(),
+        from_generation: from_generation.get(),
+        to_generation: to_generation.get(),
+        to_spec: Some(spec(to_spec)),
+        strategy: v1::SwapStrategy::from(*strategy).into(),
+        phase: v1::SwapPhase::from(*phase).into(),
+        error: error.clone(),
+    }
+}
