@@ -36,7 +36,7 @@ use crate::config::Config;
 use crate::http::{self, Phase, Readiness};
 use crate::journal::{self, Journal, MemoryStore, Writer};
 use crate::manager::{self, Manager};
-use crate::model::{AlertKind, State, Timestamp};
+use crate::model::{AlertKind, CircuitState, State, Timestamp};
 use crate::monitor::drill::Drill;
 use crate::monitor::{DuplicateKind, Kind, Registry};
 use crate::probe::BuiltIns;
@@ -263,6 +263,9 @@ fn refresh(metrics: Metrics, journal: Journal, handle: manager::Handle) -> http:
         }
         for kind in AlertKind::ALL {
             metrics.instances.set_alerts(kind, counts.alerts(kind));
+        }
+        for state in CircuitState::ALL {
+            metrics.circuits.set(state, counts.circuits(state));
         }
         metrics.instances.set_live(handle.live_instances());
         metrics.manager.queue_length.set(i64::try_from(handle.queued()).unwrap_or(i64::MAX));

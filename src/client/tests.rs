@@ -71,6 +71,10 @@ impl TaskService for Scripted {
         Err(Status::unimplemented(""))
     }
 
+    async fn swap_task(&self, _: Request<v1::SwapTaskRequest>) -> Result<Response<v1::SwapTaskResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn cancel_task(&self, _: Request<v1::CancelTaskRequest>) -> Result<Response<v1::CancelTaskResponse>, Status> {
         Err(Status::unimplemented(""))
     }

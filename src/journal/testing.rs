@@ -7,8 +7,9 @@ use uuid::Uuid;
 use super::store::{Range, ReadError, Reader, Recovered, Store, StoreError};
 use super::{Journal, MemoryStore, Options, Release, Writer};
 use crate::model::{
-    Alert, Annotations, Attempt, Cause, Event, EventType, Generation, Intent, Labels, MonitorDraft, Restart, Sequence,
-    SpecDraft, State, Task, TaskName, TaskSpec, TcpDraft, Timestamp, Uid, Violations,
+    Alert, Annotations, Attempt, Cause, CircuitState, CircuitStatus, Epoch, Event, EventType, Generation, Intent,
+    Labels, MonitorDraft, Restart, Sequence, SpecDraft, State, Task, TaskName, TaskSpec, TcpDraft, Timestamp, Uid,
+    Violations,
 };
 
 pub(crate) fn sequence(number: usize) -> Sequence {
@@ -33,12 +34,28 @@ pub(crate) fn task(id: &str, uid: u128) -> Task {
         state: State::Running,
         intent: Intent::Run,
         instance: None,
+        draining: Vec::new(),
         restart: Restart::default(),
+        swap: None,
         outcome: None,
+        circuit: circuit(),
         alerts: Vec::<Alert>::new(),
         create_time: Timestamp::default(),
         update_time: Timestamp::default(),
         end: None,
+    }
+}
+
+/// A circuit that never moved.
+pub(crate) fn circuit() -> CircuitStatus {
+    CircuitStatus {
+        state: CircuitState::Closed,
+        suspended: false,
+        epoch: Epoch::new(1),
+        since_time: Timestamp::default(),
+        reason: None,
+        open_until: None,
+        streak: 0,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use crate::model::{AlertKind, Event, EventType, Parent, Sequence, State, Task, TaskName};
+use crate::model::{AlertKind, CircuitState, Event, EventType, Parent, Sequence, State, Task, TaskName};
 
 /// Every task as it stood after one event: the fold of the log up to there. Never changes; a commit makes a new one, which
 /// shares with the old what stayed the same.
@@ -16,11 +16,12 @@ pub struct View {
     counts: Counts,
 }
 
-/// How many tasks and open alerts a view has.
+/// How many tasks, open alerts and circuits a view has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     states: [usize; State::ALL.len()],
     alerts: [usize; AlertKind::ALL.len()],
+    circuits: [usize; CircuitState::ALL.len()],
 }
 
 impl View {
@@ -95,7 +96,7 @@ impl View {
         self.tasks.is_empty()
     }
 
-    /// How many tasks are in each state, and how many alerts of each kind are open.
+    /// How many tasks are in each state, how many alerts of each kind are open, and how many circuits are in each state.
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -112,10 +113,18 @@ impl Counts {
         self.alerts[kind as usize]
     }
 
+    /// The circuits in a state; those of ended tasks stand for nothing and are left out.
+    pub fn circuits(&self, state: CircuitState) -> usize {
+        self.circuits[state as usize]
+    }
+
     fn add(&mut self, task: &Task) {
         self.states[task.state as usize] += 1;
         for alert in &task.alerts {
             self.alerts[alert.kind as usize] += 1;
+        }
+        if !task.state.is_ended() {
+            self.circuits[task.circuit.state as usize] += 1;
         }
     }
 
@@ -124,13 +133,17 @@ impl Counts {
         for alert in &task.alerts {
             self.alerts[alert.kind as usize] -= 1;
         }
+        if !task.state.is_ended() {
+            self.circuits[task.circuit.state as usize] -= 1;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::testing::{sequence, task};
+    use crate::journal::testing::{event, sequence, task};
+    use crate::model::CircuitStatus;
 
     fn view(names: &[&str]) -> View {
         let tasks = names.iter().map(|name| {
@@ -158,6 +171,25 @@ mod tests {
         assert_eq!(below(&view, "namespaces/-", Some(names[2])), names[3..]);
         assert_eq!(below(&view, "namespaces/a", Some("namespaces/a/tasks/aa")), names[2..3], "deleted meanwhile");
         assert_eq!(below(&view, "namespaces/b", Some(names[0])), names[3..], "before the parent");
+    }
+
+    #[test]
+    fn circuits_are_counted_by_state_while_their_tasks_last() {
+        let with = |state: State, circuit: CircuitState| {
+            let task = task("t", 1);
+            Task { state, circuit: CircuitStatus { state: circuit, ..task.circuit }, ..task }
+        };
+        let counted = |view: &View| CircuitState::ALL.map(|state| view.counts().circuits(state));
+        let view = View::new(sequence(0), [Arc::new(with(State::Running, CircuitState::Closed))]);
+        assert_eq!(counted(&view), [1, 0, 0]);
+        let tripped = event(1, EventType::CircuitTripped, with(State::Running, CircuitState::Open));
+        let view = view.after(&[Arc::new(tripped)]);
+        assert_eq!(counted(&view), [0, 1, 0]);
+        let ended = event(2, EventType::TaskEnded, with(State::Cancelled, CircuitState::Open));
+        let view = view.after(&[Arc::new(ended.clone())]);
+        assert_eq!(counted(&view), [0, 0, 0]);
+        let deleted = Event { kind: EventType::TaskDeleted, ..ended };
+        assert_eq!(counted(&view.after(&[Arc::new(deleted)])), [0, 0, 0]);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Filters of lists and watches: `field (= | != | :) value`, joined by `AND`.
 
-use super::{AlertKind, EventType, Labels, State, Task, TaskName};
+use super::{AlertKind, CircuitState, EventType, Labels, State, Task, TaskName};
 
 /// The longest filter, in bytes, and the most terms; so that no filter costs more than a request may.
 const MOST_BYTES: usize = 4 * 1024;
 const MOST_TERMS: usize = 32;
 
-/// Which tasks a list shows: `name`, `labels.KEY`, `state`, `monitor`, `alert`.
+/// Which tasks a list shows: `name`, `labels.KEY`, `state`, `monitor`, `alert`, `circuit.state`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListFilter(Vec<(ListTerm, bool)>);
 
@@ -33,6 +33,7 @@ enum ListTerm {
     Monitor(String),
     Alert(AlertKind),
     AnyAlert,
+    Circuit(CircuitState),
 }
 
 /// A full name or a task's id, or a prefix of either.
@@ -69,7 +70,7 @@ impl TaskTerm {
 impl ListFilter {
     /// Parses a filter; `Err` says what is wrong and at which column.
     pub fn parse(text: &str) -> Result<Self, String> {
-        const FIELDS: &str = "name, labels.KEY, state, monitor, alert";
+        const FIELDS: &str = "name, labels.KEY, state, monitor, alert, circuit.state";
         let mut terms = Vec::new();
         for term in Terms::new(text)? {
             let term = term?;
@@ -78,6 +79,7 @@ impl ListFilter {
                 "monitor" => ListTerm::Monitor(term.exact()?.to_owned()),
                 "alert" if term.operator == Operator::Has && term.value == "*" => ListTerm::AnyAlert,
                 "alert" => ListTerm::Alert(term.one_of(&AlertKind::ALL, AlertKind::name)?),
+                "circuit.state" => ListTerm::Circuit(term.one_of(&CircuitState::ALL, CircuitState::name)?),
                 _ => ListTerm::Task(term.about_task()?.ok_or_else(|| term.unknown_field(FIELDS))?),
             };
             terms.push((parsed, term.wanted()));
@@ -94,6 +96,7 @@ impl ListFilter {
                     ListTerm::State(state) => task.state == *state,
                     ListTerm::Monitor(kind) => task.spec.monitor().kind() == kind,
                     ListTerm::Alert(kind) => task.alerts.iter().any(|alert| alert.kind == *kind),
+                    ListTerm::Circuit(state) => task.circuit.state == *state,
                     ListTerm::AnyAlert => !task.alerts.is_empty(),
                 }
         })
@@ -305,6 +308,8 @@ mod tests {
             ("name = \"a", "column 8: the quote is not closed"),
             ("= a", "column 1: expected a field"),
             ("state : RUNNING", "column 1: state takes = and !="),
+            ("circuit.state = BROKEN", "column 1: \"BROKEN\" is no circuit.state; there are CLOSED, OPEN, HALF_OPEN"),
+            ("circuit = OPEN", "column 1: no field \"circuit\""),
             ("labels. = x", "column 1: no field \"labels.\""),
             ("name = a(b)", "column 9: expected a value"),
         ];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::error::Error;
 use crate::journal::{Change, Journal, TaskChanges};
@@ -108,17 +109,56 @@ impl Watched {
         Refusal::TaskNotFound(self.name.clone()).into()
     }
 
+    /// The task as it stood after its next event, unless the server goes first.
+    async fn next_until(&mut self, closing: &CancellationToken) -> Result<Arc<Task>, Error> {
+        tokio::select! {
+            biased;
+            next = self.next() => next,
+            () = closing.cancelled() => Err(Error::Draining),
+        }
+    }
+
     /// Waits until the outcome of the task's cancel is proven; `task` is the task as it was when that was accepted.
     pub(super) async fn proven(mut self, mut task: Arc<Task>, closing: &CancellationToken) -> Result<Arc<Task>, Error> {
         while !is_proven(&task) {
-            task = tokio::select! {
-                biased;
-                next = self.next() => next?,
-                () = closing.cancelled() => return Err(Error::Draining),
-            };
+            task = self.next_until(closing).await?;
         }
         Ok(self.latest(task))
     }
+
+    /// Waits until the newest swap of `task`, which is the task as it was when the swap was accepted, has ended. The answer
+    /// shows that swap as it ended, even where the next one has begun meanwhile.
+    pub(super) async fn swapped(
+        mut self,
+        mut task: Arc<Task>,
+        closing: &CancellationToken,
+    ) -> Result<Arc<Task>, Error> {
+        let Some(id) = task.swap.as_ref().map(|swap| swap.id) else { return Ok(task) };
+        loop {
+            if has_ended(&task, id) {
+                let latest = self.latest(Arc::clone(&task));
+                return Ok(if has_ended(&latest, id) { latest } else { task });
+            }
+            if !is_of(&task, id) {
+                // From before the swap, or from so long after it that its own events were missed.
+                let latest = self.look()?;
+                if !is_of(&latest, id) || has_ended(&latest, id) {
+                    return Ok(latest);
+                }
+            }
+            task = self.next_until(closing).await?;
+        }
+    }
+}
+
+/// Whether the newest swap of the task is that one.
+fn is_of(task: &Task, swap: Uuid) -> bool {
+    task.swap.as_ref().is_some_and(|newest| newest.id == swap)
+}
+
+/// Whether the newest swap of the task is that one, and has ended.
+fn has_ended(task: &Task, swap: Uuid) -> bool {
+    is_of(task, swap) && task.swap.as_ref().is_some_and(|newest| newest.is_ended())
 }
 
 /// Waits as asked; says whether that was reached.

@@ -1,6 +1,8 @@
 //! Metric families. Each is a field, registered once and passed in; labels are enums or registered names, never user input.
 //! Gauges are set from what is there, never counted up and down, so they cannot drift (tokio #7910).
 
+mod circuits;
+
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -12,6 +14,8 @@ use prometheus::{
 use crate::model::{AlertKind, Exit, State, Verdict};
 
 use super::process::ProcessCollector;
+
+pub use circuits::{Circuits, Swaps};
 
 /// Half a millisecond to a minute: checks, RPCs.
 const LATENCY: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -28,6 +32,10 @@ pub struct Metrics {
     pub instances: Instances,
     /// About checks.
     pub checks: Checks,
+    /// About circuits.
+    pub circuits: Circuits,
+    /// About swaps.
+    pub swaps: Swaps,
     /// About the manager's loop.
     pub manager: Loop,
     /// About RPCs and watch streams.
@@ -51,6 +59,7 @@ pub struct Instances {
 #[derive(Clone, Debug)]
 pub struct Checks {
     total: IntCounterVec,
+    shadow: IntCounterVec,
     duration: HistogramVec,
     lag: Histogram,
     missed: IntCounter,
@@ -88,6 +97,8 @@ impl Metrics {
         Ok(Self {
             instances: Instances::register(&families)?,
             checks: Checks::register(&families)?,
+            circuits: Circuits::register(&families)?,
+            swaps: Swaps::register(&families)?,
             manager: Loop::register(&families)?,
             rpcs: Rpcs::register(&families)?,
             registry,
@@ -190,6 +201,11 @@ impl Checks {
     fn register(families: &Families<'_>) -> prometheus::Result<Self> {
         Ok(Self {
             total: families.counters("checks_total", "Checks by kind and verdict.", &["kind", "verdict"])?,
+            shadow: families.counters(
+                "shadow_checks_total",
+                "Checks of instances that drive nothing, by kind and verdict: of a swap's candidate, or of what it replaced.",
+                &["kind", "verdict"],
+            )?,
             duration: families.histograms("check_duration_seconds", "How long checks took.", &["kind"], &LATENCY)?,
             lag: families.histogram(
                 "scheduling_lag_seconds",
@@ -202,13 +218,13 @@ impl Checks {
 
     /// A check has ended. `kind` is a built-in or a registered kind.
     pub fn ended(&self, kind: &str, verdict: Verdict, took: Duration) {
-        let verdict = match verdict {
-            Verdict::Pass => "pass",
-            Verdict::Fail => "fail",
-            Verdict::Neutral => "neutral",
-        };
-        self.total.with_label_values(&[kind, verdict]).inc();
+        self.total.with_label_values(&[kind, verdict_label(verdict)]).inc();
         self.duration.with_label_values(&[kind]).observe(took.as_secs_f64());
+    }
+
+    /// A check of an instance that drives nothing has ended.
+    pub fn shadowed(&self, kind: &str, verdict: Verdict) {
+        self.shadow.with_label_values(&[kind, verdict_label(verdict)]).inc();
     }
 
     /// A check begins this long after its planned time.
@@ -272,6 +288,14 @@ pub(super) fn exit_label(exit: Exit) -> &'static str {
         Exit::Error => "error",
         Exit::Panic => "panic",
         Exit::Interrupted => "interrupted",
+    }
+}
+
+fn verdict_label(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Neutral => "neutral",
     }
 }
 

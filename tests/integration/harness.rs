@@ -143,7 +143,7 @@ pub(crate) fn cancel(id: &str) -> v1::CancelTaskRequest {
 
 /// Waits until the task is in a state.
 pub(crate) async fn reach(client: &mut Client, id: &str, state: v1::State) -> v1::Task {
-    let request = v1::WaitTaskRequest { name: name(id), until: vec![state.into()], timeout: None };
+    let request = v1::WaitTaskRequest { name: name(id), until: vec![state.into()], ..Default::default() };
     let answer = client.wait_task(request).await.expect("there").into_inner();
     assert!(answer.reached, "{id} did not reach {state:?}: {:?}", answer.task);
     answer.task.expect("answered")

@@ -105,7 +105,7 @@ async fn a_drain_ends_those_who_wait() {
     let server = Harness::start(Layer::default()).await;
     let mut client = server.client().await;
     client.start_task(idle("task")).await.expect("started");
-    let request = WaitTaskRequest { name: name("task"), until: vec![State::Failed.into()], timeout: None };
+    let request = WaitTaskRequest { name: name("task"), until: vec![State::Failed.into()], ..Default::default() };
     let mut waiting = client.clone();
     let waits = tokio::spawn(async move { waiting.wait_task(request).await });
     server.shut_down();

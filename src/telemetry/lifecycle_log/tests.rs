@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::model::{
-    Alert, AlertKind, Annotations, Attempt, Cause, Exit, Generation, HttpDraft, Intent, Labels, MonitorDraft, Restart,
-    Sequence, SpecDraft, TaskName, TaskSpec, Timestamp, Uid, Violations,
+    Alert, AlertKind, Annotations, Attempt, Cause, CircuitState, Epoch, Exit, Generation, HttpDraft, Intent, Labels,
+    MonitorDraft, Restart, Sequence, SpecDraft, SwapPhase, SwapStrategy, TaskName, TaskSpec, Timestamp, Uid,
+    Violations,
 };
 
 #[derive(Clone, Default)]
@@ -67,12 +68,27 @@ fn task(state: State) -> Task {
         state,
         intent: Intent::Run,
         instance: None,
+        draining: Vec::new(),
         restart: Restart::default(),
+        swap: None,
         outcome: None,
+        circuit: circuit(CircuitState::Closed),
         alerts: Vec::new(),
         create_time: Timestamp::default(),
         update_time: Timestamp::default(),
         end: None,
+    }
+}
+
+fn circuit(state: CircuitState) -> CircuitStatus {
+    CircuitStatus {
+        state,
+        suspended: false,
+        epoch: Epoch::new(4),
+        since_time: Timestamp::default(),
+        reason: Some(CircuitReason::Failure),
+        open_until: Some(Timestamp::from_nanos(5_000_000_001)),
+        streak: 1,
     }
 }
 
@@ -113,10 +129,13 @@ fn every_event_is_one_line_with_the_instances_coordinates() {
 }
 
 #[test]
-fn only_raised_alerts_and_stuck_instances_warn_by_their_kind() {
+fn only_bad_news_warns_by_its_kind() {
     for kind in EventType::ALL {
         let (_, json) = logged("info", &[event(kind, Some(alert(AlertKind::AbortTimeout, "")))]);
-        let warns = matches!(kind, EventType::AlertRaised | EventType::InstanceStuck);
+        let warns = matches!(
+            kind,
+            EventType::AlertRaised | EventType::InstanceStuck | EventType::SwapRolledBack | EventType::CircuitTripped
+        );
         assert_eq!(json[0]["level"], if warns { "WARN" } else { "INFO" }, "{kind:?}");
     }
 }
@@ -125,7 +144,7 @@ fn only_raised_alerts_and_stuck_instances_warn_by_their_kind() {
 fn an_end_warns_where_the_monitor_failed_unasked() {
     let exits = [Exit::Completed, Exit::Graceful, Exit::Aborted, Exit::Error, Exit::Panic, Exit::Interrupted];
     for exit in exits {
-        for asked in [Asked::None, Asked::Cancel, Asked::Drain, Asked::StartTimeout] {
+        for asked in [Asked::None, Asked::Cancel, Asked::Swap, Asked::Drain, Asked::StartTimeout] {
             let outcome = Outcome { exit, asked, message: "no".to_owned(), time: Timestamp::default() };
             let (_, json) = logged("info", &[event(EventType::InstanceEnded, Some(Detail::Outcome(outcome)))]);
             let warns = matches!((exit, asked), (Exit::Error | Exit::Panic, Asked::None));
@@ -186,6 +205,33 @@ fn an_end_tells_how_and_who_asked() {
     let fields = &json[0]["fields"];
     assert_eq!(fields["message"], "task cancelled");
     assert_eq!((&fields["exit"], &fields["asked"]), (&"graceful".into(), &"cancel".into()));
+}
+
+#[test]
+fn a_swap_tells_from_where_to_where_and_what_went_wrong() {
+    let swap = Swap {
+        id: Uuid::from_u128(1),
+        from_generation: Generation::new(3),
+        to_generation: Generation::new(4),
+        to_spec: Arc::new(spec()),
+        strategy: SwapStrategy::MakeBeforeBreak,
+        phase: SwapPhase::RolledBack,
+        error: "not ready within 30s".to_owned(),
+    };
+    let (_, json) = logged("info", &[event(EventType::SwapRolledBack, Some(Detail::Swap(Box::new(swap))))]);
+    let fields = &json[0]["fields"];
+    assert_eq!((&fields["from_generation"], &fields["to_generation"]), (&3.into(), &4.into()));
+    assert_eq!((&fields["phase"], &fields["detail"]), (&"ROLLED_BACK".into(), &"not ready within 30s".into()));
+}
+
+#[test]
+fn a_circuit_tells_its_state_its_reason_and_how_long_it_stays_open() {
+    let tripped = event(EventType::CircuitTripped, Some(Detail::Circuit(circuit(CircuitState::Open))));
+    let (_, json) = logged("info", &[tripped]);
+    let fields = &json[0]["fields"];
+    assert_eq!((&fields["circuit"], &fields["circuit_reason"]), (&"open".into(), &"failure".into()));
+    assert_eq!((&fields["open_for"], &fields["epoch"]), (&"5s".into(), &4.into()));
+    assert_eq!(fields.get("from_generation"), None);
 }
 
 #[test]
