@@ -90,8 +90,8 @@ impl World {
                     return Some(Input::CheckBegan(instance, now));
                 }
                 Happening::CheckEnds if actor.root_alive => {
-                    self.plan(now + rng.millis(60_000), instance, Happening::CheckBegins);
                     let evidence = Evidence { regime: actor.regime, verdict: Verdict::Pass, latency: Duration::ZERO };
+                    self.plan(now + rng.millis(60_000), instance, Happening::CheckBegins);
                     return Some(Input::CheckEnded(instance, now, evidence));
                 }
                 Happening::Root(end) if actor.root_alive => {
@@ -142,7 +142,8 @@ impl World {
         };
         let child_alive = script == Script::LeakingChild;
         let (signalled, aborted) = (None, None);
-        let actor = Actor { script, uid, regime, root_alive: true, child_alive, child_aborted: false, signalled, aborted };
+        let actor =
+            Actor { script, uid, regime, root_alive: true, child_alive, child_aborted: false, signalled, aborted };
         self.actors.insert(id, actor);
         let soon = now + rng.millis(2_000);
         let later = soon + rng.millis(30_000);

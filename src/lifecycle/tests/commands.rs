@@ -75,7 +75,8 @@ fn the_server_holds_no_more_tasks_than_it_may() {
     bench.machine.max_tasks = 1;
     bench.start(custom()).unwrap();
     let other = TaskName::parse("namespaces/default/tasks/other").unwrap();
-    let refused = bench.command(Command::Start(Box::new(StartTask { name: other, ..start(custom(), None) }), target("a")));
+    let refused =
+        bench.command(Command::Start(Box::new(StartTask { name: other, ..start(custom(), None) }), target("a")));
     assert_eq!(refused, Err(Refusal::TaskLimit(1)));
 }
 
@@ -87,7 +88,8 @@ fn nothing_of_a_fenced_instance_changes_anything() {
     for input in [
         Input::Ready(id),
         Input::CheckBegan(id, bench.now.mono),
-        Input::CheckEnded(id, bench.now.mono),
+        Input::CheckEnded(id, bench.now.mono, evidence()),
+        Input::Committed(id),
         Input::RootEnded { instance: id, end: RootEnd::Returned, children: false },
         Input::ChildrenEnded { instance: id, aborted: true },
     ] {
