@@ -19,9 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use url::{Position, Url};
 
-use super::dial::Dialer;
 use super::fault::{Fault, Reason};
 use super::trace::{Stage, Trace};
+use super::{Network, tls};
 use crate::model::{BodyMatch, HttpSpec};
 use crate::monitor::MonitorError;
 use head::BoundedHead;
@@ -40,12 +40,19 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("switchyard/", env!(
 /// Makes one check.
 pub(super) async fn attempt(
     spec: &HttpSpec,
-    dialer: &Dialer,
+    network: &Network,
     deadline: Instant,
     trace: &mut Trace,
 ) -> Result<(), Fault> {
     let (request, host, port) = prepare(spec)?;
-    let stream = dialer.dial(&host, port, deadline, trace).await?;
+    if spec.url().scheme() != "https" {
+        let stream = network.dialer.dial(&host, port, deadline, trace).await?;
+        return exchange(spec, request, stream, trace).await;
+    }
+    // First, so that no target is made to wait for our own reading.
+    let connector = network.tls.connector(trace).await?;
+    let stream = network.dialer.dial(&host, port, deadline, trace).await?;
+    let stream = tls::handshake(&connector, &host, stream, trace).await?;
     exchange(spec, request, stream, trace).await
 }
 
@@ -160,6 +167,9 @@ async fn match_body(wanted: &BodyMatch, body: Vec<u8>) -> Result<(), Fault> {
 
 fn broken(error: hyper::Error) -> Fault {
     let io = io_source(&error);
+    if let Some(fault) = io.and_then(tls::fault) {
+        return fault;
+    }
     // hyper words what it cannot decode as I/O errors too; those of the system have a number.
     if let Some(io) = io.filter(|io| io.raw_os_error().is_some()) {
         return Fault::io(io, Reason::ConnectionClosed, "the exchange broke off");

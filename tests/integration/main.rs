@@ -5,6 +5,7 @@ mod cli;
 mod drain;
 mod embedding;
 mod harness;
+mod https;
 mod list;
 mod logs;
 mod running;
