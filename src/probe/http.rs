@@ -45,15 +45,19 @@ pub(super) async fn attempt(
     trace: &mut Trace,
 ) -> Result<(), Fault> {
     let (request, host, port) = prepare(spec)?;
-    if spec.url().scheme() != "https" {
-        let stream = network.dialer.dial(&host, port, deadline, trace).await?;
-        return exchange(spec, request, stream, trace).await;
-    }
-    // First, so that no target is made to wait for our own reading.
-    let connector = network.tls.connector(trace).await?;
+    let connector = match spec.url().scheme() {
+        // Before dialling, so that no target is made to wait for our own reading.
+        "https" => Some(network.tls.connector(trace).await?),
+        _ => None,
+    };
     let stream = network.dialer.dial(&host, port, deadline, trace).await?;
-    let stream = tls::handshake(&connector, &host, stream, trace).await?;
-    exchange(spec, request, stream, trace).await
+    let Some(connector) = connector else { return exchange(spec, request, stream, trace).await };
+    // On the heap: a session of TLS is larger than all the rest of a check, and most checks have none.
+    Box::pin(async move {
+        let stream = tls::handshake(&connector, &host, stream, trace).await?;
+        exchange(spec, request, stream, trace).await
+    })
+    .await
 }
 
 /// The request, and where it goes. The spec is valid, so a failure is ours.
