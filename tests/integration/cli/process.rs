@@ -70,6 +70,15 @@ impl Served {
         Self::spawn(command)
     }
 
+    /// A server that may have so many descriptors.
+    pub(crate) fn begin_with_descriptors(most: usize, flags: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        isolate(&mut command);
+        let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_switchyard")]).args(SERVE).args(flags);
+        Self::spawn(command)
+    }
+
     fn spawn(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::null()).spawn().expect("starts");
         let mut banner = BufReader::new(child.stdout.take().expect("piped")).lines().map(|line| line.expect("reads"));
@@ -79,6 +88,11 @@ impl Served {
         };
         let (address, http) = (listens("gRPC"), listens("HTTP").parse().expect("an address"));
         Self { child, address, http }
+    }
+
+    /// The process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
