@@ -81,15 +81,14 @@ fn roots() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let (added, ignored) = roots.add_parsable_certificates(found.certs);
+    if let Some(first) = found.errors.first() {
+        tracing::warn!(errors = found.errors.len(), %first, "not all trusted root certificates can be read");
+    }
     if roots.is_empty() {
-        tracing::warn!(
-            errors = ?found.errors,
-            ignored,
-            "the system has no root certificates that can be used: trusting the ones of Mozilla's that are built in"
-        );
+        tracing::warn!("no trusted root certificates are found: trusting the ones of Mozilla's that are built in");
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     } else {
-        tracing::debug!(added, ignored, errors = ?found.errors, "read the trusted root certificates");
+        tracing::debug!(added, ignored, "read the trusted root certificates");
     }
     roots
 }
