@@ -1,5 +1,6 @@
 //! One binary for all integration tests, one file for each behaviour.
 
+mod alert_rules;
 mod bad_input;
 mod cli;
 mod drain;
