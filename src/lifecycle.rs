@@ -6,18 +6,22 @@
 //! - `io`: inputs and effects.
 //! - `commands`: what clients ask for.
 //! - `run`: one instance, and its two-phase shutdown. `supervise`: what follows when instances move, end and are started again.
+//! - `swap`: one spec in another's place while it runs. `circuits`: what drives each task's circuit.
 //! - `watchdog`: the alerts.
-//! - `record`: the one place where a task's status changes and yields its event.
+//! - `entry`: a task as the loop holds it. `record`: the one place where a task's status changes and yields its event.
 //! - `timers`, `idempotency`: what they say.
 //!
-//! Rules: lifecycle.md §1, §2, §6 and §7.
+//! Rules: lifecycle.md §1, §2, §5, §6 and §7.
 
+mod circuits;
 mod commands;
+mod entry;
 mod idempotency;
 mod io;
 mod record;
 mod run;
 mod supervise;
+mod swap;
 mod timers;
 mod watchdog;
 
@@ -28,11 +32,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub use io::{Chance, Command, Effect, Input, Reply, RootEnd};
+pub use io::{Chance, Command, Effect, Input, Launch, Reply, RootEnd};
 
 use crate::model::{Asked, Cause, InstanceId, Mono, Now, Sequence, TaskName, Uid};
+use entry::Entry;
 use idempotency::Requests;
-use record::{Entry, Log};
+use record::{Change, Log};
 use timers::{Timer, Timers};
 
 /// Every task, and what is to be done about it.
@@ -41,6 +46,8 @@ pub struct Lifecycle<C> {
     tasks: BTreeMap<Uid, Entry>,
     names: BTreeMap<TaskName, Uid>,
     runs: BTreeMap<InstanceId, Uid>,
+    /// The tasks whose swaps wait for a candidate to be built.
+    candidates: BTreeMap<InstanceId, Uid>,
     stuck: usize,
     timers: Timers,
     requests: Requests,
@@ -58,6 +65,7 @@ impl<C: Chance> Lifecycle<C> {
             tasks: BTreeMap::new(),
             names: BTreeMap::new(),
             runs: BTreeMap::new(),
+            candidates: BTreeMap::new(),
             stuck: 0,
             timers: Timers::default(),
             requests: Requests::default(),
@@ -75,7 +83,12 @@ impl<C: Chance> Lifecycle<C> {
             Input::Command(command) => self.command(command, now),
             Input::Ready(id) => self.on_ready(id, now),
             Input::CheckBegan(id, at) => self.on_check_began(id, at),
-            Input::CheckEnded(id, at) => self.on_check_ended(id, at, now),
+            Input::CheckEnded(id, at, evidence) => {
+                self.on_check_ended(id, at, now);
+                self.on_evidence(id, evidence, now);
+            }
+            Input::Built(id, built) => self.on_built(id, built, now),
+            Input::Committed(id) => self.on_committed(id, now),
             Input::RootEnded { instance, end, children } => self.on_root_ended(instance, end, children, now),
             Input::ChildrenEnded { instance, aborted } => self.on_children_ended(instance, aborted, now),
             Input::Drain { bound } => self.drain(bound, now),
@@ -113,6 +126,7 @@ impl<C: Chance> Lifecycle<C> {
                 Timer::SlowCancellation(id) => self.on_slow_cancellation(id, now),
                 Timer::LongRunning(id) => self.on_long_running(id, now),
                 Timer::Restart(uid) => self.on_restart_due(uid, now),
+                Timer::Circuit(uid) => self.on_circuit_due(uid, now),
                 Timer::Expire(uid) => self.on_expired(uid, now),
             }
         }
@@ -124,11 +138,23 @@ impl<C: Chance> Lifecycle<C> {
         }
         self.draining = true;
         self.log.record_draining(now, Cause::system("drain", "the server was asked to stop"));
-        let live: Vec<_> = self.runs.values().copied().collect();
-        for uid in live {
-            let cause = Cause::system("drain", "the server drains");
-            self.shutdown_task(uid, Asked::Drain, cause, Some(bound), now);
+        let swapped: Vec<_> =
+            self.tasks.iter().filter(|(_, entry)| entry.swap.is_some()).map(|(uid, _)| *uid).collect();
+        for uid in swapped {
+            self.abandon_swap(uid, "the server drains", now);
         }
+        let live: Vec<_> = self.runs.keys().copied().collect();
+        for id in live {
+            let cause = Cause::system("drain", "the server drains");
+            self.shutdown_task(id, Asked::Drain, cause, Some(bound), now);
+        }
+    }
+
+    /// Applies a change to a task and appends its event.
+    fn record(&mut self, uid: Uid, cause: Cause, change: Change, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        self.log.record(entry, now, cause, change);
+        self.set_circuit_timer(uid);
     }
 
     /// The task that an instance belongs to; `None` once the instance has ended, which is what fences late facts off.

@@ -79,6 +79,7 @@ mod finding;
 mod from_fn;
 mod grid;
 mod live;
+mod regime;
 mod registry;
 pub mod testing;
 
@@ -109,9 +110,10 @@ pub use clock::Clock;
 pub use config::Config;
 pub use context::{Assignment, Context, Fact, Report};
 pub use error::{Cancelled, IntoOutcome, MonitorError};
-pub use finding::{CANCELLED, Finding, PANICKED, TIMEOUT};
+pub use finding::{CANCELLED, Finding, PANICKED, SUPERSEDED, TIMEOUT};
 pub use from_fn::{FnKind, from_fn};
 pub use live::LiveCell;
+pub use regime::RegimeCell;
 pub use registry::{DuplicateKind, Registry};
 
 use crate::model::{TaskSpec, Violations};
@@ -129,7 +131,7 @@ pub trait Monitor: Send + 'static {
     fn run(self: Box<Self>, context: Context) -> MonitorFuture;
 }
 
-/// What builds monitors from specs. `validate` and `build` are called while a client waits: they must be quick (they are given
+/// What builds monitors from specs. `validate`, `target_key` and `build` are called while a client waits: they must be quick (they are given
 /// 1 s), and must have no side effects.
 pub trait Kind: Send + Sync + 'static {
     /// The name by which specs ask for it: 1 to 63 bytes, better lower-case letters, digits and hyphens, since it stands in filters
@@ -144,6 +146,12 @@ pub trait Kind: Send + Sync + 'static {
 
     /// Checks a configuration. The paths of violations are relative to the configuration: `limit`, `endpoints[2].url`.
     fn validate(&self, config: &Config) -> Result<(), Violations>;
+
+    /// What a valid configuration watches, as a key. A swap that keeps the key keeps what the circuit knows; one that changes it
+    /// begins anew. Unless a kind says otherwise, that is the whole configuration.
+    fn target_key(&self, config: &Config) -> String {
+        config.to_json().to_string()
+    }
 
     /// Makes a monitor of a configuration that was found valid. Called for every instance.
     fn build(&self, config: &Config) -> Result<Box<dyn Monitor>, MonitorError>;

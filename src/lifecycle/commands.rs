@@ -1,27 +1,33 @@
-//! What clients ask for: start, cancel, delete.
+//! What clients ask for: start, cancel, delete. A swap is in `swap`.
 
 use std::sync::Arc;
 
+use super::entry::Entry;
 use super::idempotency::Known;
 use super::io::{Chance, Command, Effect, Reply};
-use super::record::{Change, Entry};
+use super::record::Change;
 use super::{Lifecycle, Timer};
 use crate::circuit::Circuit;
 use crate::model::{
     Asked, CancelTask, Cause, DeleteTask, End, Etag, Generation, Intent, Method, Now, Refusal, Restart, StartTask,
-    State, Task, TaskName, Uid,
+    State, Target, Task, TaskName, Uid,
 };
 
 impl<C: Chance> Lifecycle<C> {
     /// Answers every command, once all that its answer shows is committed: a refusal shows the state, too.
     pub(super) fn command(&mut self, command: Command, now: Now) {
         let (method, idempotency, cause) = match &command {
-            Command::Start(start) => (Method::Start, start.idempotency, &start.cause),
+            Command::Start(start, _) => (Method::Start, start.idempotency, &start.cause),
+            Command::Swap(swap, _) => (Method::Swap, swap.idempotency, &swap.cause),
             Command::Cancel(cancel) => (Method::Cancel, cancel.idempotency, &cancel.cause),
             Command::Delete(delete) => (Method::Delete, delete.idempotency, &delete.cause),
         };
         let actor = cause.actor.clone();
-        let records = !matches!(&command, Command::Start(start) if start.validate_only);
+        let records = match &command {
+            Command::Start(start, _) => !start.validate_only,
+            Command::Swap(swap, _) => !swap.validate_only,
+            Command::Cancel(_) | Command::Delete(_) => true,
+        };
         let reply = match self.requests.look_up(&actor, method, idempotency, now.mono) {
             Known::Reused => Err(Refusal::RequestIdReused),
             Known::Done(done) if method == Method::Delete => Ok(Reply::Deleted { sequence: done.sequence }),
@@ -31,7 +37,8 @@ impl<C: Chance> Lifecycle<C> {
             },
             Known::New => {
                 let done = match command {
-                    Command::Start(start) => self.start(*start, now),
+                    Command::Start(start, target) => self.start(*start, target, now),
+                    Command::Swap(swap, target) => self.swap(*swap, target, now),
                     Command::Cancel(cancel) => self.cancel(cancel, now),
                     Command::Delete(delete) => self.delete(delete, now),
                 };
@@ -47,7 +54,7 @@ impl<C: Chance> Lifecycle<C> {
         self.log.effects.push(Effect::Answer { after: self.log.head, reply });
     }
 
-    fn start(&mut self, start: StartTask, now: Now) -> Result<(Uid, Reply), Refusal> {
+    fn start(&mut self, start: StartTask, target: Target, now: Now) -> Result<(Uid, Reply), Refusal> {
         let StartTask { name, labels, annotations, spec, validate_only, cause, idempotency: _ } = start;
         if self.draining {
             return Err(Refusal::ServerDraining);
@@ -59,7 +66,8 @@ impl<C: Chance> Lifecycle<C> {
             return Err(Refusal::TaskLimit(self.max_tasks));
         }
         let uid = Uid::new(self.chance.uuid());
-        let mut entry = Entry::new(Task {
+        let circuit = Circuit::new(now);
+        let task = Task {
             name: name.clone(),
             uid,
             labels,
@@ -73,36 +81,46 @@ impl<C: Chance> Lifecycle<C> {
             restart: Restart::default(),
             swap: None,
             outcome: None,
-            circuit: Circuit::new(now).status(),
+            circuit: circuit.status(),
             alerts: Vec::new(),
             create_time: now.wall,
             update_time: now.wall,
             end: None,
-        });
-        if !validate_only {
-            self.log.record(&mut entry, now, cause.clone(), Change::Created);
-            self.names.insert(name, uid);
-            self.tasks.insert(uid, entry);
-            self.launch(uid, cause, now);
-            return Ok((uid, self.accepted(uid)?));
+        };
+        if validate_only {
+            return Ok((uid, Reply::Accepted { task: Arc::new(task), sequence: self.log.head }));
         }
-        Ok((uid, Reply::Accepted { task: entry.task, sequence: self.log.head }))
+        self.names.insert(name, uid);
+        self.tasks.insert(uid, Entry::new(task, target, circuit));
+        self.record(uid, cause.clone(), Change::Created, now);
+        self.launch(uid, false, cause, now);
+        Ok((uid, self.accepted(uid)?))
     }
 
     fn cancel(&mut self, cancel: CancelTask, now: Now) -> Result<(Uid, Reply), Refusal> {
         let CancelTask { name, force, etag, cause, idempotency: _ } = cancel;
         let (uid, task) = self.find(&name, etag.as_ref())?;
         if !task.state.is_ended() {
-            if self.tasks.get(&uid).is_some_and(|entry| entry.run.is_some()) {
-                self.shutdown_task(uid, Asked::Cancel, cause.clone(), None, now);
-                if force {
-                    self.force(uid, cause, now);
-                }
-            } else {
-                self.end_pending(uid, cause, now);
-            }
+            self.stop_for_good(uid, force, cause, now);
         }
         Ok((uid, self.accepted(uid)?))
+    }
+
+    /// Stops whatever lives of a task, under one bound; it wins over a swap that has not been committed.
+    fn stop_for_good(&mut self, uid: Uid, force: bool, cause: Cause, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        entry.held = None;
+        let live: Vec<_> = entry.runs().map(|run| run.id).collect();
+        self.abandon_swap(uid, "the task was cancelled", now);
+        if live.is_empty() {
+            return self.end_pending(uid, cause, now);
+        }
+        for id in live {
+            self.shutdown_task(id, Asked::Cancel, cause.clone(), None, now);
+            if force {
+                self.force(id, cause.clone(), now);
+            }
+        }
     }
 
     fn delete(&mut self, delete: DeleteTask, now: Now) -> Result<(Uid, Reply), Refusal> {
@@ -121,23 +139,23 @@ impl<C: Chance> Lifecycle<C> {
     }
 
     fn remove(&mut self, uid: Uid, cause: Cause, now: Now) {
-        let Some(mut entry) = self.tasks.remove(&uid) else { return };
+        self.record(uid, cause, Change::Deleted, now);
+        let Some(entry) = self.tasks.remove(&uid) else { return };
         self.names.remove(&entry.task.name);
         self.timers.clear(Timer::Expire(uid));
-        self.log.record(&mut entry, now, cause, Change::Deleted);
         self.log.effects.push(Effect::Forget(uid));
     }
 
     /// Nothing is live: the cancel ends the task at once.
     fn end_pending(&mut self, uid: Uid, cause: Cause, now: Now) {
-        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let Some(entry) = self.tasks.get(&uid) else { return };
+        let (end, expires) = (end(&entry.task, now), now.mono + entry.task.spec.terminal_ttl());
         self.timers.clear(Timer::Restart(uid));
-        let end = end(&entry.task, now);
-        self.timers.set(Timer::Expire(uid), now.mono + entry.task.spec.terminal_ttl());
-        self.log.record(entry, now, cause, Change::TaskEnded(end, State::Cancelled));
+        self.timers.set(Timer::Expire(uid), expires);
+        self.record(uid, cause, Change::TaskEnded(end, State::Cancelled), now);
     }
 
-    fn find(&self, name: &TaskName, etag: Option<&Etag>) -> Result<(Uid, &Task), Refusal> {
+    pub(super) fn find(&self, name: &TaskName, etag: Option<&Etag>) -> Result<(Uid, &Task), Refusal> {
         let not_found = || Refusal::TaskNotFound(name.clone());
         let uid = *self.names.get(name).ok_or_else(not_found)?;
         let task = &self.tasks.get(&uid).ok_or_else(not_found)?.task;
@@ -149,7 +167,7 @@ impl<C: Chance> Lifecycle<C> {
         }
     }
 
-    fn accepted(&self, uid: Uid) -> Result<Reply, Refusal> {
+    pub(super) fn accepted(&self, uid: Uid) -> Result<Reply, Refusal> {
         let entry = self.tasks.get(&uid).ok_or(Refusal::ServerDraining)?;
         Ok(Reply::Accepted { task: Arc::clone(&entry.task), sequence: self.log.head })
     }

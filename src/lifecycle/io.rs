@@ -5,14 +5,17 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::model::{
-    CancelTask, DeleteTask, Event, InstanceId, Mono, Refusal, Sequence, StartTask, Task, TaskName, Uid,
+    Attempt, CancelTask, DeleteTask, Event, Evidence, Generation, InstanceId, Mono, Refusal, Regime, Sequence,
+    StartTask, SwapTask, Target, Task, TaskName, TaskSpec, Uid, WindowCounts,
 };
 
 /// What a client commands.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Start a task.
-    Start(Box<StartTask>),
+    /// Start a task, whose spec watches this target.
+    Start(Box<StartTask>, Target),
+    /// Replace a task's spec, by one that watches this target.
+    Swap(Box<SwapTask>, Target),
     /// Stop a task for good.
     Cancel(CancelTask),
     /// Delete an ended task.
@@ -28,8 +31,12 @@ pub enum Input {
     Ready(InstanceId),
     /// An instance has begun a check at this time.
     CheckBegan(InstanceId, Mono),
-    /// It has ended its check at this time.
-    CheckEnded(InstanceId, Mono),
+    /// It has ended its check at this time, and that proves something.
+    CheckEnded(InstanceId, Mono, Evidence),
+    /// The monitor of a swap's candidate has been built, or cannot be.
+    Built(InstanceId, Result<(), String>),
+    /// The event of a cut-over has been committed: the instance that it replaced may be told.
+    Committed(InstanceId),
     /// An instance's root has ended; `children` says whether any child of it still lives.
     RootEnded {
         /// The instance.
@@ -81,19 +88,60 @@ pub enum Effect {
         /// The answer.
         reply: Result<Reply, Refusal>,
     },
-    /// Build and run the task's newest instance.
-    Launch {
-        /// The instance's name within the process.
+    /// Build a swap's candidate, and say so by [`Input::Built`]; it is launched or discarded later.
+    Build {
+        /// The name that it will be launched by.
         instance: InstanceId,
-        /// The task as it stands, its `instance` being the one to run.
-        task: Arc<Task>,
+        /// What it is to run.
+        spec: Arc<TaskSpec>,
     },
+    /// A candidate that was built is not wanted any more.
+    Discard(InstanceId),
+    /// Run an instance, and build its monitor where that has not been done.
+    Launch(Launch),
+    /// The checks that the instance begins from here run under another regime.
+    Regime(InstanceId, Regime),
+    /// The instance is its task's active one from here.
+    Promote {
+        /// The instance.
+        instance: InstanceId,
+        /// The task.
+        uid: Uid,
+        /// Under what its checks run.
+        regime: Regime,
+    },
+    /// Say by [`Input::Committed`] when everything up to `after` is committed.
+    AwaitCommit {
+        /// The event of the cut-over.
+        after: Sequence,
+        /// The instance that it replaced.
+        instance: InstanceId,
+    },
+    /// What the window of a task's circuit holds now; for whoever looks at the task.
+    Counted(Uid, WindowCounts),
     /// Cancel the instance's token.
     Signal(InstanceId),
     /// Abort the instance's root and every child.
     Abort(InstanceId),
     /// The task is gone: forget what was sampled of it.
     Forget(Uid),
+}
+
+/// An instance that is to run.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Its name within the process.
+    pub instance: InstanceId,
+    /// Its task, as that stands.
+    pub task: Arc<Task>,
+    /// What it runs: for a candidate not yet the task's own spec.
+    pub spec: Arc<TaskSpec>,
+    /// The spec's number.
+    pub generation: Generation,
+    /// Which run of that spec it is.
+    pub attempt: Attempt,
+    /// Under what its checks run.
+    pub regime: Regime,
 }
 
 /// What a command is answered with.
@@ -116,7 +164,8 @@ pub enum Reply {
 impl Command {
     pub(super) fn name(&self) -> &TaskName {
         match self {
-            Self::Start(start) => &start.name,
+            Self::Start(start, _) => &start.name,
+            Self::Swap(swap, _) => &swap.name,
             Self::Cancel(cancel) => &cancel.name,
             Self::Delete(delete) => &delete.name,
         }

@@ -1,54 +1,56 @@
 //! The one place where a task's status changes, and where that yields its event.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::entry::Entry;
 use super::io::Effect;
-use super::run::Run;
 use crate::model::{
-    Alert, AlertKind, Attempt, Cause, Detail, End, Event, EventType, Generation, Instance, InstanceState, Intent, Mono,
-    Now, Outcome, Restart, Sequence, State, Task,
+    Alert, AlertKind, Annotations, Attempt, Cause, Detail, End, Event, EventType, Generation, Instance, InstanceId,
+    InstanceState, Intent, Now, Outcome, Restart, Sequence, State, Swap,
 };
 
-/// A task: what clients see of it, and what runs.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) task: Arc<Task>,
-    pub(super) run: Option<Run>,
-    /// When the restarts that count were made.
-    pub(super) restarts: VecDeque<Mono>,
-}
-
-/// What has happened to a task.
+/// What has happened to a task. Where its runs, its swap and its circuit stand by then, its entry knows.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     Created,
-    /// The run has come to where `instance` says. Where a cancel joins a stop that something else had begun, the present place
-    /// is recorded once more, so that the log shows who wants what.
+    /// The run has come to where it is now. Where a cancel joins a stop that something else had begun, the present place is
+    /// recorded once more, so that the log shows who wants what.
     Moved {
-        instance: Instance,
+        run: InstanceId,
         intent: Intent,
     },
+    /// A run has ended, and is no longer in its entry. With an outcome if it was the active one.
     Ended {
         instance: Instance,
-        outcome: Outcome,
+        outcome: Option<Outcome>,
         next: Next,
     },
     RestartScheduled,
     TaskEnded(End, State),
     Deleted,
     AlertRaised(Alert),
-    AlertResolved(AlertKind),
+    AlertResolved {
+        kind: AlertKind,
+        generation: Generation,
+        attempt: Attempt,
+    },
+    SwapStarted,
+    /// The swap's spec and annotations are the task's now.
+    SwapCommitted(Annotations),
+    /// A swap that changes nothing but annotations.
+    Annotated(Box<Swap>, Annotations),
+    SwapRolledBack,
+    Circuit(EventType),
 }
 
-/// What becomes of a task whose instance has ended.
+/// What becomes of a task one of whose instances has ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Next {
     /// It ends.
     End(State, End),
     /// It is started again.
     Restart(Restart),
-    /// It stays as it is, to be started when the server runs again.
+    /// It goes on as it is: another instance lives, or decides first; or the next server starts it.
     Stay,
 }
 
@@ -62,6 +64,7 @@ pub(super) struct Log {
 impl Log {
     /// Applies a change to a task and appends its event, with the task as it stands then.
     pub(super) fn record(&mut self, entry: &mut Entry, now: Now, cause: Cause, change: Change) {
+        entry.settle_circuit(now);
         let (kind, detail, about) = apply(entry, now, change);
         let (generation, attempt) = about.unwrap_or((entry.task.generation, Attempt::default()));
         let task = Some(Arc::clone(&entry.task));
@@ -82,31 +85,47 @@ impl Log {
 }
 
 type About = Option<(Generation, Attempt)>;
+type Told = (EventType, Option<Detail>, About);
 
-fn apply(entry: &mut Entry, now: Now, change: Change) -> (EventType, Option<Detail>, About) {
+fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
+    let was_swap = entry.swap.as_ref().map(|swapping| Box::new(swapping.swap.clone()));
+    let (active, draining) = (entry.active.as_ref().map(|run| run.instance()), entry.draining());
+    let moved = match &change {
+        Change::Moved { run, .. } => entry.run(*run).map(|run| run.instance()),
+        _ => None,
+    };
+    let circuit = entry.circuit.status();
     let task = Arc::make_mut(&mut entry.task);
     task.update_time = now.wall;
-    match change {
-        Change::Created => (EventType::TaskCreated, None, None),
-        Change::Moved { instance, intent } => {
-            let (kind, state) = moved(instance.state);
-            (task.state, task.intent) = (state, intent);
+    (task.circuit, task.draining) = (circuit, draining);
+    let has_active = active.is_some();
+    if has_active {
+        task.instance = active;
+    }
+    if was_swap.is_some() {
+        task.swap = was_swap;
+    }
+    if let Change::Moved { intent, .. } = change {
+        task.intent = intent;
+    }
+    let told = match change {
+        Change::Moved { .. } => {
             task.restart.next_time = None;
-            task.instance = Some(instance.clone());
-            let about = Some((instance.generation, instance.attempt));
-            (kind, Some(Detail::Instance(instance)), about)
+            tell_moved(moved)
         }
         Change::Ended { instance, outcome, next } => {
-            let about = Some((instance.generation, instance.attempt));
-            task.instance = Some(instance.clone());
-            task.outcome = Some(outcome);
+            if let Some(outcome) = outcome {
+                (task.instance, task.outcome) = (Some(instance.clone()), Some(outcome));
+            }
             match next {
                 Next::End(state, end) => (task.state, task.end) = (state, Some(end)),
-                Next::Restart(restart) => (task.state, task.restart) = (State::Pending, restart),
-                Next::Stay => task.state = State::Pending,
+                Next::Restart(restart) => task.restart = restart,
+                Next::Stay => {}
             }
+            let about = Some((instance.generation, instance.attempt));
             (EventType::InstanceEnded, Some(Detail::Instance(instance)), about)
         }
+        Change::Created => (EventType::TaskCreated, None, None),
         Change::RestartScheduled => (EventType::RestartScheduled, Some(Detail::Restart(task.restart)), None),
         Change::TaskEnded(end, state) => {
             (task.state, task.end) = (state, Some(end));
@@ -118,37 +137,51 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> (EventType, Option<Deta
         }
         Change::Deleted => (EventType::TaskDeleted, None, None),
         Change::AlertRaised(alert) => {
+            let about = Some((alert.generation, alert.attempt));
             task.alerts.push(alert.clone());
-            (EventType::AlertRaised, Some(Detail::Alert(alert.clone())), Some((alert.generation, alert.attempt)))
+            (EventType::AlertRaised, Some(Detail::Alert(alert)), about)
         }
-        Change::AlertResolved(kind) => {
-            let resolved = task.alerts.iter().position(|alert| alert.kind == kind).map(|n| task.alerts.remove(n));
-            let about = resolved.as_ref().map(|alert| (alert.generation, alert.attempt));
-            (EventType::AlertResolved, resolved.map(Detail::Alert), about)
+        Change::AlertResolved { kind, generation, attempt } => {
+            let open = |alert: &Alert| (alert.kind, alert.generation, alert.attempt) == (kind, generation, attempt);
+            let resolved = task.alerts.iter().position(open).map(|n| task.alerts.remove(n));
+            (EventType::AlertResolved, resolved.map(Detail::Alert), Some((generation, attempt)))
         }
+        Change::SwapStarted => (EventType::SwapStarted, task.swap.clone().map(Detail::Swap), None),
+        Change::SwapCommitted(annotations) => {
+            task.annotations = annotations;
+            if let Some(swap) = &task.swap {
+                (task.generation, task.spec) = (swap.to_generation, Arc::clone(&swap.to_spec));
+            }
+            task.restart = Restart::default();
+            if !has_active {
+                task.instance = None;
+            }
+            (EventType::SwapCommitted, task.swap.clone().map(Detail::Swap), None)
+        }
+        Change::Annotated(swap, annotations) => {
+            (task.annotations, task.swap) = (annotations, Some(swap.clone()));
+            (EventType::SwapCommitted, Some(Detail::Swap(swap)), None)
+        }
+        Change::SwapRolledBack => (EventType::SwapRolledBack, task.swap.clone().map(Detail::Swap), None),
+        Change::Circuit(kind) => (kind, Some(Detail::Circuit(task.circuit)), None),
+    };
+    if task.end.is_none() {
+        let intent = task.intent;
+        Arc::make_mut(&mut entry.task).state = entry.state(intent);
     }
+    told
 }
 
-/// Where the instance is decides the event, and where the task is.
-const fn moved(state: InstanceState) -> (EventType, State) {
-    match state {
-        InstanceState::Starting => (EventType::InstanceStarting, State::Starting),
-        InstanceState::Ready => (EventType::InstanceReady, State::Running),
-        InstanceState::Stopping => (EventType::InstanceStopping, State::Stopping),
-        InstanceState::Aborting => (EventType::InstanceAborting, State::Aborting),
-        InstanceState::Stuck => (EventType::InstanceStuck, State::Stuck),
-        InstanceState::Ended => (EventType::InstanceEnded, State::Pending),
-    }
-}
-
-impl Entry {
-    /// A new task; its `TASK_CREATED` is still to be recorded.
-    pub(super) fn new(task: Task) -> Self {
-        Self { task: Arc::new(task), run: None, restarts: VecDeque::new() }
-    }
-
-    /// Whether an alert of the kind is open.
-    pub(super) fn has_alert(&self, kind: AlertKind) -> bool {
-        self.task.alerts.iter().any(|alert| alert.kind == kind)
-    }
+/// Where the instance is decides the event.
+fn tell_moved(instance: Option<Instance>) -> Told {
+    let kind = match instance.as_ref().map(|instance| instance.state) {
+        Some(InstanceState::Starting) => EventType::InstanceStarting,
+        Some(InstanceState::Ready) => EventType::InstanceReady,
+        Some(InstanceState::Stopping) => EventType::InstanceStopping,
+        Some(InstanceState::Aborting) => EventType::InstanceAborting,
+        Some(InstanceState::Stuck) => EventType::InstanceStuck,
+        Some(InstanceState::Ended) | None => EventType::InstanceEnded,
+    };
+    let about = instance.as_ref().map(|instance| (instance.generation, instance.attempt));
+    (kind, instance.map(Detail::Instance), about)
 }

@@ -19,6 +19,8 @@ pub(super) struct Run {
     /// How the root ended, while children outlive it.
     pub(super) root: Option<RootEnd>,
     pub(super) work: Work,
+    /// A failure before it is ready ends its task, whatever the restart policy says.
+    pub(super) once: bool,
     generation: Generation,
     attempt: Attempt,
     start_time: Timestamp,
@@ -72,7 +74,7 @@ impl Run {
     pub(super) fn new(id: InstanceId, spec: Arc<TaskSpec>, generation: Generation, attempt: Attempt, now: Now) -> Self {
         let work = Work { since: Some(now.mono) };
         let (phase, root, ready_time) = (Phase::Starting, None, None);
-        Self { id, spec, phase, root, work, generation, attempt, start_time: now.wall, ready_time }
+        Self { id, spec, phase, root, work, once: false, generation, attempt, start_time: now.wall, ready_time }
     }
 
     /// The instance as clients see it.
@@ -129,6 +131,10 @@ impl Run {
             Phase::Starting | Phase::Ready => None,
             Phase::Stopping(stop) | Phase::Aborting(stop, _) | Phase::Stuck(stop, _) => Some(stop),
         }
+    }
+
+    pub(super) const fn was_ready(&self) -> bool {
+        self.ready_time.is_some()
     }
 
     pub(super) const fn is_stuck(&self) -> bool {

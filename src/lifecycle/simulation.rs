@@ -151,7 +151,8 @@ impl Simulation {
                 let validate_only = self.rng.one_in(10);
                 let (labels, annotations) = (Labels::default(), Annotations::default());
                 let spec = world::spec(&mut self.rng);
-                Command::Start(Box::new(StartTask {
+                let target = world::target(&mut self.rng);
+                let start = Box::new(StartTask {
                     name,
                     labels,
                     annotations,
@@ -159,7 +160,8 @@ impl Simulation {
                     validate_only,
                     cause,
                     idempotency,
-                }))
+                });
+                Command::Start(start, target)
             }
             4..=6 => Command::Cancel(CancelTask { name, force: self.rng.one_in(4), etag, cause, idempotency }),
             _ => Command::Delete(DeleteTask { name, etag, cause, idempotency }),

@@ -4,96 +4,127 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commands::end;
-use super::io::{Chance, Effect, RootEnd};
-use super::record::{Change, Entry, Next};
+use super::entry::{Entry, Held};
+use super::io::{Chance, Effect, Launch, RootEnd};
+use super::record::{Change, Next};
 use super::run::{Asking, Phase, Run};
 use super::{Lifecycle, Timer};
 use crate::model::{
-    AlertKind, Asked, Attempt, Cause, Exit, InstanceId, Intent, Mono, Now, Outcome, Pretty, Restart, RestartPolicy,
-    State, Uid,
+    AlertKind, Asked, Attempt, Cause, Exit, InstanceId, Intent, Mono, Now, Outcome, Pretty, Regime, Restart,
+    RestartPolicy, State, Uid,
 };
 
 /// How much of a back-off jitter may take away, so that tasks that failed together do not come back together.
 const JITTER: f64 = 0.2;
 
 impl<C: Chance> Lifecycle<C> {
-    /// Starts the task's next instance.
-    pub(super) fn launch(&mut self, uid: Uid, cause: Cause, now: Now) {
-        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+    /// Starts the task's next instance; where it is to run `once`, a failure before it is ready ends the task.
+    pub(super) fn launch(&mut self, uid: Uid, once: bool, cause: Cause, now: Now) {
         self.last_instance = self.last_instance.next();
-        let id = self.last_instance;
+        self.launch_as(self.last_instance, uid, once, cause, now);
+    }
+
+    /// Starts the task's next instance under a name that was given before.
+    pub(super) fn launch_as(&mut self, id: InstanceId, uid: Uid, once: bool, cause: Cause, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let last = entry.task.instance.as_ref().filter(|last| last.generation == entry.task.generation);
         let attempt = last.map_or(Attempt::default(), |last| last.attempt).next();
-        let run = Run::new(id, Arc::clone(&entry.task.spec), entry.task.generation, attempt, now);
-        self.timers.set(Timer::StartTimeout(id), now.mono + run.spec.start_timeout());
-        self.timers.set(Timer::LongRunning(id), now.mono + run.spec.watchdog().long_running_after());
-        let change = Change::Moved { instance: run.instance(), intent: entry.task.intent };
-        entry.run = Some(run);
+        let mut run = Run::new(id, Arc::clone(&entry.task.spec), entry.task.generation, attempt, now);
+        run.once = once;
+        let (ready_within, regime) = (run.spec.start_timeout(), entry.regime());
+        entry.active = Some(run);
+        self.enter(uid, id, ready_within, regime, cause, now);
+    }
+
+    /// Has a run that is in its place in the entry begin.
+    pub(super) fn enter(
+        &mut self,
+        uid: Uid,
+        id: InstanceId,
+        ready_within: Duration,
+        regime: Regime,
+        cause: Cause,
+        now: Now,
+    ) {
+        let Some(run) = self.tasks.get(&uid).and_then(|entry| entry.run(id)) else { return };
+        let (spec, generation, attempt) = (Arc::clone(&run.spec), run.generation(), run.attempt());
+        self.timers.set(Timer::StartTimeout(id), now.mono + ready_within);
+        self.timers.set(Timer::LongRunning(id), now.mono + spec.watchdog().long_running_after());
         self.runs.insert(id, uid);
-        self.log.record(entry, now, cause, change);
-        self.log.effects.push(Effect::Launch { instance: id, task: Arc::clone(&entry.task) });
+        self.moved(id, cause, now);
+        let Some(entry) = self.tasks.get(&uid) else { return };
+        let task = Arc::clone(&entry.task);
+        self.log.effects.push(Effect::Launch(Launch { instance: id, task, spec, generation, attempt, regime }));
     }
 
     pub(super) fn on_ready(&mut self, id: InstanceId, now: Now) {
         let Some((_, entry)) = self.entry_of(id) else { return };
-        let Some(run) = entry.run.as_mut().filter(|run| matches!(run.phase, Phase::Starting)) else { return };
+        let is_candidate = entry.is_candidate(id);
+        let Some(run) = entry.run_mut(id).filter(|run| matches!(run.phase, Phase::Starting)) else { return };
         run.make_ready(now);
         self.timers.clear(Timer::StartTimeout(id));
+        if is_candidate {
+            return self.on_candidate_ready(id, now);
+        }
         self.moved(id, Cause::system("monitor", "ready"), now);
     }
 
     pub(super) fn on_start_timeout(&mut self, id: InstanceId, now: Now) {
-        let Some((uid, entry)) = self.entry_of(id) else { return };
-        let Some(run) = entry.run.as_ref().filter(|run| matches!(run.phase, Phase::Starting)) else { return };
+        let Some((_, entry)) = self.entry_of(id) else { return };
+        if entry.is_candidate(id) {
+            return self.on_candidate_late(id, now);
+        }
+        let Some(run) = entry.active.as_ref().filter(|run| run.id == id && matches!(run.phase, Phase::Starting)) else {
+            return;
+        };
         let reason = format!("not ready within {}", Pretty(run.spec.start_timeout()));
-        self.shutdown_task(uid, Asked::StartTimeout, Cause::system("shutdown", reason), None, now);
+        self.shutdown_task(id, Asked::StartTimeout, Cause::system("shutdown", reason), None, now);
     }
 
-    /// The two-phase shutdown (lifecycle.md §2): asks the task's instance to stop, by `bound` at the latest. An instance that is
-    /// stopping already is not given more time, and shares the result. The state changes before the signal: otherwise a fast
-    /// exit would look unasked and be restarted.
-    pub(super) fn shutdown_task(&mut self, uid: Uid, asked: Asked, cause: Cause, bound: Option<Mono>, now: Now) {
-        let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        let Some(run) = entry.run.as_mut() else { return };
-        let (id, slow_after) = (run.id, run.spec.watchdog().slow_cancellation_after());
-        let asking = run.ask(asked, cause.clone(), bound, now);
-        if let Some(stop) = run.stop() {
-            match run.phase {
-                Phase::Stopping(_) => self.timers.set(Timer::Grace(id), stop.grace_deadline),
-                Phase::Aborting(..) => self.timers.set(Timer::Abort(id), stop.abort_deadline),
-                Phase::Starting | Phase::Ready | Phase::Stuck(..) => {}
-            }
-        }
+    /// The two-phase shutdown (lifecycle.md §2): asks an instance to stop, by `bound` at the latest. One that is stopping already
+    /// is not given more time, and shares the result. The state changes before the signal: otherwise a fast exit would look
+    /// unasked and be restarted.
+    pub(super) fn shutdown_task(&mut self, id: InstanceId, asked: Asked, cause: Cause, bound: Option<Mono>, now: Now) {
+        let Some((uid, entry)) = self.entry_of(id) else { return };
         let intent = if asked == Asked::Cancel { Intent::Cancel } else { entry.task.intent };
+        let says_more = intent != entry.task.intent;
+        let Some(run) = entry.run_mut(id) else { return };
+        let slow_after = run.spec.watchdog().slow_cancellation_after();
+        let asking = run.ask(asked, cause.clone(), bound, now);
+        let deadline = match (&run.phase, run.stop()) {
+            (Phase::Stopping(_), Some(stop)) => Some((Timer::Grace(id), stop.grace_deadline)),
+            (Phase::Aborting(..), Some(stop)) => Some((Timer::Abort(id), stop.abort_deadline)),
+            _ => None,
+        };
+        if asking == Asking::Joined && asked == Asked::Cancel {
+            run.attribute(cause.clone());
+        }
+        if let Some((timer, due)) = deadline {
+            self.timers.set(timer, due);
+        }
         match asking {
             Asking::Begun => {
                 self.timers.clear(Timer::StartTimeout(id));
                 self.timers.set(Timer::SlowCancellation(id), now.mono + slow_after);
-                let change = Change::Moved { instance: run.instance(), intent };
-                self.log.record(entry, now, cause, change);
+                self.record(uid, cause, Change::Moved { run: id, intent }, now);
                 self.log.effects.push(Effect::Signal(id));
             }
-            Asking::Joined if intent != entry.task.intent => {
-                run.attribute(cause.clone());
-                let change = Change::Moved { instance: run.instance(), intent };
-                self.log.record(entry, now, cause, change);
-            }
+            Asking::Joined if says_more => self.record(uid, cause, Change::Moved { run: id, intent }, now),
             Asking::Joined => {}
         }
     }
 
     /// A client would not wait for the end of phase 1.
-    pub(super) fn force(&mut self, uid: Uid, cause: Cause, now: Now) {
-        let Some(run) = self.tasks.get_mut(&uid).and_then(|entry| entry.run.as_mut()) else { return };
-        let id = run.id;
-        if run.enter_abort(true, now) {
+    pub(super) fn force(&mut self, id: InstanceId, cause: Cause, now: Now) {
+        let Some((_, entry)) = self.entry_of(id) else { return };
+        if entry.run_mut(id).is_some_and(|run| run.enter_abort(true, now)) {
             self.abort(id, cause, now);
         }
     }
 
     pub(super) fn on_grace_over(&mut self, id: InstanceId, now: Now) {
         let Some((_, entry)) = self.entry_of(id) else { return };
-        let Some(run) = entry.run.as_mut() else { return };
+        let Some(run) = entry.run_mut(id) else { return };
         let Some(request_id) = run.stop().map(|stop| stop.cause.request_id) else { return };
         if !run.enter_abort(false, now) {
             return;
@@ -109,15 +140,15 @@ impl<C: Chance> Lifecycle<C> {
         self.moved(id, cause, now);
         self.timers.clear(Timer::Grace(id));
         let Some((_, entry)) = self.entry_of(id) else { return };
-        if let Some(deadline) = entry.run.as_ref().and_then(Run::stop).map(|stop| stop.abort_deadline) {
+        if let Some(deadline) = entry.run(id).and_then(Run::stop).map(|stop| stop.abort_deadline) {
             self.timers.set(Timer::Abort(id), deadline);
         }
         self.log.effects.push(Effect::Abort(id));
     }
 
     pub(super) fn on_abort_over(&mut self, id: InstanceId, now: Now) {
-        let Some((_, entry)) = self.entry_of(id) else { return };
-        let Some(run) = entry.run.as_mut() else { return };
+        let Some((uid, entry)) = self.entry_of(id) else { return };
+        let Some(run) = entry.run_mut(id) else { return };
         let Some(request_id) = run.stop().map(|stop| stop.cause.request_id) else { return };
         if !run.enter_stuck(now) {
             return;
@@ -125,6 +156,7 @@ impl<C: Chance> Lifecycle<C> {
         let took = run.instance().shutdown.and_then(|shutdown| shutdown.abort_duration).unwrap_or_default();
         let reason = format!("no exit {} after the abort", Pretty::about(took));
         self.stuck += 1;
+        self.swap_decides(id);
         let cause = Cause { request_id, ..Cause::system("shutdown", reason.clone()) };
         self.moved(id, cause, now);
         self.raise(
@@ -133,26 +165,26 @@ impl<C: Chance> Lifecycle<C> {
             format!("{reason}: it blocks its thread, or ignores being dropped"),
             now,
         );
+        self.swap_goes_on(uid, id, "is stuck", now);
     }
 
     /// Records where the instance has come to.
-    fn moved(&mut self, id: InstanceId, cause: Cause, now: Now) {
-        let Some(entry) = self.runs.get(&id).and_then(|uid| self.tasks.get_mut(uid)) else { return };
-        let Some(run) = &entry.run else { return };
-        let change = Change::Moved { instance: run.instance(), intent: entry.task.intent };
-        self.log.record(entry, now, cause, change);
+    pub(super) fn moved(&mut self, id: InstanceId, cause: Cause, now: Now) {
+        let Some((uid, entry)) = self.entry_of(id) else { return };
+        let change = Change::Moved { run: id, intent: entry.task.intent };
+        self.record(uid, cause, change, now);
     }
 
     /// The root has ended; the instance has only where no child outlives it. A root that returned unasked leaves its children
     /// nobody to stop them, so the shutdown does.
     pub(super) fn on_root_ended(&mut self, id: InstanceId, root: RootEnd, children: bool, now: Now) {
-        let Some((uid, entry)) = self.entry_of(id) else { return };
-        let Some(run) = entry.run.as_mut() else { return };
+        let Some((_, entry)) = self.entry_of(id) else { return };
+        let Some(run) = entry.run_mut(id) else { return };
         if children {
             run.root = Some(root);
             let cause = Cause::system("shutdown", "it has returned, but children of it live on");
             if run.stop().is_none() {
-                self.shutdown_task(uid, Asked::None, cause, None, now);
+                self.shutdown_task(id, Asked::None, cause, None, now);
             }
         } else {
             self.ended(id, root, false, now);
@@ -161,46 +193,72 @@ impl<C: Chance> Lifecycle<C> {
 
     pub(super) fn on_children_ended(&mut self, id: InstanceId, aborted: bool, now: Now) {
         let Some((_, entry)) = self.entry_of(id) else { return };
-        let Some(root) = entry.run.as_mut().and_then(|run| run.root.take()) else { return };
+        let Some(root) = entry.run_mut(id).and_then(|run| run.root.take()) else { return };
         self.ended(id, root, aborted, now);
     }
 
     /// The instance has ended, and nothing of it is left: what becomes of its task is decided first, so that no event shows a
     /// task between two states.
     fn ended(&mut self, id: InstanceId, root: RootEnd, child_aborted: bool, now: Now) {
+        self.swap_decides(id);
+        let chance = self.chance.unit();
         let Some(uid) = self.runs.remove(&id) else { return };
         self.timers.clear_instance(id);
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        let Some(run) = entry.run.take() else { return };
+        let was_active = entry.is_active(id);
+        let Some(run) = entry.take(id) else { return };
         self.stuck -= usize::from(run.is_stuck());
         let (exit, message) = run.exit(root, child_aborted);
-        let asked = run.asked();
+        let (asked, generation, attempt) = (run.asked(), run.generation(), run.attempt());
         let cause = match run.stop() {
             Some(stop) => stop.cause.clone(),
             None => Cause::system("monitor", message.clone()),
         };
-        let next = next(entry, asked, exit, self.draining, self.chance.unit(), now);
+        let next = match was_active {
+            true => next(entry, &run, exit, self.draining, chance, now),
+            false => next_beside(entry, now),
+        };
+        let why = why(exit, &message);
         let instance = run.ended_instance(exit, now);
-        let outcome = Outcome { exit, asked, message: cut(message), time: now.wall };
-        self.log.record(entry, now, cause.clone(), Change::Ended { instance, outcome, next });
-        self.resolve_all(uid, now);
+        let outcome = was_active.then(|| Outcome { exit, asked, message: cut(message), time: now.wall });
+        self.record(uid, cause.clone(), Change::Ended { instance, outcome, next }, now);
+        self.resolve_all(uid, (generation, attempt), now);
+        self.swap_goes_on(uid, id, &why, now);
         self.settle(uid, next, cause, now);
+        self.settle_held(uid, now);
     }
 
     /// Says what becomes of a task whose instance has ended.
     fn settle(&mut self, uid: Uid, next: Next, cause: Cause, now: Now) {
-        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let Some(entry) = self.tasks.get(&uid) else { return };
         match next {
             Next::Stay => {}
             Next::Restart(restart) => {
                 let delay = restart.next_time.map_or(Duration::ZERO, |time| time.since(now.wall));
                 self.timers.set(Timer::Restart(uid), now.mono + delay);
                 let cause = Cause::system("restart", format!("in {}", Pretty::about(delay)));
-                self.log.record(entry, now, cause, Change::RestartScheduled);
+                self.record(uid, cause, Change::RestartScheduled, now);
             }
             Next::End(state, end) => {
                 self.timers.set(Timer::Expire(uid), now.mono + entry.task.spec.terminal_ttl());
-                self.log.record(entry, now, cause, Change::TaskEnded(end, state));
+                self.record(uid, cause, Change::TaskEnded(end, state), now);
+            }
+        }
+    }
+
+    /// What waited for the swap, or for the instance beside the active one, to end.
+    pub(super) fn settle_held(&mut self, uid: Uid, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid).filter(|entry| entry.is_alone()) else { return };
+        match entry.held.take() {
+            None => {}
+            Some(Held::End(state)) => {
+                let next = Next::End(state, end(&entry.task, now));
+                self.settle(uid, next, Cause::system("swap", "no other instance has taken over"), now);
+            }
+            Some(Held::Launch { .. }) if self.draining => {}
+            Some(Held::Launch { once }) => {
+                let cause = Cause::system("restart", "nothing is in its way any more");
+                self.launch(uid, once, cause, now);
             }
         }
     }
@@ -209,41 +267,83 @@ impl<C: Chance> Lifecycle<C> {
         if self.draining {
             return;
         }
-        let Some(entry) = self.tasks.get(&uid) else { return };
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        if entry.has_stuck() {
+            entry.held = Some(Held::Launch { once: false });
+            return;
+        }
         let reason = format!("restart {}", entry.task.restart.count);
-        self.launch(uid, Cause::system("restart", reason), now);
+        self.launch(uid, false, Cause::system("restart", reason), now);
     }
 }
 
-/// What becomes of a task whose instance has ended (lifecycle.md §1): a cancel wins over everything, only a failure that nobody
-/// asked for is followed by a restart, and a drain leaves the task as it is.
-fn next(entry: &mut Entry, asked: Asked, exit: Exit, draining: bool, chance: f64, now: Now) -> Next {
-    let task = &entry.task;
-    match (task.intent, asked, exit) {
-        (Intent::Cancel, ..) | (Intent::Run, Asked::Cancel, _) => Next::End(State::Cancelled, end(task, now)),
-        (Intent::Run, Asked::None, Exit::Completed) => Next::End(State::Succeeded, end(task, now)),
-        (Intent::Run, Asked::Drain | Asked::Swap, _) => Next::Stay,
-        (Intent::Run, Asked::None | Asked::StartTimeout, _) if draining => Next::Stay,
-        (Intent::Run, Asked::None | Asked::StartTimeout, _) => {
-            let policy = *task.spec.restart();
-            while entry.restarts.front().is_some_and(|made| now.mono.since(*made) >= policy.window()) {
-                entry.restarts.pop_front();
+/// What becomes of a task whose active instance has ended (lifecycle.md §1): a cancel wins over everything, only a failure that
+/// nobody asked for is followed by a restart, and a drain leaves the task as it is. It does not end while another instance lives
+/// or a swap may still bring one.
+fn next(entry: &mut Entry, run: &Run, exit: Exit, draining: bool, chance: f64, now: Now) -> Next {
+    match (entry.task.intent, run.asked(), exit) {
+        (Intent::Cancel, ..) | (Intent::Run, Asked::Cancel, _) => next_beside(entry, now),
+        (Intent::Run, Asked::None, Exit::Completed) => end_or_hold(entry, State::Succeeded, now),
+        (Intent::Run, Asked::Drain, _) => Next::Stay,
+        (Intent::Run, Asked::Swap, _) => {
+            // It was stuck, and the swap that had asked it to stop has been rolled back: its spec runs again.
+            if entry.swap.is_none() {
+                entry.held = Some(Held::Launch { once: false });
             }
-            let made = u32::try_from(entry.restarts.len()).unwrap_or(u32::MAX);
-            if made >= policy.max_restarts() {
-                return Next::End(State::Failed, end(&entry.task, now));
-            }
-            entry.restarts.push_back(now.mono);
-            let delay = backoff(&policy, made, chance);
-            Next::Restart(Restart { count: made + 1, next_time: Some(now.wall + delay) })
+            Next::Stay
         }
+        (Intent::Run, Asked::None | Asked::StartTimeout, _) if draining => Next::Stay,
+        (Intent::Run, Asked::None | Asked::StartTimeout, _) => restart(entry, run, chance, now),
     }
+}
+
+/// What becomes of a task of which an instance beside the active one has ended.
+fn next_beside(entry: &Entry, now: Now) -> Next {
+    let last = entry.active.is_none() && entry.beside.is_none();
+    match entry.task.intent {
+        Intent::Cancel if last => Next::End(State::Cancelled, end(&entry.task, now)),
+        Intent::Cancel | Intent::Run => Next::Stay,
+    }
+}
+
+fn restart(entry: &mut Entry, run: &Run, chance: f64, now: Now) -> Next {
+    let policy = *entry.task.spec.restart();
+    while entry.restarts.front().is_some_and(|made| now.mono.since(*made) >= policy.window()) {
+        entry.restarts.pop_front();
+    }
+    let made = u32::try_from(entry.restarts.len()).unwrap_or(u32::MAX);
+    if made >= policy.max_restarts() || (run.once && !run.was_ready()) {
+        return end_or_hold(entry, State::Failed, now);
+    }
+    entry.restarts.push_back(now.mono);
+    let delay = backoff(&policy, made, chance);
+    Next::Restart(Restart { count: made + 1, next_time: Some(now.wall + delay) })
+}
+
+fn end_or_hold(entry: &mut Entry, state: State, now: Now) -> Next {
+    if entry.is_alone() {
+        return Next::End(state, end(&entry.task, now));
+    }
+    entry.held = Some(Held::End(state));
+    Next::Stay
 }
 
 /// The wait before the next restart: doubled with each one that counts, at most `max_backoff`, less up to a fifth by chance.
 fn backoff(policy: &RestartPolicy, made: u32, chance: f64) -> Duration {
     let doubled = policy.initial_backoff().saturating_mul(2_u32.saturating_pow(made));
     doubled.min(policy.max_backoff()).mul_f64(1.0 - JITTER * chance)
+}
+
+/// How an instance ended, as part of a sentence.
+fn why(exit: Exit, message: &str) -> String {
+    let how = match exit {
+        Exit::Completed | Exit::Graceful => "has ended",
+        Exit::Aborted => "was aborted",
+        Exit::Error => "has failed",
+        Exit::Panic => "panicked",
+        Exit::Interrupted => "was interrupted",
+    };
+    if message.is_empty() { how.to_owned() } else { format!("{how}: {message}") }
 }
 
 fn cut(message: String) -> String {

@@ -1,9 +1,11 @@
 //! The edges that lifecycle.md §2 names, and those beside them, one synchronous test each.
 
 mod alerts;
+mod circuits;
 mod commands;
 mod restarts;
 mod shutdown;
+mod swap;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -115,7 +117,51 @@ impl Bench {
     }
 
     fn start(&mut self, draft: SpecDraft) -> Result<Reply, Refusal> {
-        self.command(Command::Start(Box::new(start(draft, None))))
+        self.command(Command::Start(Box::new(start(draft, None)), target("a")))
+    }
+
+    /// Asks for a swap to a spec that watches `watched`.
+    fn swap(&mut self, draft: SpecDraft, watched: &str) -> Result<Reply, Refusal> {
+        self.command(Command::Swap(Box::new(swap(draft)), target(watched)))
+    }
+
+    /// The candidate that the newest swap has had built.
+    fn candidate(&self) -> InstanceId {
+        let build = self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Build { instance, .. } => Some(*instance),
+            _ => None,
+        });
+        build.expect("a candidate was to be built")
+    }
+
+    /// Has the candidate built, and launched where that follows; its name.
+    fn built(&mut self) -> InstanceId {
+        let id = self.candidate();
+        self.feed(Input::Built(id, Ok(())));
+        id
+    }
+
+    /// Makes a check of the instance, under the regime that it was last given.
+    fn check(&mut self, id: InstanceId, verdict: Verdict) {
+        let regime = self.regime(id);
+        self.feed(Input::CheckBegan(id, self.now.mono));
+        let evidence = Evidence { regime, verdict, latency: MS };
+        self.feed(Input::CheckEnded(id, self.now.mono, evidence));
+    }
+
+    /// The regime that the instance was last given.
+    fn regime(&self, id: InstanceId) -> Regime {
+        let given = self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Launch(launch) if launch.instance == id => Some(launch.regime),
+            Effect::Regime(instance, regime) if *instance == id => Some(*regime),
+            Effect::Promote { instance, regime, .. } if *instance == id => Some(*regime),
+            _ => None,
+        });
+        given.expect("it was launched")
+    }
+
+    fn phase(&self) -> SwapPhase {
+        self.task().swap.as_ref().expect("there was a swap").phase
     }
 
     fn cancel(&mut self, force: bool) -> Result<Reply, Refusal> {
@@ -142,7 +188,7 @@ impl Bench {
 
     fn launched(&self) -> InstanceId {
         let launch = self.effects.iter().rev().find_map(|effect| match effect {
-            Effect::Launch { instance, .. } => Some(*instance),
+            Effect::Launch(launch) => Some(launch.instance),
             _ => None,
         });
         launch.expect("an instance was launched")
@@ -164,6 +210,16 @@ impl Bench {
         let outcome = self.task().outcome.as_ref().expect("an instance has ended");
         (outcome.exit, outcome.asked)
     }
+}
+
+fn target(key: &str) -> Target {
+    Target::of("test", key)
+}
+
+fn swap(draft: SpecDraft) -> SwapTask {
+    let StartTask { name, labels, annotations, spec, validate_only, cause, idempotency } = start(draft, None);
+    let (strategy, etag) = (None, None);
+    SwapTask { name, labels, annotations, spec, strategy, validate_only, etag, cause, idempotency }
 }
 
 fn start(draft: SpecDraft, idempotency: Option<Idempotency>) -> StartTask {

@@ -20,6 +20,8 @@ pub(super) enum Timer {
     LongRunning(InstanceId),
     /// The task's next instance is due.
     Restart(Uid),
+    /// The open span of the task's circuit is over, or the deadline of its trial.
+    Circuit(Uid),
     /// The ended task has been kept for long enough.
     Expire(Uid),
 }

@@ -2,13 +2,14 @@
 
 use super::io::Chance;
 use super::record::Change;
+use super::run::Run;
 use super::{Lifecycle, Timer};
-use crate::model::{Alert, AlertKind, Cause, InstanceId, Mono, Now, Pretty, Uid};
+use crate::model::{Alert, AlertKind, Attempt, Cause, Generation, InstanceId, Mono, Now, Pretty, Uid};
 
 impl<C: Chance> Lifecycle<C> {
     pub(super) fn on_slow_cancellation(&mut self, id: InstanceId, now: Now) {
         let Some((_, entry)) = self.entry_of(id) else { return };
-        let Some(stop) = entry.run.as_ref().and_then(|run| run.stop()) else { return };
+        let Some(stop) = entry.run(id).and_then(Run::stop) else { return };
         let message = format!("no exit {} after it was asked to stop", Pretty::about(now.mono.since(stop.since())));
         self.raise(id, AlertKind::SlowCancellation, message, now);
     }
@@ -17,7 +18,7 @@ impl<C: Chance> Lifecycle<C> {
     /// fires, which piece it has to look at. So a check costs no timer.
     pub(super) fn on_check_began(&mut self, id: InstanceId, at: Mono) {
         let Some((_, entry)) = self.entry_of(id) else { return };
-        let Some(run) = entry.run.as_mut() else { return };
+        let Some(run) = entry.run_mut(id) else { return };
         run.work.since = Some(at);
         let due = at + run.spec.watchdog().long_running_after();
         if !self.timers.is_set(Timer::LongRunning(id)) {
@@ -27,17 +28,18 @@ impl<C: Chance> Lifecycle<C> {
 
     pub(super) fn on_check_ended(&mut self, id: InstanceId, at: Mono, now: Now) {
         let Some((uid, entry)) = self.entry_of(id) else { return };
-        let Some(run) = entry.run.as_mut() else { return };
+        let Some(run) = entry.run_mut(id) else { return };
         let Some(since) = run.work.since.take() else { return };
         let in_time = at.since(since) < run.spec.watchdog().long_running_after();
-        if in_time && entry.has_alert(AlertKind::LongRunningTask) {
-            self.resolve(uid, AlertKind::LongRunningTask, "a later piece of work has ended in time", now);
+        let about = (run.generation(), run.attempt());
+        if in_time && entry.has_alert(about, AlertKind::LongRunningTask) {
+            self.resolve(uid, about, AlertKind::LongRunningTask, "a later piece of work has ended in time", now);
         }
     }
 
     pub(super) fn on_long_running(&mut self, id: InstanceId, now: Now) {
         let Some((_, entry)) = self.entry_of(id) else { return };
-        let Some(run) = entry.run.as_ref() else { return };
+        let Some(run) = entry.run(id) else { return };
         let after = run.spec.watchdog().long_running_after();
         match run.work.since {
             Some(since) if since + after <= now.mono => {
@@ -51,24 +53,33 @@ impl<C: Chance> Lifecycle<C> {
 
     /// Raises an alert about an instance, unless it is open.
     pub(super) fn raise(&mut self, id: InstanceId, kind: AlertKind, message: String, now: Now) {
-        let Some(entry) = self.runs.get(&id).and_then(|uid| self.tasks.get_mut(uid)) else { return };
-        let Some(run) = entry.run.as_ref().filter(|_| !entry.has_alert(kind)) else { return };
-        let (generation, attempt) = (run.generation(), run.attempt());
+        let Some((uid, entry)) = self.entry_of(id) else { return };
+        let Some((generation, attempt)) = entry.run(id).map(|run| (run.generation(), run.attempt())) else { return };
+        if entry.has_alert((generation, attempt), kind) {
+            return;
+        }
         let alert = Alert { kind, raise_time: now.wall, generation, attempt, message };
-        self.log.record(entry, now, Cause::system("watchdog", ""), Change::AlertRaised(alert));
+        self.record(uid, Cause::system("watchdog", ""), Change::AlertRaised(alert), now);
     }
 
-    /// Resolves every open alert of a task whose instance has ended.
-    pub(super) fn resolve_all(&mut self, uid: Uid, now: Now) {
+    /// Resolves every open alert about an instance that has ended.
+    pub(super) fn resolve_all(&mut self, uid: Uid, about: (Generation, Attempt), now: Now) {
         for kind in AlertKind::ALL {
-            if self.tasks.get(&uid).is_some_and(|entry| entry.has_alert(kind)) {
-                self.resolve(uid, kind, "the instance has ended", now);
+            if self.tasks.get(&uid).is_some_and(|entry| entry.has_alert(about, kind)) {
+                self.resolve(uid, about, kind, "the instance has ended", now);
             }
         }
     }
 
-    fn resolve(&mut self, uid: Uid, kind: AlertKind, reason: &str, now: Now) {
-        let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        self.log.record(entry, now, Cause::system("watchdog", reason), Change::AlertResolved(kind));
+    fn resolve(
+        &mut self,
+        uid: Uid,
+        (generation, attempt): (Generation, Attempt),
+        kind: AlertKind,
+        why: &str,
+        now: Now,
+    ) {
+        let change = Change::AlertResolved { kind, generation, attempt };
+        self.record(uid, Cause::system("watchdog", why), change, now);
     }
 }

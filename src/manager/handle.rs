@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Counts;
 use super::vetting::{Built, Vetting};
 use crate::lifecycle::{Command, Reply};
-use crate::model::{CancelTask, DeleteTask, Live, Refusal, Sequence, StartTask, Task, Uid};
+use crate::model::{CancelTask, DeleteTask, Live, Refusal, Sequence, StartTask, SwapTask, Task, Uid, WindowCounts};
 use crate::monitor::{LiveCell, Report};
 
 /// A request to the loop.
@@ -49,8 +49,15 @@ pub struct Handle {
 impl Handle {
     /// Starts a task, or says why not.
     pub async fn start(&self, start: StartTask) -> Result<Accepted, Refusal> {
-        let monitor = self.vetting.vet(start.spec.monitor()).await?;
-        self.command(Command::Start(Box::new(start)), monitor).await.and_then(accepted)
+        let target = self.vetting.validate(start.spec.monitor()).await?;
+        let monitor = self.vetting.build_custom(start.spec.monitor()).await?;
+        self.command(Command::Start(Box::new(start), target), monitor).await.and_then(accepted)
+    }
+
+    /// Replaces a task's spec while it runs, or says why not. Answers when the swap has begun; what comes of it, the task shows.
+    pub async fn swap(&self, swap: SwapTask) -> Result<Accepted, Refusal> {
+        let target = self.vetting.validate(swap.spec.monitor()).await?;
+        self.command(Command::Swap(Box::new(swap), target), None).await.and_then(accepted)
     }
 
     /// Stops a task for good, or says why not. Answers when the stop has been asked for.
@@ -67,7 +74,7 @@ impl Handle {
 
     /// What is known of a task at this moment; `None` for tasks that never ran here.
     pub fn live(&self, uid: Uid) -> Option<Live> {
-        self.lives.get(uid).map(|cell| cell.snapshot())
+        self.lives.get(uid)
     }
 
     /// Live instances, stuck ones included.
@@ -107,20 +114,37 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// What is sampled of each task. Written by monitors through their cell, read by whoever reads a task.
+/// What is sampled of each task. Written by monitors through their cell and by the loop, read by whoever reads a task.
 #[derive(Debug, Default)]
-pub(super) struct Lives(RwLock<HashMap<Uid, Arc<LiveCell>>>);
+pub(super) struct Lives(RwLock<HashMap<Uid, Sampled>>);
+
+#[derive(Debug, Default)]
+struct Sampled {
+    /// The active instance's.
+    cell: Arc<LiveCell>,
+    circuit: WindowCounts,
+}
 
 impl Lives {
-    fn get(&self, uid: Uid) -> Option<Arc<LiveCell>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&uid).cloned()
+    fn get(&self, uid: Uid) -> Option<Live> {
+        let (cell, circuit) = {
+            let sampled = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let Sampled { cell, circuit } = sampled.get(&uid)?;
+            (Arc::clone(cell), *circuit)
+        };
+        Some(Live { circuit, ..cell.snapshot() })
     }
 
-    /// A new cell for a task's newest instance.
-    pub(super) fn renew(&self, uid: Uid) -> Arc<LiveCell> {
-        let cell = Arc::new(LiveCell::default());
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(uid, Arc::clone(&cell));
-        cell
+    /// Shows the cell of the task's active instance.
+    pub(super) fn show(&self, uid: Uid, cell: Arc<LiveCell>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).entry(uid).or_default().cell = cell;
+    }
+
+    /// Shows what the window of the task's circuit holds.
+    pub(super) fn count(&self, uid: Uid, circuit: WindowCounts) {
+        if let Some(sampled) = self.0.write().unwrap_or_else(PoisonError::into_inner).get_mut(&uid) {
+            sampled.circuit = circuit;
+        }
     }
 
     pub(super) fn forget(&self, uid: Uid) {

@@ -17,9 +17,9 @@ use super::reaper::{Body, Reaped, reap_children, reap_root, spawn};
 use super::shards::{ShardId, Shards};
 use super::vetting::{Built, Vetting};
 use crate::journal::{Journal, Release};
-use crate::lifecycle::{Chance, Command, Effect, Input, Lifecycle, Reply, RootEnd};
-use crate::model::{Attempt, Event, InstanceId, Refusal, Task};
-use crate::monitor::{Assignment, Children, Clock, Context, Fact, Report};
+use crate::lifecycle::{Chance, Command, Effect, Input, Launch, Lifecycle, Reply, RootEnd};
+use crate::model::{Event, InstanceId, Refusal, Sequence, TaskSpec};
+use crate::monitor::{Assignment, Children, Clock, Context, Fact, LiveCell, RegimeCell, Report};
 use crate::telemetry::Metrics;
 
 /// What one turn takes from each source, so that none starves the others or the timers.
@@ -49,6 +49,10 @@ pub(super) struct Shell {
     reapers: FuturesUnordered<BoxFuture<'static, Reaped>>,
     builds: FuturesUnordered<BoxFuture<'static, Build>>,
     running: HashMap<InstanceId, Running>,
+    /// Candidates that are built and wait for their launch.
+    candidates: HashMap<InstanceId, Built>,
+    /// Cut-overs that wait for their commit; each yields the instance that was replaced.
+    commits: FuturesUnordered<BoxFuture<'static, InstanceId>>,
     drained: Vec<oneshot::Sender<usize>>,
 }
 
@@ -56,15 +60,18 @@ pub(super) struct Shell {
 struct Running {
     token: CancellationToken,
     children: Children,
+    live: Arc<LiveCell>,
+    regime: Arc<RegimeCell>,
     /// Where it runs; `None` while its monitor is being built.
     root: Option<(AbortHandle, ShardId)>,
 }
 
-/// What came of building a monitor for an instance; `None` where it was asked to stop before that.
-struct Build {
-    instance: InstanceId,
-    task: Arc<Task>,
-    built: Option<Result<Built, String>>,
+/// What came of building a monitor.
+enum Build {
+    /// For an instance; `None` where it was asked to stop before that.
+    Instance(Launch, Option<Result<Built, String>>),
+    /// For a swap's candidate.
+    Candidate(InstanceId, Result<Built, String>),
 }
 
 /// What one turn has gathered: events and answers for the journal first, everything else after that.
@@ -79,11 +86,13 @@ impl Shell {
     /// Call it in the loop's runtime.
     pub(super) fn new(wiring: Wiring, max_tasks: usize) -> Self {
         Self {
-            lifecycle: Lifecycle::new(wiring.journal.view().head(), max_tasks, Dice),
+            lifecycle: Lifecycle::new(wiring.journal.view().head(), max_tasks, Dice::new()),
             clock: Clock::new(),
             reapers: FuturesUnordered::new(),
             builds: FuturesUnordered::new(),
             running: HashMap::new(),
+            candidates: HashMap::new(),
+            commits: FuturesUnordered::new(),
             drained: Vec::new(),
             wiring,
         }
@@ -119,6 +128,7 @@ impl Shell {
             () = self.wiring.stop.cancelled() => {}
             Some(reaped) = self.reapers.next() => self.on_reaped(reaped, turn),
             Some(built) = self.builds.next() => self.on_built(built, turn),
+            Some(replaced) = self.commits.next() => self.step(Input::Committed(replaced), turn),
             Some(report) = self.wiring.reports.recv() => self.on_report(&report, turn),
             Some(request) = self.wiring.requests.recv() => self.on_request(request, turn),
             () = timer => {}
@@ -139,6 +149,10 @@ impl Shell {
         for _ in 0..TURN {
             let Some(Some(build)) = unconstrained(self.builds.next()).now_or_never() else { break };
             self.on_built(build, turn);
+        }
+        for _ in 0..TURN {
+            let Some(Some(replaced)) = unconstrained(self.commits.next()).now_or_never() else { break };
+            self.step(Input::Committed(replaced), turn);
         }
         for _ in 0..TURN {
             let Ok(report) = self.wiring.reports.try_recv() else { break };
@@ -177,7 +191,7 @@ impl Shell {
                     let run = Box::new(move || drop(answer.send(reply)));
                     turn.releases.push(Release { after, run });
                 }
-                Effect::Launch { .. } => turn.actions.push((effect, monitor.take())),
+                Effect::Launch(_) => turn.actions.push((effect, monitor.take())),
                 effect => self.gather(effect, turn),
             }
         }
@@ -188,7 +202,7 @@ impl Shell {
         let input = match fact {
             Fact::Ready => Input::Ready(instance),
             Fact::CheckBegan => Input::CheckBegan(instance, at),
-            Fact::CheckEnded => Input::CheckEnded(instance, at),
+            Fact::CheckEnded(evidence) => Input::CheckEnded(instance, at, evidence),
         };
         self.step(input, turn);
     }
@@ -212,11 +226,15 @@ impl Shell {
     }
 
     fn on_built(&mut self, build: Build, turn: &mut Turn) {
-        let Build { instance, task, built } = build;
-        let end = match built {
-            Some(Ok(built)) => return self.place(instance, &task, built),
-            Some(Err(problem)) => RootEnd::Failed(problem),
-            None => RootEnd::Returned,
+        let (instance, end) = match build {
+            Build::Candidate(instance, Ok(built)) => {
+                self.candidates.insert(instance, built);
+                return self.step(Input::Built(instance, Ok(())), turn);
+            }
+            Build::Candidate(instance, Err(problem)) => return self.step(Input::Built(instance, Err(problem)), turn),
+            Build::Instance(launch, Some(Ok(built))) => return self.place(&launch, built),
+            Build::Instance(launch, Some(Err(problem))) => (launch.instance, RootEnd::Failed(problem)),
+            Build::Instance(launch, None) => (launch.instance, RootEnd::Returned),
         };
         self.leave(instance);
         self.step(Input::RootEnded { instance, end, children: false }, turn);
@@ -249,9 +267,14 @@ impl Shell {
 
     /// Appends, then acts: nothing is done that the log does not know.
     fn finish(&mut self, turn: Turn) {
-        let Turn { events, releases, actions } = turn;
+        let Turn { events, mut releases, actions } = turn;
         // Before clients can see what has come of the turn, so that no scrape after that shows less.
         self.wiring.counts.set(self.lifecycle.live());
+        for (effect, _) in &actions {
+            if let Effect::AwaitCommit { after, instance } = *effect {
+                releases.push(self.await_commit(after, instance));
+            }
+        }
         if !events.is_empty() || !releases.is_empty() {
             self.wiring.journal.append(events, releases);
         }
@@ -266,9 +289,25 @@ impl Shell {
         }
     }
 
+    fn await_commit(&mut self, after: Sequence, replaced: InstanceId) -> Release {
+        let (committed, commit) = oneshot::channel::<()>();
+        self.commits.push(
+            async move {
+                // A writer that is gone commits nothing any more, and then the process ends.
+                let _ = commit.await;
+                replaced
+            }
+            .boxed(),
+        );
+        Release { after, run: Box::new(move || drop(committed)) }
+    }
+
     fn act(&mut self, effect: Effect, monitor: Option<Built>) {
         match effect {
-            Effect::Launch { instance, task } => self.launch(instance, task, monitor),
+            Effect::Launch(launch) => self.launch(launch, monitor),
+            Effect::Build { instance, spec } => self.build(instance, spec),
+            // Dropped on the blocking pool.
+            Effect::Discard(instance) => drop(self.candidates.remove(&instance)),
             Effect::Signal(instance) => {
                 if let Some(running) = self.running.get(&instance) {
                     running.token.cancel();
@@ -282,17 +321,41 @@ impl Shell {
                     running.children.abort_all();
                 }
             }
+            Effect::Regime(instance, regime) => {
+                if let Some(running) = self.running.get(&instance) {
+                    running.regime.set(regime);
+                }
+            }
+            Effect::Promote { instance, uid, regime } => {
+                if let Some(running) = self.running.get(&instance) {
+                    self.wiring.lives.show(uid, Arc::clone(&running.live));
+                    running.regime.set(regime);
+                }
+            }
+            Effect::Counted(uid, counts) => self.wiring.lives.count(uid, counts),
             Effect::Forget(uid) => self.wiring.lives.forget(uid),
-            Effect::Append(_) | Effect::Answer { .. } => {}
+            Effect::Append(_) | Effect::Answer { .. } | Effect::AwaitCommit { .. } => {}
         }
     }
 
-    fn launch(&mut self, instance: InstanceId, task: Arc<Task>, monitor: Option<Built>) {
+    /// Builds a swap's candidate, which is launched or discarded later.
+    fn build(&mut self, instance: InstanceId, spec: Arc<TaskSpec>) {
+        let vetting = self.wiring.vetting.clone();
+        self.builds.push(async move { Build::Candidate(instance, vetting.build_for(&spec).await) }.boxed());
+    }
+
+    fn launch(&mut self, launch: Launch, monitor: Option<Built>) {
         let token = CancellationToken::new();
-        let running = Running { token: token.clone(), children: Children::default(), root: None };
-        self.running.insert(instance, running);
-        match monitor.or_else(|| self.wiring.vetting.build_built_in(&task.spec)) {
-            Some(built) => self.place(instance, &task, built),
+        let regime = Arc::new(RegimeCell::new(launch.regime));
+        let live = Arc::new(LiveCell::new());
+        if launch.regime.counted {
+            self.wiring.lives.show(launch.task.uid, Arc::clone(&live));
+        }
+        let running = Running { token: token.clone(), children: Children::default(), live, regime, root: None };
+        self.running.insert(launch.instance, running);
+        let built = monitor.or_else(|| self.candidates.remove(&launch.instance));
+        match built.or_else(|| self.wiring.vetting.build_built_in(&launch.spec)) {
+            Some(built) => self.place(&launch, built),
             None => {
                 let vetting = self.wiring.vetting.clone();
                 let build = async move {
@@ -300,32 +363,34 @@ impl Shell {
                         // First: an abort would not reach what is placed after its signal.
                         biased;
                         () = token.cancelled() => None,
-                        built = vetting.build_for(&task.spec) => Some(built),
+                        built = vetting.build_for(&launch.spec) => Some(built),
                     };
-                    Build { instance, task, built }
+                    Build::Instance(launch, built)
                 };
                 self.builds.push(build.boxed());
             }
         }
     }
 
-    fn place(&mut self, instance: InstanceId, task: &Arc<Task>, built: Built) {
+    fn place(&mut self, launch: &Launch, built: Built) {
+        let Launch { instance, ref task, ref spec, generation, attempt, regime: _ } = *launch;
         let Some(running) = self.running.get_mut(&instance) else { return };
         let declares_readiness = built.declares_readiness;
         let Some(monitor) = built.take() else { return };
-        let built_in = task.spec.monitor().is_built_in();
+        let built_in = spec.monitor().is_built_in();
         let (shard, runtime, slot) = self.wiring.shards.enter(built_in);
         let assignment = Assignment {
             instance,
             name: task.name.clone(),
             uid: task.uid,
-            generation: task.generation,
-            attempt: task.instance.as_ref().map_or(Attempt::default(), |instance| instance.attempt),
-            kind: task.spec.monitor().kind().into(),
-            schedule: *task.spec.schedule(),
+            generation,
+            attempt,
+            kind: spec.monitor().kind().into(),
+            schedule: *spec.schedule(),
             clock: self.clock,
             reports: self.wiring.reporter.clone(),
-            live: self.wiring.lives.renew(task.uid),
+            live: Arc::clone(&running.live),
+            regime: Arc::clone(&running.regime),
             checks: self.wiring.metrics.checks.clone(),
         };
         let body = Body {
@@ -342,9 +407,16 @@ impl Shell {
     }
 }
 
-/// The loop's randomness.
+/// The loop's randomness: a small fast generator (SplitMix64: Steele, Lea and Flood, 2014), since each check of each task asks
+/// for a number, and uids from the system's.
 #[derive(Debug)]
-struct Dice;
+struct Dice(u64);
+
+impl Dice {
+    fn new() -> Self {
+        Self(Uuid::new_v4().as_u64_pair().1)
+    }
+}
 
 impl Chance for Dice {
     fn uuid(&mut self) -> Uuid {
@@ -352,7 +424,11 @@ impl Chance for Dice {
     }
 
     fn unit(&mut self) -> f64 {
-        let bits = Uuid::new_v4().as_u64_pair().1 as u32;
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let bits = ((z ^ (z >> 31)) >> 32) as u32;
         f64::from(bits) / (f64::from(u32::MAX) + 1.0)
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::reaper::{discard, panic_message};
-use crate::model::{CustomSpec, MonitorSpec, Refusal, TaskSpec, Violations};
+use crate::model::{CustomSpec, MonitorSpec, Refusal, Target, TaskSpec, Violations};
 use crate::monitor::{Config, Kind, Monitor, Registry};
 
 /// How long a call may take.
@@ -40,18 +40,27 @@ impl Vetting {
         Self { registry: Arc::new(registry), turns: Arc::new(turns), unknown_kind_hint }
     }
 
-    /// Validates a custom spec and builds its monitor. A built-in spec is valid by its type and cheap to build: `None`.
-    pub(super) async fn vet(&self, spec: &MonitorSpec) -> Result<Option<Built>, Refusal> {
-        let MonitorSpec::Custom(custom) = spec else { return Ok(None) };
-        let (kind, config) = self.kind(custom)?;
-        let validated = {
-            let (kind, config) = (Arc::clone(&kind), config.clone());
-            self.bounded(&custom.kind, "validate", move || kind.validate(&config)).await?
+    /// Validates a spec; says what it watches. A built-in one is valid by its type.
+    pub(super) async fn validate(&self, spec: &MonitorSpec) -> Result<Target, Refusal> {
+        let custom = match spec {
+            MonitorSpec::Http(http) => return Ok(http.target()),
+            MonitorSpec::Tcp(tcp) => return Ok(tcp.target()),
+            MonitorSpec::Custom(custom) => custom,
         };
-        match validated {
-            Ok(Ok(())) => self.build(custom).await.map(Some),
+        let (kind, config) = self.kind(custom)?;
+        let validate = move || kind.validate(&config).map(|()| Target::of(kind.name(), &kind.target_key(&config)));
+        match self.bounded(&custom.kind, "validate", validate).await? {
+            Ok(Ok(target)) => Ok(target),
             Ok(Err(found)) => Err(Refusal::Invalid(below_config(&found))),
             Err(panic) => Err(invalid_config(format!("the kind panicked while it validated this: {panic}"))),
+        }
+    }
+
+    /// Builds the monitor of a custom spec. A built-in one is cheap to build when it is needed: `None`.
+    pub(super) async fn build_custom(&self, spec: &MonitorSpec) -> Result<Option<Built>, Refusal> {
+        match spec {
+            MonitorSpec::Custom(custom) => self.build(custom).await.map(Some),
+            MonitorSpec::Http(_) | MonitorSpec::Tcp(_) => Ok(None),
         }
     }
 

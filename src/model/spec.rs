@@ -19,7 +19,7 @@ pub use tcp::{TcpDraft, TcpSpec, TcpStep};
 
 use std::time::Duration;
 
-use super::{Target, Violations};
+use super::Violations;
 use policy::ranged;
 
 const MS: Duration = Duration::from_millis(1);
@@ -94,15 +94,6 @@ impl MonitorSpec {
             Self::Http(_) => "http",
             Self::Tcp(_) => "tcp",
             Self::Custom(custom) => &custom.kind,
-        }
-    }
-
-    /// What it watches; `None` for a custom kind, which knows that itself.
-    pub fn target(&self) -> Option<Target> {
-        match self {
-            Self::Http(http) => Some(Target::of("http", http.url().as_str())),
-            Self::Tcp(tcp) => Some(Target::of("tcp", &format!("{}:{}", tcp.host(), tcp.port()))),
-            Self::Custom(_) => None,
         }
     }
 

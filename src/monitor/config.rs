@@ -20,6 +20,11 @@ impl Config {
         &self.0
     }
 
+    /// The value as JSON, its fields in order.
+    pub fn to_json(&self) -> Value {
+        to_json(&self.0)
+    }
+
     /// Whether it says nothing: an empty object, or null.
     pub fn is_empty(&self) -> bool {
         match &self.0 {

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::{AbortHandle, yield_now};
 
-use super::{CancellationToken, Cancelled, Children, Clock, LiveCell};
-use crate::model::{Attempt, Generation, InstanceId, Mono, Pretty, Schedule, TaskName, Uid};
+use super::{CancellationToken, Cancelled, Children, Clock, LiveCell, RegimeCell};
+use crate::model::{Attempt, Evidence, Generation, InstanceId, Mono, Pretty, Schedule, TaskName, Uid};
 use crate::telemetry::Checks;
 
 /// Something that an instance tells the manager.
@@ -32,8 +32,8 @@ pub enum Fact {
     Ready,
     /// A piece of work begins.
     CheckBegan,
-    /// The piece of work has ended.
-    CheckEnded,
+    /// The piece of work has ended, and proves something.
+    CheckEnded(Evidence),
 }
 
 /// What an instance is to run, and whom it tells.
@@ -59,6 +59,8 @@ pub struct Assignment {
     pub reports: mpsc::Sender<Report>,
     /// Where checks and progress are shown.
     pub live: Arc<LiveCell>,
+    /// Under what checks run.
+    pub regime: Arc<RegimeCell>,
     /// Where checks are counted.
     pub checks: Checks,
 }
@@ -205,6 +207,10 @@ impl Context {
 
     pub(super) fn live(&self) -> &LiveCell {
         &self.assignment.live
+    }
+
+    pub(super) fn regime(&self) -> &RegimeCell {
+        &self.assignment.regime
     }
 
     pub(super) const fn checks(&self) -> &Checks {

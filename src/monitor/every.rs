@@ -1,13 +1,15 @@
 //! Checks on the phase grid.
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::grid::Grid;
-use super::{CANCELLED, Context, Fact, Finding, PANICKED, TIMEOUT};
-use crate::model::{Check, Mono, Now, Pretty, limits};
+use super::{CANCELLED, Context, Fact, Finding, PANICKED, SUPERSEDED, TIMEOUT};
+use crate::model::{Check, Evidence, Mono, Now, Pretty, Regime, limits};
 
 impl Context {
     /// Makes checks until the instance is told to stop, or `schedule.max_runs` checks have been made.
@@ -21,7 +23,10 @@ impl Context {
     /// A check that takes longer than `schedule.timeout` is dropped: FAIL, with the reason [`TIMEOUT`]. One that is running when
     /// the instance is told to stop is dropped at once: NEUTRAL, [`CANCELLED`]. A panic in `check` is the monitor's own.
     ///
-    /// What checks find is shown as `Task.live.last_check` and counted in the metrics. Call it once at a time: two loops of one
+    /// While the task's circuit is half-open, checks run at its `trial_interval` instead: the first one at once, in place of one that
+    /// may be running then, which is dropped: NEUTRAL, [`SUPERSEDED`].
+    ///
+    /// What checks find is shown as `Task.live.last_check` and counted in the metrics, and drives the task's circuit. Call it once at a time: two loops of one
     /// context would mark each other's work as theirs.
     ///
     /// ```
@@ -73,32 +78,52 @@ impl Context {
     {
         let grid = Grid::new(self.clock(), self.uid(), interval);
         let mut due = None;
-        for run in 1_u64.. {
-            if !self.wait_for(due).await {
-                break;
+        let mut runs = 0_u64;
+        while self.wait_for(grid, &mut due).await {
+            match self.check_once(grid, due.map(|due: Due| due.at), &mut check).await {
+                None => break,
+                Some(Made::Superseded) => due = Some(self.due_now()),
+                Some(Made::Checked(span)) => {
+                    runs += 1;
+                    if self.schedule().max_runs().is_some_and(|most| runs >= most.into()) {
+                        break;
+                    }
+                    due = Some(self.plan_next(grid, due.map(|due| due.at), span));
+                }
             }
-            let Some(span) = self.check_once(grid, due, &mut check).await else { break };
-            if run == 1 {
-                self.ready().await;
-            }
-            if self.schedule().max_runs().is_some_and(|most| run >= most.into()) {
-                break;
-            }
-            due = Some(self.plan_next(grid, due, span));
         }
         self.live().update(|live| live.next_check_time = None);
     }
 
-    /// Waits until a check is due; the first one is at once. False where the instance is told to stop.
-    async fn wait_for(&self, due: Option<Mono>) -> bool {
-        match due {
-            None => !self.token().is_cancelled(),
-            Some(due) => self.run_until_cancelled(sleep_until(self.clock().instant(due))).await.is_some(),
+    /// Waits until a check is due; the first one is at once, and so is the first of a trial. False where the instance is told to
+    /// stop.
+    async fn wait_for(&self, grid: Grid, due: &mut Option<Due>) -> bool {
+        while let Some(Due { at, under }) = *due {
+            let timer = pin!(sleep_until(self.clock().instant(at)));
+            let changed = pin!(self.regime().changed(under));
+            match self.run_until_cancelled(select(timer, changed)).await {
+                None => return false,
+                Some(Either::Left(_)) => return true,
+                Some(Either::Right((regime, _))) => {
+                    let now = self.clock().now().mono;
+                    let at = match (under.trial_interval, regime.trial_interval) {
+                        (_, Some(_)) if regime.epoch != under.epoch => now,
+                        (Some(_), None) => grid.after(now),
+                        _ => at,
+                    };
+                    *due = Some(Due { at, under: regime });
+                }
+            }
         }
+        !self.token().is_cancelled()
+    }
+
+    fn due_now(&self) -> Due {
+        Due { at: self.clock().now().mono, under: self.regime().get() }
     }
 
     /// Makes one check, from its mark to its mark; `None` where the instance is told to stop meanwhile.
-    async fn check_once<F, Fut>(&self, grid: Grid, due: Option<Mono>, check: &mut F) -> Option<Span>
+    async fn check_once<F, Fut>(&self, grid: Grid, due: Option<Mono>, check: &mut F) -> Option<Made>
     where
         F: FnMut(Instant) -> Fut + Send,
         Fut: Future<Output = Finding> + Send,
@@ -106,21 +131,41 @@ impl Context {
         self.report(Fact::CheckBegan).await;
         let running = Running::begin(self, due);
         let deadline = self.clock().instant(grid.deadline(running.began.mono, self.schedule().timeout()));
+        let epoch = running.regime.epoch;
         // On the heap, and only while it runs, so that an idle instance is small.
-        let finding = self.run_until_cancelled(Box::pin(async { check(deadline).await })).await?;
-        let span = running.end(finding);
-        self.report(Fact::CheckEnded).await;
-        Some(span)
+        let check = Box::pin(async {
+            tokio::select! {
+                biased;
+                // On trial only what begins in it counts: no time is lost on a check that was begun before.
+                () = self.regime().trial_began(epoch) => None,
+                finding = check(deadline) => Some(finding),
+            }
+        });
+        let finding = self.run_until_cancelled(check).await?;
+        let superseded = finding.is_none();
+        let neutral = || Finding::neutral(SUPERSEDED, "a trial of the target has begun, with a check of its own");
+        let (span, evidence) = running.end(finding.unwrap_or_else(neutral));
+        if !superseded {
+            // First: evidence counts for ready instances only, and the first check is evidence, too.
+            self.ready().await;
+        }
+        self.report(Fact::CheckEnded(evidence)).await;
+        Some(if superseded { Made::Superseded } else { Made::Checked(span) })
     }
 
     /// When the next check is due; counts the points that passed meanwhile.
-    fn plan_next(&self, grid: Grid, due: Option<Mono>, span: Span) -> Mono {
-        let (next, mut missed) = grid.next(due.unwrap_or(span.began), span.ended);
+    fn plan_next(&self, grid: Grid, due: Option<Mono>, span: Span) -> Due {
+        let regime = self.regime().get();
+        let (next, mut missed) = match regime.trial_interval {
+            // A trial keeps its own time, and each of its checks covers what passes of the grid.
+            Some(trial) => ((span.began + trial).max(span.ended), 0),
+            None => grid.next(due.unwrap_or(span.began), span.ended),
+        };
         if due.is_none() {
             // The first check stands in for the first point of the grid.
             missed = missed.saturating_sub(1);
         }
-        if missed > 0 {
+        if missed > 0 && regime.counted {
             self.checks().missed(missed);
         }
         let now = self.clock().now();
@@ -128,8 +173,22 @@ impl Context {
             live.missed_checks = live.missed_checks.saturating_add(missed);
             live.next_check_time = Some(now.wall + next.since(now.mono));
         });
-        next
+        Due { at: next, under: regime }
     }
+}
+
+/// When the next check is due, as planned under a regime.
+#[derive(Clone, Copy)]
+struct Due {
+    at: Mono,
+    under: Regime,
+}
+
+/// What came of a check that was begun.
+enum Made {
+    Checked(Span),
+    /// A trial began meanwhile: it is made anew.
+    Superseded,
 }
 
 /// From where to where a check ran.
@@ -143,37 +202,42 @@ struct Span {
 struct Running<'a> {
     context: &'a Context,
     began: Now,
+    regime: Regime,
     recorded: bool,
 }
 
 impl<'a> Running<'a> {
     fn begin(context: &'a Context, due: Option<Mono>) -> Self {
-        let began = context.clock().now();
-        if let Some(due) = due {
+        let (began, regime) = (context.clock().now(), context.regime().get());
+        if let Some(due) = due.filter(|_| regime.counted) {
             context.checks().lagged(began.mono.since(due));
         }
         context.live().update(|live| live.next_check_time = None);
-        Self { context, began, recorded: false }
+        Self { context, began, regime, recorded: false }
     }
 
-    fn end(mut self, finding: Finding) -> Span {
-        let ended = self.record(finding);
-        Span { began: self.began.mono, ended: ended.mono }
+    fn end(mut self, finding: Finding) -> (Span, Evidence) {
+        let (ended, evidence) = self.record(finding);
+        (Span { began: self.began.mono, ended: ended.mono }, evidence)
     }
 
-    fn record(&mut self, finding: Finding) -> Now {
+    fn record(&mut self, finding: Finding) -> (Now, Evidence) {
         self.recorded = true;
         let Finding { verdict, reason, mut message, phases } = finding;
         message.truncate(message.floor_char_boundary(limits::MESSAGE_BYTES));
         let (ended, attempt) = (self.context.clock().now(), self.context.attempt());
         let duration = ended.mono.since(self.began.mono);
         let check = Check { time: self.began.wall, duration, phases, verdict, reason, message, attempt };
-        self.context.checks().ended(self.context.kind(), verdict, duration);
+        if self.regime.counted {
+            self.context.checks().ended(self.context.kind(), verdict, duration);
+        } else {
+            self.context.checks().shadowed(self.context.kind(), verdict);
+        }
         self.context.live().update(|live| {
             live.last_check = Some(check);
             live.last_progress_time = Some(ended.wall);
         });
-        ended
+        (ended, Evidence { regime: self.regime, verdict, latency: duration })
     }
 }
 
@@ -187,8 +251,8 @@ impl Drop for Running<'_> {
         } else {
             Finding::neutral(CANCELLED, "the instance was told to stop")
         };
-        self.record(finding);
-        self.context.try_report(Fact::CheckEnded);
+        let (_, evidence) = self.record(finding);
+        self.context.try_report(Fact::CheckEnded(evidence));
     }
 }
 

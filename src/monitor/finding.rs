@@ -6,6 +6,8 @@ use crate::model::{Phases, Verdict};
 pub const TIMEOUT: &str = "TIMEOUT";
 /// The reason of a check that was dropped because its instance was told to stop, or was aborted.
 pub const CANCELLED: &str = "CANCELLED";
+/// The reason of a check that was dropped because a trial of the target began, with a check of its own.
+pub const SUPERSEDED: &str = "SUPERSEDED";
 /// The reason of a check that panicked, and with it its instance.
 pub const PANICKED: &str = "PANICKED";
 

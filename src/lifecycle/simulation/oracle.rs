@@ -59,7 +59,7 @@ pub(super) fn line(effect: &Effect) -> String {
             let (name, state) = (task.map(|task| task.name.id()), task.map(|task| task.state.name()));
             format!("#{} {} {name:?} attempt {} {state:?}", event.sequence, event.kind.name(), event.attempt)
         }
-        Effect::Launch { instance, task } => format!("launch {instance} for {}", task.name.id()),
+        Effect::Launch(launch) => format!("launch {} for {}", launch.instance, launch.task.name.id()),
         other => format!("{other:?}"),
     }
 }
@@ -105,7 +105,7 @@ impl Oracle {
         line(effect).hash(&mut self.hasher);
         match effect {
             Effect::Append(event) => self.event(event, world, now),
-            Effect::Launch { instance, task } => self.launch(*instance, task, world),
+            Effect::Launch(launch) => self.launch(launch.instance, &launch.task, world),
             Effect::Signal(id) => check(self.state_of(*id, world) == Some(InstanceState::Stopping), || {
                 format!("instance {id} is signalled before the log says so")
             }),
@@ -119,6 +119,7 @@ impl Oracle {
             Effect::Forget(uid) => check(!self.view.values().any(|task| task.uid == *uid), || {
                 format!("{uid} is forgotten though it exists")
             }),
+            _ => Ok(()),
         }?;
         self.promises.effect(effect, &self.view, now)
     }

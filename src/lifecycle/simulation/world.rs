@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::{Effect, Input, RootEnd};
+use super::super::{Effect, Input, Launch, RootEnd};
 use super::Rng;
 use crate::model::*;
 
@@ -40,6 +40,7 @@ enum Script {
 pub(super) struct Actor {
     script: Script,
     pub(super) uid: Uid,
+    pub(super) regime: Regime,
     pub(super) root_alive: bool,
     pub(super) child_alive: bool,
     child_aborted: bool,
@@ -90,7 +91,8 @@ impl World {
                 }
                 Happening::CheckEnds if actor.root_alive => {
                     self.plan(now + rng.millis(60_000), instance, Happening::CheckBegins);
-                    return Some(Input::CheckEnded(instance, now));
+                    let evidence = Evidence { regime: actor.regime, verdict: Verdict::Pass, latency: Duration::ZERO };
+                    return Some(Input::CheckEnded(instance, now, evidence));
                 }
                 Happening::Root(end) if actor.root_alive => {
                     actor.root_alive = false;
@@ -116,14 +118,15 @@ impl World {
     /// Does what the machine says.
     pub(super) fn execute(&mut self, effect: &Effect, now: Now, rng: &mut Rng) {
         match effect {
-            Effect::Launch { instance, task } => self.launch(*instance, task.uid, now.mono, rng),
+            Effect::Launch(launch) => self.launch(launch, now.mono, rng),
             Effect::Signal(instance) => self.signal(*instance, now.mono, rng),
             Effect::Abort(instance) => self.abort(*instance, now.mono, rng),
-            Effect::Append(_) | Effect::Answer { .. } | Effect::Forget(_) => {}
+            _ => {}
         }
     }
 
-    fn launch(&mut self, id: InstanceId, uid: Uid, now: Mono, rng: &mut Rng) {
+    fn launch(&mut self, launch: &Launch, now: Mono, rng: &mut Rng) {
+        let (id, uid, regime) = (launch.instance, launch.task.uid, launch.regime);
         let script = match rng.below(13) {
             0..=2 => Script::Cooperative,
             3 => Script::Checking,
@@ -139,7 +142,7 @@ impl World {
         };
         let child_alive = script == Script::LeakingChild;
         let (signalled, aborted) = (None, None);
-        let actor = Actor { script, uid, root_alive: true, child_alive, child_aborted: false, signalled, aborted };
+        let actor = Actor { script, uid, regime, root_alive: true, child_alive, child_aborted: false, signalled, aborted };
         self.actors.insert(id, actor);
         let soon = now + rng.millis(2_000);
         let later = soon + rng.millis(30_000);
@@ -196,6 +199,11 @@ impl World {
         self.entries += 1;
         self.agenda.insert((due, self.entries), (instance, happening));
     }
+}
+
+/// One of a few targets, so that swaps often keep it.
+pub(super) fn target(rng: &mut Rng) -> Target {
+    Target::of("scripted", if rng.one_in(3) { "other" } else { "same" })
 }
 
 /// A random spec, its limits wide.

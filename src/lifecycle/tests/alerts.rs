@@ -2,6 +2,11 @@
 
 use super::*;
 
+fn evidence() -> Evidence {
+    let regime = Regime { epoch: Epoch::new(1), counted: true, trial_interval: None };
+    Evidence { regime, verdict: Verdict::Pass, latency: MS }
+}
+
 #[test]
 fn a_monitor_that_marks_nothing_is_one_piece_of_work() {
     let (mut bench, id) = Bench::ready(custom());
@@ -21,18 +26,18 @@ fn a_monitor_that_marks_its_checks_is_measured_check_by_check() {
     for _ in 0..20 {
         bench.feed(Input::CheckBegan(id, bench.now.mono));
         bench.pass(9 * SECOND);
-        bench.feed(Input::CheckEnded(id, bench.now.mono));
+        bench.feed(Input::CheckEnded(id, bench.now.mono, evidence()));
         bench.pass(9 * SECOND);
     }
     assert!(!bench.kinds().contains(&EventType::AlertRaised));
     bench.feed(Input::CheckBegan(id, bench.now.mono));
     bench.pass(10 * SECOND);
     assert_eq!(bench.open_alerts(), [AlertKind::LongRunningTask]);
-    bench.feed(Input::CheckEnded(id, bench.now.mono));
+    bench.feed(Input::CheckEnded(id, bench.now.mono, evidence()));
     assert_eq!(bench.open_alerts(), [AlertKind::LongRunningTask], "that piece was too long");
     bench.feed(Input::CheckBegan(id, bench.now.mono));
     bench.pass(SECOND);
-    bench.feed(Input::CheckEnded(id, bench.now.mono));
+    bench.feed(Input::CheckEnded(id, bench.now.mono, evidence()));
     assert!(bench.open_alerts().is_empty(), "a later piece has ended in time");
 }
 

@@ -23,7 +23,7 @@ fn an_ended_task_is_deleted_by_a_client_or_when_its_time_is_over() {
 #[test]
 fn a_replayed_request_is_answered_and_not_done_again() {
     let mut bench = Bench::new();
-    let start = |body: &[u8]| Command::Start(Box::new(start(custom(), request(1, body))));
+    let start = |body: &[u8]| Command::Start(Box::new(start(custom(), request(1, body))), target("a"));
     let first = bench.command(start(b"a")).unwrap();
     let Reply::Accepted { task, sequence } = first else { panic!("{first:?}") };
     bench.feed(Input::Ready(bench.launched()));
@@ -51,10 +51,10 @@ fn a_replayed_delete_is_answered_though_the_task_is_gone() {
 fn a_dry_run_checks_everything_and_changes_nothing() {
     let mut bench = Bench::new();
     let dry = |id| StartTask { validate_only: true, ..start(custom(), request(id, b"")) };
-    assert!(matches!(bench.command(Command::Start(Box::new(dry(1)))), Ok(Reply::Accepted { .. })));
+    assert!(matches!(bench.command(Command::Start(Box::new(dry(1)), target("a"))), Ok(Reply::Accepted { .. })));
     assert!(bench.events.is_empty());
     bench.start(custom()).expect("the name is still free");
-    assert_eq!(bench.command(Command::Start(Box::new(dry(1)))), Err(Refusal::TaskExists(name())));
+    assert_eq!(bench.command(Command::Start(Box::new(dry(1)), target("a"))), Err(Refusal::TaskExists(name())));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn the_server_holds_no_more_tasks_than_it_may() {
     bench.machine.max_tasks = 1;
     bench.start(custom()).unwrap();
     let other = TaskName::parse("namespaces/default/tasks/other").unwrap();
-    let refused = bench.command(Command::Start(Box::new(StartTask { name: other, ..start(custom(), None) })));
+    let refused = bench.command(Command::Start(Box::new(StartTask { name: other, ..start(custom(), None) }), target("a")));
     assert_eq!(refused, Err(Refusal::TaskLimit(1)));
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use regex::bytes::{Regex, RegexBuilder};
 use url::Url;
 
-use crate::model::Violations;
+use crate::model::{Target, Violations};
 
 const URL_BYTES: usize = 2 * 1024;
 const HEADERS: usize = 64;
@@ -166,6 +166,11 @@ impl HttpSpec {
             expected_status,
             body_match,
         })
+    }
+
+    /// What it watches: the URL.
+    pub fn target(&self) -> Target {
+        Target::of("http", self.url.as_str())
     }
 
     /// Where the request goes; its host is set.

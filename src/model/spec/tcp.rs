@@ -2,7 +2,7 @@
 
 use url::Host;
 
-use crate::model::Violations;
+use crate::model::{Target, Violations};
 
 const STEPS: usize = 16;
 const SEND_BYTES: usize = 16 * 1024;
@@ -58,6 +58,11 @@ impl TcpSpec {
         }
         let (host, port) = address?;
         (violations.as_slice().len() == before).then_some(Self { host, port, steps })
+    }
+
+    /// What it watches: the address.
+    pub fn target(&self) -> Target {
+        Target::of("tcp", &format!("{}:{}", self.host, self.port))
     }
 
     /// Whom to call.

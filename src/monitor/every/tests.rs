@@ -8,21 +8,29 @@ use tokio::task::JoinHandle;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::model::{Live, ScheduleDraft, Timestamp, Verdict};
+use crate::model::{Epoch, Live, ScheduleDraft, Timestamp, Verdict};
 use crate::monitor::testing::assignment;
-use crate::monitor::{CancellationToken, Children, Clock, LiveCell, Report};
+use crate::monitor::{CancellationToken, Children, Clock, LiveCell, RegimeCell, Report};
 use crate::telemetry::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
+impl Fact {
+    fn is_end(self) -> bool {
+        matches!(self, Self::CheckEnded(_))
+    }
+}
+
 /// An instance that runs `every`, and its manager's end.
 struct Bench {
     token: CancellationToken,
+    regime: Arc<RegimeCell>,
     live: Arc<LiveCell>,
     metrics: Metrics,
     inbox: mpsc::Receiver<Report>,
     clock: Clock,
+    grid: Grid,
     /// The first point of the grid after the start.
     first: Mono,
     running: JoinHandle<()>,
@@ -41,13 +49,15 @@ impl Bench {
         assignment.clock = Clock::starting_at(Timestamp::default());
         assignment.checks = metrics.checks.clone();
         let (clock, live, token) = (assignment.clock, Arc::clone(&assignment.live), CancellationToken::new());
-        let first = Grid::new(&clock, assignment.uid, SECOND).after(Mono::ZERO);
+        let regime = Arc::clone(&assignment.regime);
+        let grid = Grid::new(&clock, assignment.uid, SECOND);
+        let first = grid.after(Mono::ZERO);
         let context = Context::new(assignment, token.clone(), Children::new());
         let calls = AtomicU32::new(0);
         let running = tokio::spawn(async move {
             context.every(context.schedule().interval(), || check(calls.fetch_add(1, Ordering::Relaxed))).await;
         });
-        Self { token, live, metrics, inbox, clock, first, running }
+        Self { token, regime, live, metrics, inbox, clock, grid, first, running }
     }
 
     /// What is reported next, and when.
@@ -63,6 +73,20 @@ impl Bench {
                 return at;
             }
         }
+    }
+
+    /// What the next check that ends proves.
+    async fn next_evidence(&mut self) -> Evidence {
+        loop {
+            if let (_, Fact::CheckEnded(evidence)) = self.next().await {
+                return evidence;
+            }
+        }
+    }
+
+    /// The circuit comes into another epoch, half-open where checks are `on_trial`.
+    fn turn(&self, epoch: u64, on_trial: Option<Duration>) {
+        self.regime.set(Regime { epoch: Epoch::new(epoch), counted: true, trial_interval: on_trial });
     }
 
     /// The point `n` of the grid, as timers see it: they round up to whole milliseconds.
@@ -88,8 +112,8 @@ fn timeout(timeout: Duration) -> ScheduleDraft {
 async fn the_first_check_is_at_once_and_the_others_on_the_grid() {
     let mut bench = Bench::start(ScheduleDraft::default(), async |_| Finding::pass());
     assert_eq!(bench.next().await, (Mono::ZERO, Fact::CheckBegan));
-    assert_eq!(bench.next().await, (Mono::ZERO, Fact::CheckEnded));
-    assert_eq!(bench.next().await, (Mono::ZERO, Fact::Ready));
+    assert_eq!(bench.next().await, (Mono::ZERO, Fact::Ready), "first, so that the check counts");
+    assert!(matches!(bench.next().await, (Mono::ZERO, Fact::CheckEnded(_))));
     assert_eq!(bench.live().next_check_time.map(|due| due.as_nanos() > 0), Some(true));
     for n in 0..3 {
         let at = bench.next_begin().await;
@@ -143,6 +167,60 @@ async fn a_check_of_a_whole_interval_misses_no_point() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_trial_begins_with_a_check_at_once_and_keeps_its_own_time() {
+    let mut bench = Bench::start(ScheduleDraft::default(), async |_| Finding::pass());
+    bench.next_begin().await;
+    bench.next_begin().await;
+    bench.next_evidence().await;
+    advance(300 * MS).await;
+    let began = bench.clock.now().mono;
+    bench.turn(2, Some(250 * MS));
+    for n in 0..5 {
+        let at = bench.next_begin().await;
+        let late = at.since(began + 250 * MS * n);
+        assert!(at >= began + 250 * MS * n && late <= 2 * MS, "check {n} is late by {late:?}");
+        assert_eq!(bench.next_evidence().await.regime.epoch.get(), 2);
+    }
+    // It has closed: back to the grid, and no point that the trial has covered is missed.
+    bench.turn(3, None);
+    let (now, at) = (bench.clock.now().mono, bench.next_begin().await);
+    let point = bench.grid.after(now);
+    assert!(at >= point && at.since(point) <= 2 * MS);
+    assert_eq!(bench.live().missed_checks, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_runs_when_a_trial_begins_is_made_anew() {
+    let mut bench = Bench::start(timeout(900 * MS), async |n| {
+        if n == 1 {
+            pending().await
+        } else {
+            Finding::pass()
+        }
+    });
+    bench.next_begin().await;
+    bench.next_begin().await;
+    advance(100 * MS).await;
+    bench.turn(2, Some(500 * MS));
+    let superseded = bench.next_evidence().await;
+    assert_eq!((superseded.verdict, superseded.regime.epoch.get()), (Verdict::Neutral, 1));
+    let now = bench.clock.now().mono;
+    assert!(bench.next_begin().await.since(now) <= 2 * MS);
+    let fresh = bench.next_evidence().await;
+    assert_eq!((fresh.verdict, fresh.regime.epoch.get()), (Verdict::Pass, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shadowed_checks_are_counted_apart_and_say_so() {
+    let mut bench = Bench::start(ScheduleDraft::default(), async |_| Finding::fail("NO", ""));
+    bench.regime.set(Regime { counted: false, ..bench.regime.get() });
+    assert!(!bench.next_evidence().await.regime.counted);
+    let exposition = bench.exposition();
+    assert!(exposition.contains(r#"circuit_breaker_shadow_checks_total{kind="bench",verdict="fail"} 1"#), "{exposition}");
+    assert!(!exposition.contains(r#"circuit_breaker_checks_total{kind="bench",verdict="fail"} 1"#), "{exposition}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn max_runs_ends_the_loop() {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&calls);
@@ -160,7 +238,8 @@ async fn max_runs_ends_the_loop() {
 async fn a_check_that_takes_too_long_fails() {
     let mut bench = Bench::start(timeout(300 * MS), |_| pending());
     bench.next_begin().await;
-    assert_eq!(bench.next().await.1, Fact::CheckEnded);
+    assert_eq!(bench.next().await.1, Fact::Ready);
+    assert!(bench.next().await.1.is_end());
     let check = bench.live().last_check.expect("one");
     assert_eq!(
         (check.verdict, check.reason, check.message.as_str()),
@@ -191,7 +270,8 @@ async fn a_cancel_drops_a_running_check_at_once() {
     advance(500 * MS).await;
     bench.token.cancel();
     dropped.cancelled().await;
-    assert_eq!(bench.next().await, (Mono::ZERO + 500 * MS, Fact::CheckEnded));
+    let (at, fact) = bench.next().await;
+    assert!(at == Mono::ZERO + 500 * MS && fact.is_end());
     bench.running.await.expect("no panic");
     let check = bench.live.snapshot().last_check.expect("recorded all the same");
     assert_eq!((check.verdict, check.reason, check.duration), (Verdict::Neutral, CANCELLED, 500 * MS));
@@ -205,7 +285,7 @@ async fn an_abort_records_the_check_that_it_cut_short() {
     let mut bench = Bench::start(ScheduleDraft::default(), |_| pending());
     bench.next_begin().await;
     bench.running.abort();
-    assert_eq!(bench.next().await.1, Fact::CheckEnded);
+    assert!(bench.next().await.1.is_end());
     assert_eq!(bench.live().last_check.expect("one").reason, CANCELLED);
 }
 
@@ -227,7 +307,7 @@ async fn a_panic_of_a_check_is_the_monitors() {
         _ => Finding::pass(),
     });
     assert_eq!(bench.next().await.1, Fact::CheckBegan);
-    assert_eq!(bench.next().await.1, Fact::CheckEnded);
+    assert!(bench.next().await.1.is_end());
     assert_eq!(bench.live().last_check.expect("one").reason, PANICKED);
     assert!(bench.running.await.expect_err("a panic").is_panic());
 }
@@ -247,7 +327,7 @@ async fn a_loop_that_stalls_does_not_delay_a_cancel() {
 #[tokio::test(start_paused = true)]
 async fn long_messages_are_cut_between_characters() {
     let mut bench = Bench::start(ScheduleDraft::default(), async |_| Finding::fail("LONG", "é".repeat(1_000)));
-    while bench.next().await.1 != Fact::CheckEnded {}
+    while !bench.next().await.1.is_end() {}
     assert_eq!(bench.live().last_check.expect("one").message.len(), limits::MESSAGE_BYTES);
 }
 

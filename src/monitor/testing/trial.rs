@@ -13,13 +13,13 @@ use uuid::Uuid;
 
 use super::{BOUND, READY_WITHIN, Uncooperative};
 use crate::model::{
-    Attempt, ConfigValue, CustomSpec, Generation, InstanceId, MonitorDraft, Namespace, ScheduleDraft, SpecDraft,
-    TaskName, TaskSpec, Uid, Violations,
+    Attempt, ConfigValue, CustomSpec, Epoch, Generation, InstanceId, MonitorDraft, Namespace, Regime, ScheduleDraft,
+    SpecDraft, TaskName, TaskSpec, Uid, Violations,
 };
 use crate::monitor::children::panic_message;
 use crate::monitor::{
     Assignment, CancellationToken, Children, Clock, Config, Context, Fact, Kind, LiveCell, Monitor, MonitorError,
-    MonitorFuture, Report,
+    MonitorFuture, RegimeCell, Report,
 };
 use crate::telemetry::Metrics;
 
@@ -135,6 +135,7 @@ pub(crate) fn assignment(
         clock: Clock::new(),
         reports,
         live: Arc::new(LiveCell::new()),
+        regime: Arc::new(RegimeCell::new(Regime { epoch: Epoch::new(1), counted: true, trial_interval: None })),
         checks: Metrics::new().map_err(|error| error.to_string())?.checks,
     })
 }

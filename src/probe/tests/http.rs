@@ -26,7 +26,7 @@ async fn an_expected_status_passes_and_the_phases_are_told() {
 async fn a_whole_instance_passes_and_is_ready() {
     let target = Target::answer(&[OK]).await;
     let (facts, live) = run(MonitorDraft::Http(get(target.url("/")))).await;
-    assert_eq!(facts, [Fact::CheckBegan, Fact::CheckEnded, Fact::Ready]);
+    assert!(matches!(facts[..], [Fact::CheckBegan, Fact::Ready, Fact::CheckEnded(_)]), "{facts:?}");
     assert_eq!(live.last_check.expect("one").verdict, Verdict::Pass);
 }
 

@@ -36,7 +36,7 @@ async fn connecting_is_enough_where_nothing_more_is_asked() {
 #[tokio::test]
 async fn the_first_check_makes_it_ready_whatever_its_verdict() {
     let (facts, live) = run(connect_only(&nobody().await.to_string())).await;
-    assert_eq!(facts, [Fact::CheckBegan, Fact::CheckEnded, Fact::Ready]);
+    assert!(matches!(facts[..], [Fact::CheckBegan, Fact::Ready, Fact::CheckEnded(_)]), "{facts:?}");
     assert_eq!(live.last_check.expect("one").reason, "CONNECTION_REFUSED");
 }
 

@@ -54,7 +54,8 @@ impl Answers {
         check(self.due.is_none(), || "a command was not answered in its step".to_owned())?;
         let Input::Command(command) = input else { return Ok(()) };
         let (method, idempotency) = match command {
-            Command::Start(start) => (Method::Start, start.idempotency),
+            Command::Start(start, _) => (Method::Start, start.idempotency),
+            Command::Swap(swap, _) => (Method::Swap, swap.idempotency),
             Command::Cancel(cancel) => (Method::Cancel, cancel.idempotency),
             Command::Delete(delete) => (Method::Delete, delete.idempotency),
         };
@@ -121,14 +122,14 @@ impl Answers {
 fn afresh(command: &Command, view: &View, draining: bool) -> Verdict {
     let seen = view.get(command.name());
     let etag = match command {
-        Command::Start(_) if draining => return Verdict::Refused(Refusal::ServerDraining),
-        Command::Start(_) if seen.is_some() => {
+        Command::Start(..) if draining => return Verdict::Refused(Refusal::ServerDraining),
+        Command::Start(..) if seen.is_some() => {
             return Verdict::Refused(Refusal::TaskExists(command.name().clone()));
         }
-        Command::Start(_) if view.len() >= super::super::MAX_TASKS => {
+        Command::Start(..) if view.len() >= super::super::MAX_TASKS => {
             return Verdict::Refused(Refusal::TaskLimit(super::super::MAX_TASKS));
         }
-        Command::Start(start) => return if start.validate_only { Verdict::Idle } else { Verdict::Done },
+        Command::Start(start, _) => return if start.validate_only { Verdict::Idle } else { Verdict::Done },
         Command::Cancel(cancel) => cancel.etag.as_ref(),
         Command::Delete(delete) => delete.etag.as_ref(),
     };

@@ -46,7 +46,7 @@ impl Promises {
                     known.work = Some(*at);
                 }
             }
-            Input::CheckEnded(id, at) => {
+            Input::CheckEnded(id, at, _) => {
                 if let Some(known) = self.live.get_mut(id) {
                     known.took = known.work.take().map(|since| at.since(since));
                 }

@@ -1,0 +1,82 @@
+//! What drives each task's circuit, and what follows when it moves.
+
+use super::io::{Chance, Effect};
+use super::record::Change;
+use super::{Lifecycle, Timer};
+use crate::circuit::{Sample, Transition};
+use crate::model::{Cause, CircuitPolicy, CircuitReason, CircuitState, EventType, Evidence, InstanceId, Now, Uid};
+
+impl<C: Chance> Lifecycle<C> {
+    /// The active instance has finished a check. What others find, and what began before they became active, drives nothing.
+    pub(super) fn on_evidence(&mut self, id: InstanceId, evidence: Evidence, now: Now) {
+        let chance = self.chance.unit();
+        let Some((uid, entry)) = self.entry_of(id) else { return };
+        if !entry.is_active(id) || !entry.is_ready() || !evidence.regime.counted {
+            return;
+        }
+        let Evidence { regime, verdict, latency } = evidence;
+        let sample = Sample { epoch: regime.epoch, verdict, latency };
+        let before = entry.circuit.counts();
+        let (_, transition) = entry.circuit.report(sample, entry.task.spec.circuit(), chance, now);
+        let counts = entry.circuit.counts();
+        self.log.effects.push(Effect::Counted(uid, counts));
+        self.on_transition(uid, transition, before.consecutive + 1, now);
+    }
+
+    /// The open span of a circuit is over, or the deadline of its trial.
+    pub(super) fn on_circuit_due(&mut self, uid: Uid, now: Now) {
+        let chance = self.chance.unit();
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let transition = entry.circuit.settle(entry.task.spec.circuit(), chance, now);
+        self.on_transition(uid, transition, 0, now);
+    }
+
+    /// Another target: what was known says nothing of it.
+    pub(super) fn reset_circuit(&mut self, uid: Uid, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let transition = entry.circuit.reset(now);
+        let counts = entry.circuit.counts();
+        self.log.effects.push(Effect::Counted(uid, counts));
+        self.on_transition(uid, Some(transition), 0, now);
+    }
+
+    /// Each transition is one event, and the active instance is told under what its checks run from here.
+    fn on_transition(&mut self, uid: Uid, transition: Option<Transition>, bad_in_a_row: u32, now: Now) {
+        let Some(transition) = transition else { return self.set_circuit_timer(uid) };
+        let Some(entry) = self.tasks.get(&uid) else { return };
+        let (kind, reason) = tell(transition, bad_in_a_row, entry.task.spec.circuit());
+        self.record(uid, Cause::system("circuit", reason), Change::Circuit(kind), now);
+        let Some(entry) = self.tasks.get(&uid) else { return };
+        if let Some(active) = &entry.active {
+            self.log.effects.push(Effect::Regime(active.id, entry.regime()));
+        }
+    }
+
+    /// Has the circuit's own deadline, if it has one, fire.
+    pub(super) fn set_circuit_timer(&mut self, uid: Uid) {
+        match self.tasks.get(&uid).and_then(|entry| entry.circuit.next_due()) {
+            Some(due) => self.timers.set(Timer::Circuit(uid), due),
+            None => self.timers.clear(Timer::Circuit(uid)),
+        }
+    }
+}
+
+/// A transition as an event, and in words.
+fn tell(Transition { from, to, reason }: Transition, bad_in_a_row: u32, policy: &CircuitPolicy) -> (EventType, String) {
+    let words = match (from, reason) {
+        (CircuitState::Open, _) => "the open span is over; the next checks decide".to_owned(),
+        (_, CircuitReason::Reset) => "a swap has changed the target".to_owned(),
+        (_, CircuitReason::Recovered) => format!("{} checks in a row passed", policy.close_successes()),
+        (_, CircuitReason::Waived) => "nothing spoke against it until the deadline of the trial".to_owned(),
+        (_, CircuitReason::Inconclusive) => "too few checks had a result until the deadline of the trial".to_owned(),
+        (CircuitState::HalfOpen, CircuitReason::Failure) => "a check on trial failed or was slow".to_owned(),
+        (_, CircuitReason::Failure) => format!("too many checks failed or were slow, the last {bad_in_a_row} in a row"),
+    };
+    let kind = match (to, reason) {
+        (_, CircuitReason::Reset) => EventType::CircuitReset,
+        (CircuitState::Open, _) => EventType::CircuitTripped,
+        (CircuitState::HalfOpen, _) => EventType::CircuitHalfOpened,
+        (CircuitState::Closed, _) => EventType::CircuitRecovered,
+    };
+    (kind, words)
+}

@@ -1,0 +1,350 @@
+//! The hot swap (lifecycle.md §5): make before break, break before make, or a plain replacement where no ready instance stands.
+//!
+//! ```text
+//! Building ─┬─ ready, make before break ────────────────────────────▶ Trying ─ ready ─▶ commit ─▶ Retiring ─▶ DONE
+//!           ├─ ready, break before make ─▶ Breaking ─ old has ended ─▶ Trying               ▲
+//!           └─ not ready, or nothing live ───────────────────────────────────── commit ──────┘
+//! Building, Breaking: not built, old one stuck, cancel, drain ─▶ ROLLED_BACK, CANCELLED
+//! Trying: has failed, not ready in time, cancel, drain ─▶ Refused ─ ended or stuck ─▶ ROLLED_BACK, CANCELLED
+//! ```
+
+use std::sync::Arc;
+
+use super::entry::Held;
+use super::io::{Chance, Effect, Reply};
+use super::record::Change;
+use super::run::Run;
+use super::{Lifecycle, Timer};
+use crate::model::{
+    Annotations, Asked, Attempt, Cause, Generation, InstanceId, Intent, Now, Pretty, Refusal, Regime, State, Swap,
+    SwapPhase, SwapStrategy, SwapTask, Target, Task, Uid,
+};
+
+/// A swap that has not ended.
+#[derive(Clone, Debug)]
+pub(super) struct Swapping {
+    pub(super) swap: Swap,
+    /// The candidate's name from the beginning, before it has been launched.
+    candidate: InstanceId,
+    annotations: Annotations,
+    target: Target,
+    /// The client's.
+    pub(super) cause: Cause,
+    stage: Stage,
+}
+
+/// Where a swap is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The candidate's monitor is being built.
+    Building,
+    /// It is built; the old instance stops first.
+    Breaking,
+    /// The candidate runs, shadowed.
+    Trying,
+    /// The candidate stops; then the swap ends in this phase.
+    Refused(SwapPhase),
+    /// The new generation is active; the old instance, `beside`, stops once that has been committed.
+    Retiring,
+}
+
+impl Swapping {
+    /// Whether the run is its undecided candidate.
+    pub(super) fn tries(&self, id: InstanceId) -> bool {
+        self.stage == Stage::Trying && self.candidate == id
+    }
+
+    const fn is_done(&self) -> bool {
+        matches!(self.swap.phase, SwapPhase::Done)
+    }
+
+    fn cause_of(&self, component: &'static str, reason: impl Into<String>) -> Cause {
+        Cause { request_id: self.cause.request_id, ..Cause::system(component, reason) }
+    }
+}
+
+impl<C: Chance> Lifecycle<C> {
+    pub(super) fn swap(&mut self, swap: SwapTask, target: Target, now: Now) -> Result<(Uid, Reply), Refusal> {
+        let (uid, task) = self.find(&swap.name, swap.etag.as_ref())?;
+        if self.draining {
+            return Err(Refusal::ServerDraining);
+        }
+        if !swap.labels.is_empty() && swap.labels != task.labels {
+            return Err(Refusal::LabelsImmutable(swap.name));
+        }
+        let entry = self.tasks.get(&uid).ok_or_else(|| Refusal::TaskNotFound(swap.name.clone()))?;
+        let not_running = || Refusal::TaskNotRunning { name: swap.name.clone(), state: entry.task.state };
+        if entry.task.state.is_ended() || entry.task.intent == Intent::Cancel {
+            return Err(not_running());
+        }
+        if entry.swap.is_some() {
+            return Err(Refusal::SwapInProgress(swap.name));
+        }
+        let same_spec = *entry.task.spec == swap.spec;
+        if !same_spec {
+            if entry.has_stuck() {
+                return Err(Refusal::PredecessorStuck(swap.name));
+            }
+            if matches!(entry.task.state, State::Stopping | State::Aborting) {
+                return Err(not_running());
+            }
+        }
+        if swap.validate_only {
+            let task = preview(&entry.task, swap, same_spec, entry.last_generation.next());
+            return Ok((uid, Reply::Accepted { task, sequence: self.log.head }));
+        }
+        match same_spec {
+            true if entry.task.annotations == swap.annotations => {}
+            true => self.annotate(uid, swap, now),
+            false => self.begin_swap(uid, swap, target, now),
+        }
+        Ok((uid, self.accepted(uid)?))
+    }
+
+    /// Other annotations, the same spec: no instance is concerned.
+    fn annotate(&mut self, uid: Uid, swap: SwapTask, now: Now) {
+        let id = self.chance.uuid();
+        let Some(entry) = self.tasks.get(&uid) else { return };
+        let record = Swap {
+            id,
+            from_generation: entry.task.generation,
+            to_generation: entry.task.generation,
+            to_spec: Arc::clone(&entry.task.spec),
+            strategy: swap.strategy.unwrap_or(swap.spec.swap().strategy()),
+            phase: SwapPhase::Done,
+            error: String::new(),
+        };
+        self.record(uid, swap.cause, Change::Annotated(Box::new(record), swap.annotations), now);
+    }
+
+    fn begin_swap(&mut self, uid: Uid, swap: SwapTask, target: Target, now: Now) {
+        let SwapTask { annotations, spec, strategy, cause, .. } = swap;
+        let id = self.chance.uuid();
+        self.last_instance = self.last_instance.next();
+        let candidate = self.last_instance;
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        entry.last_generation = entry.last_generation.next();
+        let strategy = strategy.unwrap_or(spec.swap().strategy());
+        let spec = Arc::new(spec);
+        let record = Swap {
+            id,
+            from_generation: entry.task.generation,
+            to_generation: entry.last_generation,
+            to_spec: Arc::clone(&spec),
+            strategy,
+            phase: SwapPhase::Building,
+            error: String::new(),
+        };
+        let swapping =
+            Swapping { swap: record, candidate, annotations, target, cause: cause.clone(), stage: Stage::Building };
+        entry.swap = Some(Box::new(swapping));
+        self.candidates.insert(candidate, uid);
+        self.record(uid, cause, Change::SwapStarted, now);
+        self.log.effects.push(Effect::Build { instance: candidate, spec });
+    }
+
+    /// The candidate's monitor has been built, or cannot be.
+    pub(super) fn on_built(&mut self, candidate: InstanceId, built: Result<(), String>, now: Now) {
+        let Some(uid) = self.candidates.remove(&candidate) else {
+            // The swap has ended meanwhile.
+            return self.log.effects.push(Effect::Discard(candidate));
+        };
+        let Some(entry) = self.tasks.get(&uid) else { return };
+        let Some(swapping) = &entry.swap else { return };
+        let (strategy, cause) = (swapping.swap.strategy, swapping.cause.clone());
+        if let Err(problem) = built {
+            return self.finish_swap(uid, SwapPhase::RolledBack, problem, now);
+        }
+        if entry.has_stuck() {
+            self.log.effects.push(Effect::Discard(candidate));
+            return self.finish_swap(uid, SwapPhase::RolledBack, "an earlier instance is stuck".to_owned(), now);
+        }
+        match strategy {
+            // There is nothing that could be lost: a broken roll-out must always be replaceable (kubernetes #67250).
+            _ if !entry.is_ready() => {
+                self.commit(uid, now);
+                self.launch_as(candidate, uid, false, cause, now);
+            }
+            SwapStrategy::MakeBeforeBreak => self.try_candidate(uid, now),
+            SwapStrategy::BreakBeforeMake => self.break_old(uid, now),
+        }
+    }
+
+    /// Break before make: the old instance stops, and the candidate waits for that.
+    fn break_old(&mut self, uid: Uid, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let (Some(active), Some(swapping)) = (&entry.active, &mut entry.swap) else { return };
+        (swapping.stage, swapping.swap.phase) = (Stage::Breaking, SwapPhase::Starting);
+        let (old, cause) = (active.id, swapping.cause.clone());
+        self.shutdown_task(old, Asked::Swap, cause, None, now);
+    }
+
+    /// Starts the candidate beside what is active: shadowed, so that its checks drive nothing.
+    fn try_candidate(&mut self, uid: Uid, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let regime = Regime { counted: false, trial_interval: None, ..entry.regime() };
+        let Some(swapping) = &mut entry.swap else { return };
+        (swapping.stage, swapping.swap.phase) = (Stage::Trying, SwapPhase::Starting);
+        let (id, cause, swap) = (swapping.candidate, swapping.cause.clone(), &swapping.swap);
+        let run = Run::new(id, Arc::clone(&swap.to_spec), swap.to_generation, Attempt::default().next(), now);
+        let within = run.spec.swap().readiness_timeout();
+        entry.beside = Some(Box::new(run));
+        self.enter(uid, id, within, regime, cause, now);
+    }
+
+    /// The candidate is ready: it takes over.
+    pub(super) fn on_candidate_ready(&mut self, id: InstanceId, now: Now) {
+        let Some((uid, entry)) = self.entry_of(id) else { return };
+        if let Some(swapping) = &mut entry.swap {
+            swapping.swap.phase = SwapPhase::Gating;
+        }
+        self.moved(id, Cause::system("monitor", "ready"), now);
+        self.commit(uid, now);
+    }
+
+    /// The cut-over, in one step: the new generation is the task's, and from here nothing of the old one counts. The old instance
+    /// is signalled only once that has been committed: until then nobody has seen the new one.
+    fn commit(&mut self, uid: Uid, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let Some(swapping) = &mut entry.swap else { return };
+        let new = entry.beside.take();
+        entry.beside = entry.active.take().map(Box::new);
+        entry.active = new.map(|run| *run);
+        let retires = entry.beside.as_ref().filter(|old| !old.is_stuck()).map(|old| old.id);
+        swapping.stage = Stage::Retiring;
+        swapping.swap.phase = if retires.is_some() { SwapPhase::Committed } else { SwapPhase::Done };
+        let (annotations, cause) = (std::mem::take(&mut swapping.annotations), swapping.cause.clone());
+        let same_target = swapping.target == entry.target;
+        entry.target = swapping.target;
+        if same_target {
+            entry.circuit.retune(entry.task.spec.circuit(), swapping.swap.to_spec.circuit(), now);
+        }
+        entry.restarts.clear();
+        entry.held = None;
+        self.timers.clear(Timer::Restart(uid));
+        self.record(uid, cause, Change::SwapCommitted(annotations), now);
+        if !same_target {
+            self.reset_circuit(uid, now);
+        }
+        self.promote(uid);
+        match retires {
+            Some(old) => self.log.effects.push(Effect::AwaitCommit { after: self.log.head, instance: old }),
+            None => self.forget_swap(uid),
+        }
+    }
+
+    /// What has replaced this instance is committed: it may stop.
+    pub(super) fn on_committed(&mut self, old: InstanceId, now: Now) {
+        let Some((_, entry)) = self.entry_of(old) else { return };
+        let Some(swapping) = entry.swap.as_mut().filter(|swapping| swapping.stage == Stage::Retiring) else { return };
+        swapping.swap.phase = SwapPhase::Draining;
+        let cause = swapping.cause.clone();
+        self.shutdown_task(old, Asked::Swap, cause, None, now);
+    }
+
+    /// The candidate was not ready in time: it stops, and the old instance has never noticed.
+    pub(super) fn on_candidate_late(&mut self, id: InstanceId, now: Now) {
+        let Some((_, entry)) = self.entry_of(id) else { return };
+        let Some(swapping) = &mut entry.swap else { return };
+        let within = Pretty(swapping.swap.to_spec.swap().readiness_timeout());
+        let error = format!("the candidate was not ready within {within}");
+        let cause = swapping.cause_of("swap", error.clone());
+        (swapping.stage, swapping.swap.error) = (Stage::Refused(SwapPhase::RolledBack), error);
+        self.shutdown_task(id, Asked::Swap, cause, None, now);
+    }
+
+    /// A cancel or a drain wins over a swap that has not been committed. The candidate itself is stopped by the caller, with the
+    /// rest of the task.
+    pub(super) fn abandon_swap(&mut self, uid: Uid, reason: &str, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let Some(swapping) = &mut entry.swap else { return };
+        let candidate = swapping.candidate;
+        match swapping.stage {
+            Stage::Building => {
+                self.candidates.remove(&candidate);
+                self.finish_swap(uid, SwapPhase::Cancelled, reason.to_owned(), now);
+            }
+            Stage::Breaking => {
+                self.log.effects.push(Effect::Discard(candidate));
+                self.finish_swap(uid, SwapPhase::Cancelled, reason.to_owned(), now);
+            }
+            Stage::Trying => {
+                swapping.stage = Stage::Refused(SwapPhase::Cancelled);
+                swapping.swap.error = reason.to_owned();
+            }
+            Stage::Refused(_) | Stage::Retiring => {}
+        }
+    }
+
+    /// An instance is about to be shown as ended or stuck: the phase that rides on that.
+    pub(super) fn swap_decides(&mut self, id: InstanceId) {
+        let Some((_, entry)) = self.entry_of(id) else { return };
+        let is_beside = entry.beside.as_ref().is_some_and(|run| run.id == id);
+        if let Some(swapping) = entry.swap.as_mut().filter(|s| is_beside && s.stage == Stage::Retiring) {
+            swapping.swap.phase = SwapPhase::Done;
+        }
+    }
+
+    /// An instance has been shown as ended or stuck: what that means for the swap that it took part in. `why` is the reason where
+    /// it was the candidate and nobody had asked it to stop.
+    pub(super) fn swap_goes_on(&mut self, uid: Uid, id: InstanceId, why: &str, now: Now) {
+        let Some(entry) = self.tasks.get(&uid) else { return };
+        let Some(swapping) = &entry.swap else { return };
+        let (stage, candidate) = (swapping.stage, swapping.candidate);
+        match stage {
+            Stage::Retiring if swapping.is_done() => self.forget_swap(uid),
+            Stage::Trying if candidate == id => {
+                self.finish_swap(uid, SwapPhase::RolledBack, format!("the candidate {why}"), now);
+            }
+            Stage::Refused(phase) if candidate == id => {
+                let error = swapping.swap.error.clone();
+                self.finish_swap(uid, phase, error, now);
+            }
+            Stage::Breaking if entry.has_stuck() => {
+                self.log.effects.push(Effect::Discard(candidate));
+                self.finish_swap(uid, SwapPhase::RolledBack, "the old instance is stuck".to_owned(), now);
+            }
+            Stage::Breaking if entry.active.is_none() => self.try_candidate(uid, now),
+            _ => {}
+        }
+    }
+
+    /// The swap ends without effect. Where it had stopped the old instance before, the old spec is started once more.
+    fn finish_swap(&mut self, uid: Uid, phase: SwapPhase, error: String, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let Some(swapping) = &mut entry.swap else { return };
+        let broke = matches!(swapping.stage, Stage::Trying | Stage::Refused(_))
+            && swapping.swap.strategy == SwapStrategy::BreakBeforeMake;
+        (swapping.swap.phase, swapping.swap.error) = (phase, error.clone());
+        let cause = swapping.cause_of("swap", error);
+        if broke && entry.task.intent == Intent::Run {
+            entry.held = Some(Held::Launch { once: true });
+        }
+        self.record(uid, cause, Change::SwapRolledBack, now);
+        self.forget_swap(uid);
+        self.settle_held(uid, now);
+    }
+
+    /// The active instance counts from here.
+    fn promote(&mut self, uid: Uid) {
+        let Some(entry) = self.tasks.get(&uid) else { return };
+        let Some(active) = &entry.active else { return };
+        self.log.effects.push(Effect::Promote { instance: active.id, uid, regime: entry.regime() });
+    }
+
+    fn forget_swap(&mut self, uid: Uid) {
+        if let Some(entry) = self.tasks.get_mut(&uid) {
+            entry.swap = None;
+        }
+    }
+}
+
+/// The task as it would be after the swap.
+fn preview(task: &Task, swap: SwapTask, same_spec: bool, generation: Generation) -> Arc<Task> {
+    let mut task = task.clone();
+    task.annotations = swap.annotations;
+    if !same_spec {
+        (task.spec, task.generation) = (Arc::new(swap.spec), generation);
+    }
+    Arc::new(task)
+}
