@@ -152,15 +152,7 @@ impl Simulation {
                 let (labels, annotations) = (Labels::default(), Annotations::default());
                 let spec = world::spec(&mut self.rng);
                 let target = world::target(&mut self.rng);
-                let start = Box::new(StartTask {
-                    name,
-                    labels,
-                    annotations,
-                    spec,
-                    validate_only,
-                    cause,
-                    idempotency,
-                });
+                let start = Box::new(StartTask { name, labels, annotations, spec, validate_only, cause, idempotency });
                 Command::Start(start, target)
             }
             4..=6 => Command::Cancel(CancelTask { name, force: self.rng.one_in(4), etag, cause, idempotency }),

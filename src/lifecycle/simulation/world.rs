@@ -142,7 +142,8 @@ impl World {
         };
         let child_alive = script == Script::LeakingChild;
         let (signalled, aborted) = (None, None);
-        let actor = Actor { script, uid, regime, root_alive: true, child_alive, child_aborted: false, signalled, aborted };
+        let actor =
+            Actor { script, uid, regime, root_alive: true, child_alive, child_aborted: false, signalled, aborted };
         self.actors.insert(id, actor);
         let soon = now + rng.millis(2_000);
         let later = soon + rng.millis(30_000);

@@ -75,7 +75,8 @@ fn the_server_holds_no_more_tasks_than_it_may() {
     bench.machine.max_tasks = 1;
     bench.start(custom()).unwrap();
     let other = TaskName::parse("namespaces/default/tasks/other").unwrap();
-    let refused = bench.command(Command::Start(Box::new(StartTask { name: other, ..start(custom(), None) }), target("a")));
+    let refused =
+        bench.command(Command::Start(Box::new(StartTask { name: other, ..start(custom(), None) }), target("a")));
     assert_eq!(refused, Err(Refusal::TaskLimit(1)));
 }
 

@@ -191,13 +191,7 @@ async fn a_trial_begins_with_a_check_at_once_and_keeps_its_own_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_check_that_runs_when_a_trial_begins_is_made_anew() {
-    let mut bench = Bench::start(timeout(900 * MS), async |n| {
-        if n == 1 {
-            pending().await
-        } else {
-            Finding::pass()
-        }
-    });
+    let mut bench = Bench::start(timeout(900 * MS), async |n| if n == 1 { pending().await } else { Finding::pass() });
     bench.next_begin().await;
     bench.next_begin().await;
     advance(100 * MS).await;
@@ -216,7 +210,10 @@ async fn shadowed_checks_are_counted_apart_and_say_so() {
     bench.regime.set(Regime { counted: false, ..bench.regime.get() });
     assert!(!bench.next_evidence().await.regime.counted);
     let exposition = bench.exposition();
-    assert!(exposition.contains(r#"circuit_breaker_shadow_checks_total{kind="bench",verdict="fail"} 1"#), "{exposition}");
+    assert!(
+        exposition.contains(r#"circuit_breaker_shadow_checks_total{kind="bench",verdict="fail"} 1"#),
+        "{exposition}"
+    );
     assert!(!exposition.contains(r#"circuit_breaker_checks_total{kind="bench",verdict="fail"} 1"#), "{exposition}");
 }
 
