@@ -12,7 +12,7 @@ use v1::task_spec::Monitor;
 /// The parts of a task that have flags.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct SpecFlags {
-    /// Watch by HTTP requests to this URL.
+    /// Watch by HTTP requests to this URL, http:// or https://.
     #[arg(long, value_name = "URL", group = "monitor", help_heading = "What to watch")]
     http: Option<String>,
     /// Watch by TCP connections to this address.

@@ -159,9 +159,14 @@ fn describe_live(live: &v1::Live, lines: &mut Lines, now: SystemTime) {
             &format!("{}{ago}{message}", words::check(check)),
         );
         if let Some(phases) = &check.phases {
-            let v1::CheckPhases { resolve, connect, first_byte, transfer } = phases;
-            let phases =
-                [("resolve", resolve), ("connect", connect), ("first byte", first_byte), ("transfer", transfer)];
+            let v1::CheckPhases { resolve, connect, tls, first_byte, transfer } = phases;
+            let phases = [
+                ("resolve", resolve),
+                ("connect", connect),
+                ("TLS", tls),
+                ("first byte", first_byte),
+                ("transfer", transfer),
+            ];
             let told = phases.iter().filter_map(|(name, took)| Some(format!("{name} {}", words::span(took.as_ref())?)));
             lines.add("Phases", &told.collect::<Vec<_>>().join(", "));
         }

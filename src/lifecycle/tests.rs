@@ -212,6 +212,11 @@ impl Bench {
     }
 }
 
+fn evidence() -> Evidence {
+    let regime = Regime { epoch: Epoch::new(1), counted: true, trial_interval: None };
+    Evidence { regime, verdict: Verdict::Pass, latency: MS }
+}
+
 fn target(key: &str) -> Target {
     Target::of("test", key)
 }

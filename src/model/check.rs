@@ -22,6 +22,8 @@ pub struct Phases {
     pub resolve: Option<Duration>,
     /// Connecting.
     pub connect: Option<Duration>,
+    /// The TLS handshake, the verification of the certificate included.
+    pub tls: Option<Duration>,
     /// From the request's first byte sent to the response's first byte received; for TCP, all steps.
     pub first_byte: Option<Duration>,
     /// From there to the response's last byte read.

@@ -16,6 +16,10 @@ pub(super) enum Reason {
     ConnectionRefused,
     /// The connection failed in another way.
     ConnectFailed,
+    /// The handshake of TLS, or TLS itself later on, failed: what came is no TLS, or there is no version in common, and such.
+    TlsFailed,
+    /// The other side's certificate does not prove that it is who it should be.
+    CertificateInvalid,
     /// The other side closed or reset the connection before the exchange was over.
     ConnectionClosed,
     /// The check ran out of time.
@@ -38,6 +42,8 @@ impl Reason {
             Self::ResolveFailed => "RESOLVE_FAILED",
             Self::ConnectionRefused => "CONNECTION_REFUSED",
             Self::ConnectFailed => "CONNECT_FAILED",
+            Self::TlsFailed => "TLS_FAILED",
+            Self::CertificateInvalid => "CERTIFICATE_INVALID",
             Self::ConnectionClosed => "CONNECTION_CLOSED",
             Self::Timeout => TIMEOUT,
             Self::Status => "STATUS",

@@ -19,9 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use url::{Position, Url};
 
-use super::dial::Dialer;
 use super::fault::{Fault, Reason};
 use super::trace::{Stage, Trace};
+use super::{Network, tls};
 use crate::model::{BodyMatch, HttpSpec};
 use crate::monitor::MonitorError;
 use head::BoundedHead;
@@ -40,13 +40,24 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("switchyard/", env!(
 /// Makes one check.
 pub(super) async fn attempt(
     spec: &HttpSpec,
-    dialer: &Dialer,
+    network: &Network,
     deadline: Instant,
     trace: &mut Trace,
 ) -> Result<(), Fault> {
     let (request, host, port) = prepare(spec)?;
-    let stream = dialer.dial(&host, port, deadline, trace).await?;
-    exchange(spec, request, stream, trace).await
+    let connector = match spec.url().scheme() {
+        // Before dialling, so that no target is made to wait for our own reading.
+        "https" => Some(network.tls.connector(trace).await?),
+        _ => None,
+    };
+    let stream = network.dialer.dial(&host, port, deadline, trace).await?;
+    let Some(connector) = connector else { return exchange(spec, request, stream, trace).await };
+    // On the heap: a session of TLS is larger than all the rest of a check, and most checks have none.
+    Box::pin(async move {
+        let stream = tls::handshake(&connector, &host, stream, trace).await?;
+        exchange(spec, request, stream, trace).await
+    })
+    .await
 }
 
 /// The request, and where it goes. The spec is valid, so a failure is ours.
@@ -160,6 +171,9 @@ async fn match_body(wanted: &BodyMatch, body: Vec<u8>) -> Result<(), Fault> {
 
 fn broken(error: hyper::Error) -> Fault {
     let io = io_source(&error);
+    if let Some(fault) = io.and_then(tls::fault) {
+        return fault;
+    }
     // hyper words what it cannot decode as I/O errors too; those of the system have a number.
     if let Some(io) = io.filter(|io| io.raw_os_error().is_some()) {
         return Fault::io(io, Reason::ConnectionClosed, "the exchange broke off");

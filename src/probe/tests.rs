@@ -2,6 +2,7 @@
 //! longest timeout there is, what must time out never answers.
 
 mod http;
+mod https;
 mod tcp;
 
 use std::io::Write;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::model::{Live, MonitorDraft, ScheduleDraft, SpecDraft, TaskSpec, Verdict, Violations};
+use crate::model::{Live, MonitorDraft, Phases, ScheduleDraft, SpecDraft, TaskSpec, Verdict, Violations};
 use crate::monitor::testing::assignment;
 use crate::monitor::{CancellationToken, Children, Fact};
 
@@ -100,7 +101,13 @@ const SHORT: Duration = Duration::from_millis(50);
 
 /// What one check finds.
 async fn check(monitor: MonitorDraft, timeout: Duration) -> Finding {
-    Probe { spec: spec(monitor, timeout), dialer: Arc::new(Dialer::new()) }.check(Instant::now() + timeout).await
+    check_on(Network { dialer: Dialer::new(), tls: Tls::new() }, monitor, timeout).await
+}
+
+/// What one check finds, with what it shares with others.
+async fn check_on(network: Network, monitor: MonitorDraft, timeout: Duration) -> Finding {
+    let probe = Probe { spec: spec(monitor, timeout), network: Arc::new(network) };
+    probe.check(Instant::now() + timeout).await
 }
 
 fn assert_finding(finding: &Finding, verdict: Verdict, reason: &str) {

@@ -8,15 +8,19 @@ use tokio::time::Instant;
 use super::fault::{Fault, Reason};
 use crate::model::{Phases, Pretty};
 
-/// What a check is doing. TLS will have its stage between `Connect` and `FirstByte`.
+/// What a check is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Waiting for its turn to dial.
     Queue,
+    /// Waiting for the certificates that are trusted, which the first check by TLS has read.
+    Roots,
     /// Looking up the host's addresses.
     Resolve,
     /// Connecting.
     Connect,
+    /// The TLS handshake.
+    Tls,
     /// The request, until the first byte of the answer; for TCP, all steps.
     FirstByte,
     /// The rest of the answer.
@@ -27,8 +31,10 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Queue => "waiting for its turn among the checks that connect",
+            Self::Roots => "waiting for the trusted root certificates to be read",
             Self::Resolve => "resolving the host's name",
             Self::Connect => "connecting",
+            Self::Tls => "in the TLS handshake",
             Self::FirstByte => "waiting for the answer",
             Self::Transfer => "reading the answer",
         })
@@ -52,9 +58,10 @@ impl Trace {
     pub(super) fn enter(&mut self, stage: Stage) {
         let now = Instant::now();
         let phase = match self.stage {
-            Stage::Queue => None,
+            Stage::Queue | Stage::Roots => None,
             Stage::Resolve => Some(&mut self.phases.resolve),
             Stage::Connect => Some(&mut self.phases.connect),
+            Stage::Tls => Some(&mut self.phases.tls),
             Stage::FirstByte => Some(&mut self.phases.first_byte),
             Stage::Transfer => Some(&mut self.phases.transfer),
         };
@@ -73,7 +80,10 @@ impl Trace {
 
     /// The check ran out of time where it stands.
     pub(super) fn timed_out(&self, limit: Duration) -> Fault {
-        let reason = if self.stage == Stage::Queue { Reason::LocalFault } else { Reason::Timeout };
+        let reason = match self.stage {
+            Stage::Queue | Stage::Roots => Reason::LocalFault,
+            _ => Reason::Timeout,
+        };
         Fault::new(reason, format!("not done within {}: was {}", Pretty(limit), self.stage))
     }
 }
@@ -97,14 +107,18 @@ mod tests {
         advance(4 * MS).await;
         trace.enter(Stage::Connect);
         advance(8 * MS).await;
+        trace.enter(Stage::Tls);
+        assert_eq!(trace.timed_out(15 * MS).message, "not done within 15ms: was in the TLS handshake");
+        advance(32 * MS).await;
         trace.enter(Stage::FirstByte);
         advance(16 * MS).await;
-        let fault = trace.timed_out(31 * MS);
+        let fault = trace.timed_out(63 * MS);
         assert_eq!(
             (fault.reason, fault.message.as_str()),
-            (Reason::Timeout, "not done within 31ms: was waiting for the answer")
+            (Reason::Timeout, "not done within 63ms: was waiting for the answer")
         );
-        let phases = Phases { connect: Some(10 * MS), first_byte: Some(16 * MS), ..Phases::default() };
+        let phases =
+            Phases { connect: Some(10 * MS), tls: Some(32 * MS), first_byte: Some(16 * MS), ..Phases::default() };
         assert_eq!(trace.finish(), phases);
     }
 }

@@ -1,6 +1,6 @@
 //! The real binary, as people and scripts use it: against a real `serve`, on ports of the system's choosing.
 
-mod process;
+pub(crate) mod process;
 
 use process::{Served, switchyard};
 

@@ -1,10 +1,12 @@
 //! One binary for all integration tests, one file for each behaviour.
 
+mod accept;
 mod bad_input;
 mod cli;
 mod drain;
 mod embedding;
 mod harness;
+mod https;
 mod list;
 mod logs;
 mod running;

@@ -90,8 +90,8 @@ impl World {
                     return Some(Input::CheckBegan(instance, now));
                 }
                 Happening::CheckEnds if actor.root_alive => {
-                    self.plan(now + rng.millis(60_000), instance, Happening::CheckBegins);
                     let evidence = Evidence { regime: actor.regime, verdict: Verdict::Pass, latency: Duration::ZERO };
+                    self.plan(now + rng.millis(60_000), instance, Happening::CheckBegins);
                     return Some(Input::CheckEnded(instance, now, evidence));
                 }
                 Happening::Root(end) if actor.root_alive => {

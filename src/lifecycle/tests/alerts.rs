@@ -2,11 +2,6 @@
 
 use super::*;
 
-fn evidence() -> Evidence {
-    let regime = Regime { epoch: Epoch::new(1), counted: true, trial_interval: None };
-    Evidence { regime, verdict: Verdict::Pass, latency: MS }
-}
-
 #[test]
 fn a_monitor_that_marks_nothing_is_one_piece_of_work() {
     let (mut bench, id) = Bench::ready(custom());

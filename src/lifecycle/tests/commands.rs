@@ -88,7 +88,8 @@ fn nothing_of_a_fenced_instance_changes_anything() {
     for input in [
         Input::Ready(id),
         Input::CheckBegan(id, bench.now.mono),
-        Input::CheckEnded(id, bench.now.mono),
+        Input::CheckEnded(id, bench.now.mono, evidence()),
+        Input::Committed(id),
         Input::RootEnded { instance: id, end: RootEnd::Returned, children: false },
         Input::ChildrenEnded { instance: id, aborted: true },
     ] {

@@ -244,3 +244,6 @@ fn slow_is_in_range(slow: Duration, timeout: Duration, violations: &mut Violatio
     }
     good
 }
+
+#[cfg(test)]
+mod tests;

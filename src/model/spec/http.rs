@@ -1,5 +1,7 @@
 //! The HTTP kind's spec.
 
+mod target;
+
 use std::fmt;
 
 use regex::bytes::{Regex, RegexBuilder};
@@ -7,7 +9,6 @@ use url::Url;
 
 use crate::model::{Target, Violations};
 
-const URL_BYTES: usize = 2 * 1024;
 const HEADERS: usize = 64;
 const HEADER_BYTES: usize = 8 * 1024;
 const BODY_BYTES: usize = 16 * 1024;
@@ -22,7 +23,7 @@ const FRAMING: [&str; 8] =
 /// An HTTP monitor as a client wrote it.
 #[derive(Clone, Debug, Default)]
 pub struct HttpDraft {
-    /// An absolute `http://` URL.
+    /// An absolute `http://` or `https://` URL.
     pub url: String,
     /// Empty: GET.
     pub method: String,
@@ -139,7 +140,7 @@ impl HttpSpec {
     pub(super) fn try_new(draft: HttpDraft, violations: &mut Violations) -> Option<Self> {
         let before = violations.as_slice().len();
         let HttpDraft { url, method, headers, body, expected_status, body_match } = draft;
-        let url = parse_url(&url).map_err(|problem| violations.add("url", problem)).ok();
+        let url = target::parse(&url).map_err(|problem| violations.add("url", problem)).ok();
         let method = if method.is_empty() { "GET".to_owned() } else { method };
         if !is_token(&method) || method.len() > 32 {
             violations.add("method", "must be an HTTP method: 1 to 32 letters, digits or hyphens");
@@ -202,33 +203,6 @@ impl HttpSpec {
     pub const fn body_match(&self) -> &BodyMatch {
         &self.body_match
     }
-}
-
-fn parse_url(text: &str) -> Result<Url, String> {
-    if text.is_empty() {
-        return Err("required: an absolute URL, as http://example.com/health".to_owned());
-    }
-    if text.len() > URL_BYTES {
-        return Err(format!("at most {URL_BYTES} bytes, got {}", text.len()));
-    }
-    // The URL standard silently drops these; what a client wrote and what is requested would differ.
-    if text.chars().any(|c| c.is_ascii_control() || c == ' ') {
-        return Err("must not contain spaces or control characters".to_owned());
-    }
-    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
-    if url.scheme() != "http" {
-        return Err(format!("the scheme must be http, got {:?}", url.scheme()));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not contain user info; send an Authorization header instead".to_owned());
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err("must name a host".to_owned());
-    }
-    if url.port() == Some(0) {
-        return Err("the port must be between 1 and 65535".to_owned());
-    }
-    Ok(url)
 }
 
 fn check_header(name: &str, value: &str, violations: &mut Violations) {

@@ -34,10 +34,11 @@ fn check(check: &Check) -> v1::Check {
 }
 
 fn check_phases(phases: Phases) -> v1::CheckPhases {
-    let Phases { resolve, connect, first_byte, transfer } = phases;
+    let Phases { resolve, connect, tls, first_byte, transfer } = phases;
     v1::CheckPhases {
         resolve: resolve.map(duration),
         connect: connect.map(duration),
+        tls: tls.map(duration),
         first_byte: first_byte.map(duration),
         transfer: transfer.map(duration),
     }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{BodyMatchDraft, HttpDraft};
 
-fn get(url: String) -> HttpDraft {
+pub(super) fn get(url: String) -> HttpDraft {
     HttpDraft { url, ..HttpDraft::default() }
 }
 
@@ -9,7 +9,7 @@ async fn find(draft: HttpDraft) -> Finding {
     check(MonitorDraft::Http(draft), AMPLE).await
 }
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+pub(super) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 #[tokio::test]

@@ -1,36 +1,46 @@
 //! Processes of the real binary.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// Serves on ports of the system's choosing.
+const SERVE: [&str; 5] = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+
 /// What a command said, and its exit code.
 #[derive(Debug)]
-pub(super) struct Said {
-    pub(super) code: i32,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Said {
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SWITCHYARD_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    isolate(&mut command);
+    command.args(arguments);
     command
 }
 
+/// What is to run gets nothing of this process's surroundings that would change it.
+fn isolate(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SWITCHYARD_")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+}
+
 /// Runs a command to its end.
-pub(super) fn switchyard(arguments: &[&str], input: &str) -> Said {
+pub(crate) fn switchyard(arguments: &[&str], input: &str) -> Said {
     let mut child = command(arguments).spawn().expect("starts");
     let mut stdin = child.stdin.take().expect("piped");
     // A command that reads nothing may have ended already.
@@ -42,16 +52,35 @@ pub(super) fn switchyard(arguments: &[&str], input: &str) -> Said {
 }
 
 /// A server process; killed when dropped.
-pub(super) struct Served {
+pub(crate) struct Served {
     child: Child,
-    address: String,
-    pub(super) http: SocketAddr,
+    pub(crate) address: String,
+    pub(crate) http: SocketAddr,
 }
 
 impl Served {
-    pub(super) fn begin(flags: &[&str]) -> Self {
-        let arguments = [&["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"], flags].concat();
-        let mut child = command(&arguments).stderr(Stdio::null()).spawn().expect("starts");
+    pub(crate) fn begin(flags: &[&str]) -> Self {
+        Self::spawn(command(&[&SERVE, flags].concat()))
+    }
+
+    /// A server whose environment has this, too.
+    pub(crate) fn begin_with(name: &str, value: impl AsRef<OsStr>) -> Self {
+        let mut command = command(&SERVE);
+        command.env(name, value);
+        Self::spawn(command)
+    }
+
+    /// A server that may have so many descriptors.
+    pub(crate) fn begin_with_descriptors(most: usize, flags: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        isolate(&mut command);
+        let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_switchyard")]).args(SERVE).args(flags);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::null()).spawn().expect("starts");
         let mut banner = BufReader::new(child.stdout.take().expect("piped")).lines().map(|line| line.expect("reads"));
         let mut listens = |what: &str| {
             let line = banner.find(|line| line.trim_start().starts_with(what)).expect("the banner says where");
@@ -61,16 +90,21 @@ impl Served {
         Self { child, address, http }
     }
 
-    pub(super) fn run(&self, arguments: &[&str]) -> Said {
+    /// The process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
         self.run_with(arguments, "")
     }
 
-    pub(super) fn run_with(&self, arguments: &[&str], input: &str) -> Said {
+    pub(crate) fn run_with(&self, arguments: &[&str], input: &str) -> Said {
         switchyard(&[arguments, &["--server", &self.address]].concat(), input)
     }
 
     /// Starts a command that goes on, and writes JSON lines.
-    pub(super) fn follow(&self, arguments: &[&str]) -> Following {
+    pub(crate) fn follow(&self, arguments: &[&str]) -> Following {
         let arguments = [arguments, &["--server", &self.address]].concat();
         let mut child = command(&arguments).stderr(Stdio::inherit()).spawn().expect("starts");
         let lines = BufReader::new(child.stdout.take().expect("piped"));
@@ -78,18 +112,18 @@ impl Served {
     }
 
     /// Runs a command whose output nobody reads; its exit code.
-    pub(super) fn without_reader(&self, arguments: &[&str]) -> Option<i32> {
+    pub(crate) fn without_reader(&self, arguments: &[&str]) -> Option<i32> {
         let mut child = command(&[arguments, &["--server", &self.address]].concat()).spawn().expect("starts");
         drop(child.stdout.take());
         child.wait().expect("ends").code()
     }
 
-    pub(super) fn signal(&self) {
+    pub(crate) fn signal(&self) {
         send(&self.child, Signal::TERM);
     }
 
     /// Sends SIGTERM; the exit code.
-    pub(super) fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         self.signal();
         self.child.wait().expect("ends").code()
     }
@@ -104,14 +138,14 @@ impl Drop for Served {
 }
 
 /// A command that goes on; killed when dropped.
-pub(super) struct Following {
+pub(crate) struct Following {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Following {
     /// Reads lines until one is as wanted.
-    pub(super) fn until(&mut self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub(crate) fn until(&mut self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         loop {
             let mut line = String::new();
             assert!(self.lines.read_line(&mut line).expect("reads") > 0, "the command ended");
@@ -123,7 +157,7 @@ impl Following {
     }
 
     /// Sends SIGINT; the exit code.
-    pub(super) fn interrupt(mut self) -> Option<i32> {
+    pub(crate) fn interrupt(mut self) -> Option<i32> {
         send(&self.child, Signal::INT);
         let mut rest = String::new();
         self.lines.read_to_string(&mut rest).expect("reads");

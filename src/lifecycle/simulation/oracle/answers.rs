@@ -130,6 +130,7 @@ fn afresh(command: &Command, view: &View, draining: bool) -> Verdict {
             return Verdict::Refused(Refusal::TaskLimit(super::super::MAX_TASKS));
         }
         Command::Start(start, _) => return if start.validate_only { Verdict::Idle } else { Verdict::Done },
+        Command::Swap(swap, _) => swap.etag.as_ref(),
         Command::Cancel(cancel) => cancel.etag.as_ref(),
         Command::Delete(delete) => delete.etag.as_ref(),
     };

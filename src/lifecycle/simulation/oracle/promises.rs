@@ -68,14 +68,15 @@ impl Promises {
 
     pub(super) fn effect(&mut self, effect: &Effect, view: &View, now: Now) -> Checked {
         match effect {
-            Effect::Launch { instance, task } => {
-                let known = Known { uid: task.uid, launched: now.mono, work: Some(now.mono), took: None, stop: None };
-                self.live.insert(*instance, known);
+            Effect::Launch(launch) => {
+                let known =
+                    Known { uid: launch.task.uid, launched: now.mono, work: Some(now.mono), took: None, stop: None };
+                self.live.insert(launch.instance, known);
                 Ok(())
             }
             Effect::Signal(id) => self.signalled(*id, view, now.mono),
             Effect::Abort(id) => self.aborted(*id, view, now.mono),
-            Effect::Append(_) | Effect::Answer { .. } | Effect::Forget(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
