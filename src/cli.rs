@@ -1,10 +1,11 @@
-//! The command line: `serve`, and the commands that speak to a server.
+//! The command line: `serve`, the commands that speak to a server, and `demo`, which is both.
 //!
 //! Exit codes: 0 done, 1 a negative outcome, 2 usage and INVALID_ARGUMENT, 3 NOT_FOUND, 4 UNAVAILABLE and DEADLINE_EXCEEDED,
 //! 5 every other status; `serve`: 0 clean, 10 abandoned a stuck task, 11 forced.
 
 mod change;
 mod completions;
+mod demo;
 mod duration;
 mod event_view;
 mod failure;
@@ -43,6 +44,7 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
+  switchyard demo                                               see what it does, in 40 s
   switchyard serve                                              run a server
   switchyard start api --http http://127.0.0.1:8080/ --interval 5s
   switchyard watch                                              follow what happens
@@ -55,6 +57,7 @@ stuck task, 11 forced.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Serve(Box<serve::Serve>),
     Start(Box<start::Start>),
     Get(read::Get),
@@ -79,6 +82,7 @@ pub fn run() -> ExitCode {
         }
     };
     let done = match command {
+        Command::Demo(demo) => demo.run(),
         Command::Serve(serve) => serve.run(),
         Command::Start(start) => block_on(start.run()),
         Command::Get(get) => block_on(get.run()),

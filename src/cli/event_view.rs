@@ -6,7 +6,7 @@ use crate::pb::v1;
 use v1::event::Detail;
 
 /// The columns of the longest type, CIRCUIT_HALF_OPENED.
-const WIDTH: usize = 19;
+pub(super) const WIDTH: usize = 19;
 
 /// `time  type  name  generation/attempt  detail  (by whom: why)`.
 pub(super) fn line(event: &v1::Event, namespaces: bool, paint: Paint) -> String {
@@ -48,7 +48,7 @@ pub(super) fn initial(task: &v1::Task, namespaces: bool, paint: Paint) -> String
     )
 }
 
-fn tone(event: &v1::Event) -> Tone {
+pub(super) fn tone(event: &v1::Event) -> Tone {
     use v1::EventType as T;
     match event.r#type() {
         T::InstanceReady | T::SwapCommitted | T::CircuitRecovered | T::AlertResolved => Tone::Good,
@@ -65,7 +65,8 @@ fn tone(event: &v1::Event) -> Tone {
     }
 }
 
-fn detail(event: &v1::Event) -> String {
+/// What the event is about.
+pub(super) fn detail(event: &v1::Event) -> String {
     match &event.detail {
         Some(Detail::Instance(instance)) => {
             let ready = words::between(instance.start_time.as_ref(), instance.ready_time.as_ref());
@@ -91,7 +92,7 @@ fn detail(event: &v1::Event) -> String {
 }
 
 /// Who and why; the system's explanation often is what the detail has said already.
-fn cause(cause: &v1::Cause, detail: &str) -> String {
+pub(super) fn cause(cause: &v1::Cause, detail: &str) -> String {
     let v1::Cause { actor, reason, request_id: _ } = cause;
     match (actor.is_empty(), reason.is_empty() || detail.contains(reason.as_str())) {
         (true, _) => reason.clone(),

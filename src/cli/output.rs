@@ -76,6 +76,12 @@ pub(super) struct Output {
 pub(super) struct Paint(pub(super) bool);
 
 impl Paint {
+    /// Colours on a terminal, unless NO_COLOR is set.
+    pub(super) fn auto() -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self(io::stdout().is_terminal() && !no_color)
+    }
+
     pub(super) fn text(self, tone: Tone, text: &str) -> String {
         let code = match tone {
             Tone::Plain => return text.to_owned(),
@@ -91,15 +97,13 @@ impl Paint {
 
 impl Output {
     pub(super) fn new(args: &OutputArgs) -> Self {
-        let terminal = io::stdout().is_terminal();
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colored = match args.color {
-            Color::Auto => terminal && !no_color,
-            Color::Always => true,
-            Color::Never => false,
+        let paint = match args.color {
+            Color::Auto => Paint::auto(),
+            Color::Always => Paint(true),
+            Color::Never => Paint(false),
         };
         let width = rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
-        Self { format: args.output, paint: Paint(colored), width: width.filter(|width| *width > 0) }
+        Self { format: args.output, paint, width: width.filter(|width| *width > 0) }
     }
 
     /// Writes a message: by `table` for people, else by its JSON mapping.

@@ -12,7 +12,7 @@ use crate::server::{self, Server};
 use crate::telemetry;
 
 /// What the RPCs are served with; tasks have threads of their own.
-const CONTROL_THREADS: usize = 2;
+pub(super) const CONTROL_THREADS: usize = 2;
 
 /// Run a server.
 #[derive(Args, Debug)]
@@ -125,18 +125,18 @@ async fn serve(config: Config) -> Result<server::Ended, Failure> {
 }
 
 /// SIGTERM and SIGINT, each of which asks for the same.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    pub(super) fn new() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::Local(format!("cannot await signals: {error}")));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -144,7 +144,7 @@ impl Signals {
     }
 }
 
-fn refused(error: &server::Error) -> Failure {
+pub(super) fn refused(error: &server::Error) -> Failure {
     let source = std::error::Error::source(error);
     Failure::Local(source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}")))
 }
