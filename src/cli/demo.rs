@@ -24,7 +24,16 @@ use story::Story;
 use target::Target;
 
 /// How long the audience has to read what a chapter is about.
-const READING: Duration = Duration::from_millis(2_500);
+const READING: Duration = Duration::from_millis(3_500);
+
+/// What there is to go on with.
+const SUMMARY: &str = "
+That was all of it, through the public gRPC API: checks, a circuit that trips, half-opens and
+recovers, a hot swap, a roll-back, a proven abort and a drain. To go on, in two terminals:
+
+  switchyard serve
+  switchyard start self --http http://127.0.0.1:6711/healthz --interval 5s --wait
+";
 
 /// See what it does: a story in seven chapters, about 40 s, in one terminal.
 #[derive(Args, Debug)]
@@ -49,7 +58,7 @@ It needs no set-up and leaves nothing behind. Ctrl-C ends it at any moment, by a
 Exit codes: 0 all of it was shown, or Ctrl-C; 1 something did not come in time (30 s); 10 and 11
 as those of serve.")]
 pub(super) struct Demo {
-    /// Leave out the pauses for reading: about 25 s.
+    /// Leave out the pauses for reading: about 20 s.
     #[arg(long)]
     fast: bool,
 }
@@ -88,13 +97,13 @@ async fn play(pause: Duration) -> Result<Ended, Failure> {
         Story { stage, target: &target, grpc, http }.tell(&shutdown).await
     };
     let told = tokio::select! {
-        told = story => told,
-        () = first.next() => out("\nTold to end: the server drains.\n"),
+        told = story => told.map(|()| SUMMARY),
+        () = first.next() => out("\nTold to end: the server drains.\n").map(|()| ""),
     };
+    // At the end of the story it drains already.
     shutdown.cancel();
     let ended = serving.await.map_err(|error| Failure::Local(format!("the server has died: {error}")))?;
-    told?;
-    out(&format!("The server has ended: {}.\n", outcome(ended)))?;
+    out(&format!("\nThe server has ended: {}.\n{}", outcome(ended), told?))?;
     Ok(ended)
 }
 

@@ -4,6 +4,7 @@ mod accept;
 mod alert_rules;
 mod bad_input;
 mod cli;
+mod demo;
 mod drain;
 mod embedding;
 mod harness;

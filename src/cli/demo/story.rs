@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::specs::{self, INTERVAL, name};
 use super::stage::Stage;
 use super::target::{Hit, Target};
-use crate::cli::output::out;
+use crate::cli::output::clean;
 use crate::cli::{Failure, words};
 use crate::pb::v1;
 use v1::EventType as Type;
@@ -31,16 +31,15 @@ impl Story<'_> {
         self.swap().await?;
         self.roll_back().await?;
         self.abort().await?;
-        self.drain(shutdown).await?;
-        out(SUMMARY)
+        self.drain(shutdown).await
     }
 
     async fn begin(&mut self) -> Result<(), Failure> {
         let text = format!(
             "\
-This process runs a server (gRPC at {}, metrics at http://{}/metrics) and an
-HTTP target at {}. Over gRPC a client starts three tasks: `api` asks the target every
-{}, `port` connects to it every second, and `mule` is a drill that never looks at its token.",
+This process runs a server (gRPC at {}, metrics at {}) and an HTTP
+target ({}). A client starts three tasks: `api` asks the target every {}, `port`
+connects to it every second, and `mule` is a drill: a task that misbehaves on purpose.",
             self.grpc,
             self.http,
             self.target.address(),
@@ -56,9 +55,8 @@ HTTP target at {}. Over gRPC a client starts three tasks: `api` asks the target 
             self.stage.during(client.start(request)).await??;
             self.stage.until(id, Type::InstanceReady).await?;
         }
-        let healthy = |task: &v1::Task| verdict(task) == v1::Verdict::Pass && results(task) >= 3;
-        self.look("api", healthy).await?;
-        self.look("port", |task| verdict(task) == v1::Verdict::Pass).await
+        self.look("api", |task| is_well(task) && results(task) >= 3).await?;
+        self.look("port", is_well).await
     }
 
     async fn trip(&mut self) -> Result<(), Failure> {
@@ -71,7 +69,7 @@ still passes: the port is open, only the service behind it is not well.";
         self.stage.tell("target", "", "answers 503 from now on")?;
         self.stage.until("api", Type::CircuitTripped).await?;
         self.look("api", |task| verdict(task) == v1::Verdict::Fail).await?;
-        self.look("port", |task| verdict(task) == v1::Verdict::Pass).await
+        self.look("port", is_well).await
     }
 
     async fn recover(&mut self) -> Result<(), Failure> {
@@ -86,24 +84,23 @@ for twice as long. Then the target recovers, and the next trial, three passes in
         self.stage.tell("target", "", "answers 200 again")?;
         self.stage.until("api", Type::CircuitHalfOpened).await?;
         self.stage.until("api", Type::CircuitRecovered).await?;
-        self.look("api", |task| verdict(task) == v1::Verdict::Pass).await
+        self.look("api", is_well).await
     }
 
     async fn swap(&mut self) -> Result<(), Failure> {
         let text = "\
 `api` gets a new spec while it runs: twice as many checks, and another value of the header
 x-release. The new instance is ready before the old one is stopped, so no check is missed; and since
-the target is the same, the circuit keeps what it knows. The target's own log is the witness.";
+the target is the same, the circuit keeps its state and streak. The target's own log is the witness.";
         self.stage.chapter("4  A hot swap", text).await?;
         let (start, target) = (Instant::now(), self.target);
         let logged = |release: &str, least: usize| of(&target.requests_since(start), release) >= least;
         self.stage.until_logged(|| logged("1", 3)).await?;
-        let task = self.replace(specs::next_api(target.address())).await?;
-        self.expect_swap(&task, v1::SwapPhase::Done)?;
-        self.stage.until("api", Type::SwapCommitted).await?;
+        let ends = [Type::SwapCommitted, Type::InstanceEnded];
+        self.replace(specs::next_api(target.address()), v1::SwapPhase::Done, &ends).await?;
         self.stage.until_logged(|| logged("2", 6)).await?;
-        self.stage.tell("target's log", "", &witness(&target.requests_since(start)))?;
-        self.look("api", |task| task.generation == 2 && verdict(task) == v1::Verdict::Pass).await
+        self.stage.tell("target's log", "api", &witness(&target.requests_since(start)))?;
+        self.look("api", |task| task.generation == 2 && is_well(task)).await
     }
 
     async fn roll_back(&mut self) -> Result<(), Failure> {
@@ -112,12 +109,11 @@ The next spec is no good: its page takes 10 s to answer, and a candidate has 1.5
 The candidate is stopped, the swap is rolled back, and the old instance has never noticed.";
         self.stage.chapter("5  A bad swap, rolled back", text).await?;
         let (start, target) = (Instant::now(), self.target);
-        let task = self.replace(specs::bad_api(target.address())).await?;
-        self.expect_swap(&task, v1::SwapPhase::RolledBack)?;
-        self.stage.until("api", Type::SwapRolledBack).await?;
+        let ends = [Type::SwapRolledBack];
+        self.replace(specs::bad_api(target.address()), v1::SwapPhase::RolledBack, &ends).await?;
         self.stage.until_logged(|| of(&target.requests_since(start), "2") > 0).await?;
-        self.stage.tell("target's log", "", &witness(&target.requests_since(start)))?;
-        self.look("api", |task| task.generation == 2 && task.state() == v1::State::Running).await
+        self.stage.tell("target's log", "api", &witness(&target.requests_since(start)))?;
+        self.look("api", |task| task.generation == 2 && is_well(task)).await
     }
 
     async fn abort(&mut self) -> Result<(), Failure> {
@@ -132,10 +128,9 @@ aborted. The answer of CancelTask is no hope but a proven outcome, and operators
         self.stage.until("mule", Type::AlertRaised).await?;
         self.stage.until("mule", Type::TaskEnded).await?;
         let task = answer.task.unwrap_or_default();
-        let outcome = task.outcome.as_ref().map(words::outcome).unwrap_or_default();
-        self.stage.tell("CancelTask", "mule", &format!("{}: {outcome}", words::state(task.state)))?;
+        let exit = task.outcome.as_ref().map(|outcome| words::exit(outcome.exit)).unwrap_or_default();
         let shutdown = task.instance.and_then(|instance| words::shutdown(&instance.shutdown?)).unwrap_or_default();
-        self.stage.tell("CancelTask", "mule", &shutdown)?;
+        self.stage.tell("CancelTask", "mule", &format!("{}  {exit}  {shutdown}", words::state(task.state)))?;
         match task.outcome.map(|outcome| outcome.exit()) {
             Some(v1::Exit::Aborted) => Ok(()),
             _ => Err(Failure::Negative("error: mule was not aborted".to_owned())),
@@ -144,8 +139,8 @@ aborted. The answer of CancelTask is no hope but a proven outcome, and operators
 
     async fn drain(&mut self, shutdown: &CancellationToken) -> Result<(), Failure> {
         let text = "\
-The server is told to end, as by SIGTERM. Every task stops by the same two phases, within 10 s; every
-stream delivers its last event, and then ends with a status that says why.";
+The server is told to end, as by SIGTERM. Every task stops by the same two phases, within 10 s, and
+every stream delivers its last event before it ends with a status that says why.";
         self.stage.chapter("7  The drain", text).await?;
         shutdown.cancel();
         self.stage.until("", Type::ServerDraining).await?;
@@ -156,39 +151,49 @@ stream delivers its last event, and then ends with a status that says why.";
                 return Err(Failure::Negative(format!("error: the stream ended before {id} had")));
             }
         }
-        self.stage.tell("WatchTasks", "", &format!("the stream has ended: {} {}", end.code_name(), end.reason))
+        let text = format!("the stream has ended: {} {}", end.code_name(), clean(&end.reason));
+        self.stage.tell("WatchTasks", "", &text)?;
+        if end.reason == "SERVER_DRAINING" { Ok(()) } else { Err(end.into()) }
     }
 
-    /// Swaps the spec of `api`, and waits for the swap's end.
-    async fn replace(&mut self, spec: v1::TaskSpec) -> Result<v1::Task, Failure> {
+    /// Swaps the spec of `api`, and waits for the swap's end: in this phase, and with these events.
+    async fn replace(&mut self, spec: v1::TaskSpec, phase: v1::SwapPhase, ends: &[Type]) -> Result<(), Failure> {
         let task = Some(v1::Task { spec: Some(spec), ..v1::Task::default() });
         let request = v1::SwapTaskRequest { name: name("api"), task, wait: true, ..v1::SwapTaskRequest::default() };
         let client = self.stage.client.clone();
-        Ok(self.stage.during(client.swap(request)).await??.task.unwrap_or_default())
-    }
-
-    fn expect_swap(&self, task: &v1::Task, phase: v1::SwapPhase) -> Result<(), Failure> {
-        let swap = task.swap.clone().unwrap_or_default();
-        self.stage.tell("SwapTask", "api", &format!("{}  {}", words::swap_phase(swap.phase), words::swap(&swap)))?;
-        if swap.phase() == phase {
-            return Ok(());
+        let answer = self.stage.during(client.swap(request)).await??;
+        let swap = answer.task.and_then(|task| task.swap).unwrap_or_default();
+        let told = format!("{}  {}", words::swap_phase(swap.phase), words::swap(&swap));
+        if swap.phase() != phase {
+            let wanted = words::swap_phase(phase.into());
+            return Err(Failure::Negative(format!("error: the swap should have ended {wanted}, not {told}")));
         }
-        Err(Failure::Negative(format!("error: the swap should have ended as {}", words::swap_phase(phase.into()))))
+        for end in ends {
+            self.stage.until("api", *end).await?;
+        }
+        self.stage.tell("SwapTask", "api", &told)
     }
 
     /// Waits until a task is as wanted, and tells how it is.
     async fn look(&mut self, id: &str, wanted: impl Fn(&v1::Task) -> bool) -> Result<(), Failure> {
         let task = self.stage.look(id, wanted).await?;
-        let mut text = format!("{}, generation {}", words::state(task.state), task.generation);
+        let mut text = format!("{}  generation {}", words::state(task.state), task.generation);
         if let Some(check) = task.live.as_ref().and_then(|live| live.last_check.as_ref()) {
-            text += &format!(", last check {}", words::check(check));
+            text += &format!("  check {} {}", words::verdict(check.verdict), check.reason);
+            text.truncate(text.trim_end().len());
         }
         if let Some(circuit) = &task.circuit {
-            // Until when it is open, its event has told.
-            text += &format!(", circuit {}", words::circuit_state(circuit.state));
+            text += &format!("  circuit {}", words::circuit_state(circuit.state));
+            text += &Some(format!(", streak {}", circuit.streak)).filter(|_| circuit.streak > 0).unwrap_or_default();
         }
         self.stage.tell("GetTask", id, &text)
     }
+}
+
+/// Whether its last check has passed, and its circuit is closed.
+fn is_well(task: &v1::Task) -> bool {
+    let circuit = task.circuit.as_ref().map(v1::Circuit::state);
+    verdict(task) == v1::Verdict::Pass && circuit == Some(v1::CircuitState::Closed)
 }
 
 fn verdict(task: &v1::Task) -> v1::Verdict {
@@ -208,18 +213,9 @@ fn of(hits: &[Hit], release: &str) -> usize {
 
 /// What the target's log says: how many requests of each release, and the longest time without one.
 fn witness(hits: &[Hit]) -> String {
-    let releases: Vec<_> = ["1", "2", "3"].iter().map(|release| (release, of(hits, release))).collect();
-    let told: Vec<_> = releases.iter().filter(|(_, count)| *count > 0).collect();
-    let told: Vec<_> = told.iter().map(|(release, count)| format!("{count} of release {release}")).collect();
+    let counts = ["1", "2", "3"].map(|release| (release, of(hits, release)));
+    let told = counts.iter().filter(|(_, count)| *count > 0);
+    let told: Vec<_> = told.map(|(release, count)| format!("{count} of release {release}")).collect();
     let gap = hits.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap_or(Duration::ZERO);
-    format!("requests: {}; the longest gap was {}", told.join(", "), words::rough(gap))
+    format!("requests: {}; longest gap {}", told.join(", "), words::rough(gap))
 }
-
-const SUMMARY: &str = "
-That was: checks, a circuit that trips, half-opens and recovers, a hot swap, a roll-back, a proven
-abort and a drain, all of it through the public gRPC API. To go on, in two terminals:
-
-  switchyard serve
-  switchyard start self --http http://127.0.0.1:6711/healthz --interval 5s --wait
-
-";

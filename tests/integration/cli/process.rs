@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process_group};
 
 /// Serves on ports of the system's choosing.
 const SERVE: [&str; 5] = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
@@ -49,6 +51,55 @@ pub(crate) fn switchyard(arguments: &[&str], input: &str) -> Said {
     let output = child.wait_with_output().expect("ends");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     Said { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A command in a process group and a directory of its own, which is also its home and its place for temporary files.
+pub(crate) struct Alone {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Alone {
+    pub(crate) fn begin(directory: &Path, arguments: &[&str]) -> Self {
+        let mut command = command(arguments);
+        command.current_dir(directory).env("HOME", directory).env("TMPDIR", directory).process_group(0);
+        let mut child = command.spawn().expect("starts");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, stdout }
+    }
+
+    /// Reads lines until one has the text; all that was read.
+    pub(crate) fn until(&mut self, text: &str) -> String {
+        let mut read = String::new();
+        while !read.contains(text) {
+            assert!(self.stdout.read_line(&mut read).expect("reads") > 0, "the command ended: {read}");
+        }
+        read
+    }
+
+    /// Sends SIGINT.
+    pub(crate) fn interrupt(&self) {
+        send(&self.child, Signal::INT);
+    }
+
+    /// Reads to the end; what was said since, and whether any process of the group is left.
+    pub(crate) fn end(mut self) -> (Said, bool) {
+        let mut stdout = String::new();
+        self.stdout.read_to_string(&mut stdout).expect("UTF-8");
+        let mut stderr = String::new();
+        self.child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("UTF-8");
+        let group = pid(&self.child);
+        let code = self.child.wait().expect("ends").code().unwrap_or(-1);
+        (Said { code, stdout, stderr }, test_kill_process_group(group).is_ok())
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// A server process; killed when dropped.
@@ -174,6 +225,9 @@ impl Drop for Following {
 }
 
 fn send(child: &Child, signal: Signal) {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process");
-    kill_process(pid, signal).expect("delivers");
+    kill_process(pid(child), signal).expect("delivers");
+}
+
+fn pid(child: &Child) -> Pid {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process")
 }
