@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, 1 a negative outcome, 2 usage and INVALID_ARGUMENT, 3 NOT_FOUND, 4 UNAVAILABLE and DEADLINE_EXCEEDED,
 //! 5 every other status; `serve`: 0 clean, 10 abandoned a stuck task, 11 forced.
 
+mod change;
+mod completions;
 mod duration;
 mod event_view;
 mod failure;
@@ -15,8 +17,10 @@ mod serve;
 mod spec_flags;
 mod start;
 mod stop;
+mod swap;
 mod table;
 mod task_file;
+mod task_source;
 mod task_view;
 mod wait;
 mod watch;
@@ -29,7 +33,7 @@ use clap::{Parser, Subcommand};
 
 use failure::Failure;
 
-/// A control plane for monitoring tasks: start, list, cancel and watch them.
+/// A control plane for monitoring tasks: start, list, swap, cancel and watch them.
 #[derive(Debug, Parser)]
 #[command(name = "switchyard", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Arguments {
@@ -42,6 +46,7 @@ Examples:
   switchyard serve                                              run a server
   switchyard start api --http http://127.0.0.1:8080/ --interval 5s
   switchyard watch                                              follow what happens
+  switchyard swap api --http http://127.0.0.1:9090/ --wait      another target, no check missed
   switchyard cancel api                                         stop it, with a proven outcome
 
 Exit codes: 0 done, 1 a negative outcome, 2 usage and INVALID_ARGUMENT, 3 NOT_FOUND,
@@ -54,11 +59,13 @@ enum Command {
     Start(Box<start::Start>),
     Get(read::Get),
     List(read::List),
+    Swap(Box<swap::Swap>),
     Cancel(stop::Cancel),
     Delete(stop::Delete),
     Wait(wait::Wait),
     Watch(watch::Watch),
     Info(read::Info),
+    Completions(completions::Completions),
 }
 
 /// Runs the command that the process was started with.
@@ -76,11 +83,13 @@ pub fn run() -> ExitCode {
         Command::Start(start) => block_on(start.run()),
         Command::Get(get) => block_on(get.run()),
         Command::List(list) => block_on(list.run()),
+        Command::Swap(swap) => block_on(swap.run()),
         Command::Cancel(cancel) => block_on(cancel.run()),
         Command::Delete(delete) => block_on(delete.run()),
         Command::Wait(wait) => block_on(wait.run()),
         Command::Watch(watch) => block_on(watch.run()),
         Command::Info(info) => block_on(info.run()),
+        Command::Completions(completions) => completions.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

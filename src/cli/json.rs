@@ -32,6 +32,7 @@ named!(
     GetServerInfoResponse,
     ListTasksResponse,
     StartTaskResponse,
+    SwapTaskResponse,
     Task,
     TaskSpec,
     WaitTaskResponse

@@ -47,10 +47,11 @@ impl Get {
 Examples:
   switchyard list
   switchyard list --filter 'state = RUNNING AND labels.team = core'
+  switchyard list --filter 'circuit.state = OPEN'
   switchyard list -A --filter 'alert:*' -o json
 
 A filter is `field (= | != | :) value`, joined by AND. Fields: name (exact, or a prefix ending
-in *), labels.KEY (:* for present), state, monitor, alert.")]
+in *), labels.KEY (:* for present), state, monitor, alert, circuit.state.")]
 pub(super) struct List {
     /// Which tasks to show.
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]

@@ -57,6 +57,16 @@ pub(super) struct SpecFlags {
     /// How long it has to end once it is aborted.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, help_heading = "How to watch")]
     abort: Option<Duration>,
+    /// So many failed checks in a row open the circuit; 0 is off.
+    #[arg(long, value_name = "N", help_heading = "When the circuit opens")]
+    circuit_failures: Option<u32>,
+    /// How long it stays open the first time; longer each time after.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, help_heading = "When the circuit opens")]
+    circuit_open: Option<Duration>,
+    /// So many passed checks close it again.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
+          help_heading = "When the circuit opens")]
+    circuit_successes: Option<u32>,
     /// A label, as key=value; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     label: Vec<(String, String)>,
@@ -82,6 +92,7 @@ impl SpecFlags {
         task.annotations.extend(self.annotation.iter().cloned());
         let spec = task.spec.get_or_insert_default();
         self.apply_timing(spec);
+        self.apply_circuit(spec);
         let mut problems = Vec::new();
         self.apply_monitor(spec, &mut problems)?;
         if problems.is_empty() { Ok(()) } else { Err(Failure::Usage(problems.join("\nerror: "))) }
@@ -101,6 +112,15 @@ impl SpecFlags {
             let shutdown = spec.shutdown.get_or_insert_default();
             put(&mut shutdown.grace_timeout, self.grace);
             put(&mut shutdown.abort_timeout, self.abort);
+        }
+    }
+
+    fn apply_circuit(&self, spec: &mut v1::TaskSpec) {
+        if self.circuit_failures.is_some() || self.circuit_open.is_some() || self.circuit_successes.is_some() {
+            let circuit = spec.circuit.get_or_insert_default();
+            circuit.consecutive_failures = self.circuit_failures.or(circuit.consecutive_failures);
+            circuit.open_base = self.circuit_open.map(duration::wire).or(circuit.open_base);
+            circuit.close_successes = self.circuit_successes.unwrap_or(circuit.close_successes);
         }
     }
 
@@ -195,131 +215,4 @@ fn config(text: &str) -> Result<prost_types::Struct, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        flags: SpecFlags,
-    }
-
-    fn applied(arguments: &[&str], mut task: v1::Task) -> Result<v1::Task, String> {
-        let command = Command::try_parse_from(["start"].iter().chain(arguments)).map_err(|error| error.to_string())?;
-        match command.flags.apply(&mut task) {
-            Ok(()) => Ok(task),
-            Err(failure) => Err(failure.text().expect("something to tell")),
-        }
-    }
-
-    fn http(task: v1::Task) -> v1::HttpMonitor {
-        match task.spec.and_then(|spec| spec.monitor) {
-            Some(Monitor::Http(http)) => http,
-            other => panic!("not HTTP: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn flags_alone_make_a_task() {
-        let arguments = [
-            "--http",
-            "http://a/",
-            "--interval",
-            "5s",
-            "--timeout",
-            "1.5s",
-            "--max-runs",
-            "3",
-            "--grace",
-            "1s",
-            "--abort",
-            "500ms",
-            "--label",
-            "team=core",
-            "--annotation",
-            "note=a=b",
-            "--header",
-            "X-A: b: c",
-            "--method",
-            "HEAD",
-            "--expect-status",
-            "204,300-399",
-            "--body-contains",
-            "ok",
-        ];
-        let task = applied(&arguments, v1::Task::default()).expect("valid");
-        let spec = task.spec.clone().expect("given");
-        let schedule = spec.schedule.expect("given");
-        assert_eq!(schedule.timeout, Some(prost_types::Duration { seconds: 1, nanos: 500_000_000 }));
-        assert_eq!(schedule.max_runs, 3);
-        assert_eq!(
-            spec.shutdown.expect("given").abort_timeout,
-            Some(prost_types::Duration { seconds: 0, nanos: 500_000_000 })
-        );
-        assert_eq!(task.annotations["note"], "a=b");
-        let http = http(task);
-        assert_eq!((http.headers[0].name.as_str(), http.headers[0].value.as_str()), ("X-A", "b: c"));
-        assert_eq!((http.method.as_str(), http.expected_status.len()), ("HEAD", 2));
-    }
-
-    #[test]
-    fn a_flag_replaces_its_field_of_the_file_and_nothing_else() {
-        let text = "labels: {a: '1', b: '2'}\nspec: {http: {url: 'http://a', method: PUT, headers: [{name: X-A, value: a}]}, \
-                    schedule: {interval: 9s, timeout: 1s}}";
-        let file = super::super::task_file::parse("t.yaml", text).expect("valid");
-        let arguments = ["--http", "http://b", "--interval", "5s", "--label", "b=3", "--header", "x-a: b"];
-        let task = applied(&arguments, file).expect("valid");
-        assert_eq!((task.labels["a"].as_str(), task.labels["b"].as_str()), ("1", "3"));
-        let schedule = task.spec.as_ref().and_then(|spec| spec.schedule).expect("given");
-        assert_eq!(schedule.interval.map(|interval| interval.seconds), Some(5));
-        assert_eq!(schedule.timeout.map(|timeout| timeout.seconds), Some(1));
-        let http = http(task);
-        assert_eq!((http.url.as_str(), http.method.as_str()), ("http://b", "PUT"));
-        assert_eq!((http.headers.len(), http.headers[0].value.as_str()), (1, "b"));
-    }
-
-    #[test]
-    fn custom_kinds_take_json() {
-        let arguments = ["--kind", "drill", "--config", r#"{"behaviour": "spin", "n": [1, null]}"#];
-        let task = applied(&arguments, v1::Task::default()).expect("valid");
-        let Some(Monitor::Custom(custom)) = task.spec.and_then(|spec| spec.monitor) else { panic!("custom") };
-        assert_eq!((custom.kind.as_str(), custom.config.expect("given").fields.len()), ("drill", 2));
-    }
-
-    #[test]
-    fn a_config_nested_too_deeply_is_refused_before_it_is_sent() {
-        let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
-        let start = |depth| applied(&["--kind", "drill", "--config", &nested(depth)], v1::Task::default());
-        assert!(start(31).is_ok());
-        for depth in [32, 40, 60, 110] {
-            let error = start(depth).expect_err("too deep");
-            assert_eq!(error, "error: --config must not be nested deeper than 32");
-        }
-        let file = format!("spec: {{custom: {{kind: drill, config: {}}}}}", nested(40));
-        let error = super::super::task_file::parse("t.yaml", &file).expect_err("too deep").text().expect("told");
-        assert!(error.ends_with("t.yaml:1:38: spec.custom.config: must not be nested deeper than 32"), "{error}");
-    }
-
-    #[test]
-    fn flags_that_do_not_belong_together_are_refused_with_a_word_why() {
-        let cases: [(&[&str], &str); 8] = [
-            (&[], "nothing to watch"),
-            (&["--tcp", "a:1", "--method", "PUT", "--body", "x"], "--method is about an HTTP task"),
-            (&["--tcp", "a:1", "--config", "{}"], "--config is about a custom kind"),
-            (&["--http", "http://a", "--tcp", "a:1"], "cannot be used with"),
-            (&["--http", "http://a", "--interval", "5"], "is no duration"),
-            (&["--http", "http://a", "--header", "x"], "Name: value"),
-            (&["--http", "http://a", "--label", "x"], "key=value"),
-            (&["--kind", "drill", "--config", "[1]"], "--config is no JSON object"),
-        ];
-        for (arguments, problem) in cases {
-            let error = applied(arguments, v1::Task::default()).expect_err(problem);
-            assert!(error.contains(problem), "{arguments:?}: {error}");
-        }
-        let file = super::super::task_file::parse("t.yaml", "spec: {tcp: {address: 'a:1'}}").expect("valid");
-        let error = applied(&["--http", "http://a"], file).expect_err("another kind");
-        assert!(error.contains("--http is about an HTTP task, which the file's task is not"), "{error}");
-    }
-}
+mod tests;

@@ -1,16 +1,15 @@
 //! `start`.
 
-use std::io::Read;
 use std::time::Duration;
-use std::{fs, io};
 
 use clap::Args;
 
+use super::change::Audit;
 use super::output::{Output, OutputArgs, note};
 use super::remote::{Namespace, Remote};
-use super::spec_flags::SpecFlags;
-use super::stop::Audit;
-use super::{Failure, json, task_file, wait, words};
+use super::task_source::TaskSource;
+use super::wait::Target;
+use super::{Failure, json, wait, words};
 use crate::pb::v1;
 
 /// Start a task, from flags, a file, or both.
@@ -36,13 +35,10 @@ What only the server can say (state, uid, …) is ignored, so what `get` wrote c
 pub(super) struct Start {
     /// The task's name; may be left out where the file has one.
     name: Option<String>,
-    /// A file with the task; - is the standard input.
-    #[arg(short, long, value_name = "FILE")]
-    file: Option<String>,
     #[command(flatten)]
-    flags: SpecFlags,
+    source: TaskSource,
     /// Check everything, start nothing: answers the task as it would be.
-    #[arg(long, conflicts_with = "wait")]
+    #[arg(long, visible_alias = "dry-run", conflicts_with = "wait")]
     validate_only: bool,
     /// Wait until the task is RUNNING; exit code 1 where it is not in time (1m).
     #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, value_parser = wait::positive,
@@ -60,18 +56,9 @@ pub(super) struct Start {
 
 impl Start {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let Self { name, file, flags, validate_only, wait, audit, namespace, remote, output } = self;
+        let Self { name, source, validate_only, wait, audit, namespace, remote, output } = self;
         let output = Output::new(&output);
-        let mut task = match &file {
-            Some(file) => task_file::parse(file, &read(file)?)?,
-            None => v1::Task::default(),
-        };
-        flags.apply(&mut task)?;
-        let name = match (name, task.name.is_empty()) {
-            (Some(name), _) => name,
-            (None, false) => task.name.clone(),
-            (None, true) => return Err(Failure::Usage("the task has no name: give NAME".to_owned())),
-        };
+        let (name, task) = source.task(name)?;
         let (parent, task_id) = namespace.split(&name);
         let Audit { reason, request_id } = audit;
         let request = v1::StartTaskRequest { parent, task_id, task: Some(task), validate_only, reason, request_id };
@@ -80,7 +67,7 @@ impl Start {
         let mut reached = Ok(());
         if let Some(timeout) = wait {
             let started = namespace.task(&name);
-            let waited = wait::until(&client, &started, &[v1::State::Running], timeout).await?;
+            let waited = wait::until(&client, &started, Target::States(&[v1::State::Running]), timeout).await?;
             if !waited.reached {
                 reached = Err(Failure::Negative(wait::not_reached(&waited, timeout)));
             }
@@ -100,21 +87,4 @@ fn summary(answer: &v1::StartTaskResponse, validate_only: bool, output: Output) 
         return task.spec.as_ref().and_then(|spec| json::yaml(spec).ok()).unwrap_or_default();
     }
     format!("{id}  {}\n", output.paint.text(words::state_tone(task.state), &words::state(task.state)))
-}
-
-/// Reads a file.
-fn read(file: &str) -> Result<String, Failure> {
-    const MOST: u64 = 4 * 1024 * 1024;
-    let failed = |error: io::Error| Failure::Usage(format!("cannot read {file}: {error}"));
-    let input: Box<dyn Read> = match file {
-        "-" => Box::new(io::stdin().lock()),
-        path => Box::new(fs::File::open(path).map_err(failed)?),
-    };
-    let mut text = String::new();
-    let read = input.take(MOST + 1).read_to_string(&mut text).map_err(failed)?;
-    if u64::try_from(read).is_ok_and(|read| read <= MOST) {
-        Ok(text)
-    } else {
-        Err(Failure::Usage(format!("{file} is larger than a request may be, {MOST} bytes")))
-    }
 }

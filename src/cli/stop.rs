@@ -5,25 +5,15 @@ use std::future::{Future, ready};
 use clap::Args;
 use futures_util::{StreamExt, stream};
 
-use super::output::{Output, OutputArgs, note};
-use super::remote::{Namespace, Remote};
+use super::change::Change;
+use super::output::{Output, note};
+use super::remote::Namespace;
 use super::{Failure, words};
 use crate::client::Client;
 use crate::pb::v1;
 
 /// How many calls are under way at once: below what a connection carries.
 const AT_ONCE: usize = 64;
-
-/// What every change of a task takes beside its name.
-#[derive(Args, Clone, Debug)]
-pub(super) struct Audit {
-    /// Why, for the audit trail.
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    pub(super) reason: String,
-    /// A UUID that makes the call idempotent.
-    #[arg(long, value_name = "UUID", default_value = "", hide_default_value = true)]
-    pub(super) request_id: String,
-}
 
 /// Stop tasks for good, and say what came of it.
 #[derive(Args, Debug)]
@@ -49,32 +39,24 @@ pub(super) struct Cancel {
     /// Only put the cancel on record.
     #[arg(long, overrides_with = "wait")]
     no_wait: bool,
-    /// Only if the task's etag is this; for one task.
-    #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
-    etag: String,
     #[command(flatten)]
-    audit: Audit,
-    #[command(flatten)]
-    namespace: Namespace,
-    #[command(flatten)]
-    remote: Remote,
-    #[command(flatten)]
-    output: OutputArgs,
+    change: Change,
 }
 
 impl Cancel {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        one_only(&self.names, &self.etag, &self.audit)?;
-        let output = Output::new(&self.output);
-        let client = self.remote.connect().await?;
+        let Change { namespace, remote, output, .. } = &self.change;
+        one_only(&self.names, &self.change)?;
+        let output = Output::new(output);
+        let client = remote.connect().await?;
         if !self.no_wait && self.names.len() > AT_ONCE {
             // All are asked before any is waited for, so that they stop within the bound of one. Asking again changes nothing,
             // and what fails here fails there, too.
-            let asked = self.names.iter().map(|name| self.cancel(&client, self.namespace.task(name), false));
+            let asked = self.names.iter().map(|name| self.cancel(&client, namespace.task(name), false));
             stream::iter(asked).buffer_unordered(AT_ONCE).for_each(|_| ready(())).await;
         }
         let cancel = |name: String| self.cancel(&client, name, !self.no_wait);
-        each(&self.names, &self.namespace, cancel, |name, answer: v1::CancelTaskResponse| {
+        each(&self.names, namespace, cancel, |name, answer: v1::CancelTaskResponse| {
             output.message(&answer, |answer| {
                 let task = answer.task.clone().unwrap_or_default();
                 let state = output.paint.text(words::state_tone(task.state), &words::state(task.state));
@@ -91,9 +73,9 @@ impl Cancel {
             name,
             force: self.force,
             wait,
-            etag: self.etag.clone(),
-            reason: self.audit.reason.clone(),
-            request_id: self.audit.request_id.clone(),
+            etag: self.change.etag.clone(),
+            reason: self.change.audit.reason.clone(),
+            request_id: self.change.audit.request_id.clone(),
         };
         Ok(client.cancel(request).await?)
     }
@@ -127,26 +109,18 @@ pub(super) struct Delete {
     /// The tasks' names.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// Only if the task's etag is this; for one task.
-    #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
-    etag: String,
     #[command(flatten)]
-    audit: Audit,
-    #[command(flatten)]
-    namespace: Namespace,
-    #[command(flatten)]
-    remote: Remote,
-    #[command(flatten)]
-    output: OutputArgs,
+    change: Change,
 }
 
 impl Delete {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        one_only(&self.names, &self.etag, &self.audit)?;
-        let output = Output::new(&self.output);
-        let client = self.remote.connect().await?;
+        let Change { namespace, remote, output, .. } = &self.change;
+        one_only(&self.names, &self.change)?;
+        let output = Output::new(output);
+        let client = remote.connect().await?;
         let delete = |name: String| self.delete(&client, name);
-        each(&self.names, &self.namespace, delete, |name, answer| {
+        each(&self.names, namespace, delete, |name, answer| {
             output.message(&answer, |_| format!("{}  deleted\n", words::id(name)))
         })
         .await
@@ -155,17 +129,17 @@ impl Delete {
     async fn delete(&self, client: &Client, name: String) -> Result<v1::DeleteTaskResponse, Failure> {
         let request = v1::DeleteTaskRequest {
             name,
-            etag: self.etag.clone(),
-            reason: self.audit.reason.clone(),
-            request_id: self.audit.request_id.clone(),
+            etag: self.change.etag.clone(),
+            reason: self.change.audit.reason.clone(),
+            request_id: self.change.audit.request_id.clone(),
         };
         Ok(client.delete(request).await?)
     }
 }
 
 /// An etag and a request id belong to one request.
-fn one_only(names: &[String], etag: &str, audit: &Audit) -> Result<(), Failure> {
-    for (flag, value) in [("--etag", etag), ("--request-id", &audit.request_id)] {
+fn one_only(names: &[String], change: &Change) -> Result<(), Failure> {
+    for (flag, value) in [("--etag", &change.etag), ("--request-id", &change.audit.request_id)] {
         if names.len() > 1 && !value.is_empty() {
             return Err(Failure::Usage(format!("{flag} is for one task; {} are given", names.len())));
         }

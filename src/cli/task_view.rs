@@ -4,19 +4,20 @@ use std::time::SystemTime;
 
 use super::output::{Output, Paint, Tone, clean};
 use super::table::{self, Cell, Column};
-use super::{json, words};
+use super::{json, swap, words};
 use crate::pb::v1;
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     Column { title: "NAMESPACE", rank: 1, least: Some(8) },
     Column { title: "NAME", rank: 0, least: Some(16) },
-    Column { title: "KIND", rank: 6, least: None },
+    Column { title: "KIND", rank: 7, least: None },
     Column { title: "STATE", rank: 0, least: None },
-    Column { title: "AGE", rank: 5, least: None },
-    Column { title: "ATTEMPT", rank: 7, least: None },
+    Column { title: "CIRCUIT", rank: 4, least: None },
+    Column { title: "AGE", rank: 6, least: None },
+    Column { title: "ATTEMPT", rank: 8, least: None },
     Column { title: "LAST CHECK", rank: 3, least: Some(12) },
     Column { title: "ALERTS", rank: 2, least: Some(6) },
-    Column { title: "TARGET", rank: 4, least: Some(20) },
+    Column { title: "TARGET", rank: 5, least: Some(20) },
 ];
 
 /// The table of a list; with the namespace where several are shown.
@@ -38,6 +39,12 @@ fn row(task: &v1::Task, now: SystemTime) -> Vec<Cell> {
             Cell::new(words::verdict_tone(check.verdict), &text)
         },
     );
+    // An ended task watches nothing, so its circuit says nothing of the target.
+    let circuit = task.circuit.as_ref().filter(|_| !words::is_ended(task.state));
+    let circuit = circuit.map_or_else(
+        || Cell::from("-".to_owned()),
+        |circuit| Cell::new(words::circuit_tone(circuit), &words::circuit_state(circuit.state)),
+    );
     let alerts: Vec<_> = task.alerts.iter().map(|alert| words::alert_kind(alert.kind)).collect();
     let attempt = task.instance.as_ref().map_or(0, |instance| instance.attempt);
     vec![
@@ -45,6 +52,7 @@ fn row(task: &v1::Task, now: SystemTime) -> Vec<Cell> {
         words::id(&task.name).to_owned().into(),
         kind.to_owned().into(),
         Cell::new(words::state_tone(task.state), &words::state(task.state)),
+        circuit,
         words::age(task.create_time.as_ref(), now).unwrap_or_else(|| "-".to_owned()).into(),
         attempt.to_string().into(),
         last,
@@ -87,6 +95,14 @@ pub(super) fn describe(task: &v1::Task, paint: Paint, now: SystemTime) -> String
         lines.add("Instance", &describe_instance(instance));
         lines.add("Shutdown", &instance.shutdown.as_ref().and_then(words::shutdown).unwrap_or_default());
     }
+    for instance in &task.draining {
+        lines.toned("Draining", Tone::Changing, &describe_instance(instance));
+    }
+    if let Some(swap) = &task.swap {
+        let (phase, strategy) = (words::swap_phase(swap.phase), words::swap_strategy(swap.strategy));
+        lines.toned("Swap", swap::tone(swap), &format!("{phase}, {strategy}, {}", words::swap(swap)));
+    }
+    describe_circuit(task, &mut lines, now);
     if let Some(restart) = task.restart.as_ref().filter(|restart| restart.count > 0 || restart.next_time.is_some()) {
         let next = restart.next_time.as_ref().map(|time| format!(", next at {}", words::time(time)));
         lines.add("Restarts", &format!("{}{}", restart.count, next.unwrap_or_default()));
@@ -121,6 +137,16 @@ fn describe_instance(instance: &v1::Instance) -> String {
         text += &format!(", {} after {}", words::exit(instance.exit), words::rough(took));
     }
     text
+}
+
+fn describe_circuit(task: &v1::Task, lines: &mut Lines, now: SystemTime) {
+    let Some(circuit) = &task.circuit else { return };
+    let text = words::circuit(circuit, Some(&now.into()));
+    lines.toned("Circuit", words::circuit_tone(circuit), &text);
+    if let Some(counts) = task.live.as_ref().and_then(|live| live.circuit) {
+        let v1::CircuitCounts { results, failed, slow, consecutive } = counts;
+        lines.add("Evidence", &format!("{results} results, {failed} failed, {slow} slow, {consecutive} bad in a row"));
+    }
 }
 
 fn describe_live(live: &v1::Live, lines: &mut Lines, now: SystemTime) {
@@ -225,7 +251,31 @@ mod tests {
                 message: "11s".to_owned(),
                 ..v1::Alert::default()
             }],
-            live: Some(v1::Live { last_check: Some(check), ..v1::Live::default() }),
+            draining: vec![v1::Instance {
+                generation: 1,
+                attempt: 1,
+                state: v1::InstanceState::Stopping.into(),
+                ..v1::Instance::default()
+            }],
+            swap: Some(v1::Swap {
+                from_generation: 1,
+                to_generation: 2,
+                strategy: v1::SwapStrategy::MakeBeforeBreak.into(),
+                phase: v1::SwapPhase::Draining.into(),
+                ..v1::Swap::default()
+            }),
+            circuit: Some(v1::Circuit {
+                state: v1::CircuitState::Open.into(),
+                reason: v1::CircuitReason::Failure.into(),
+                open_until: at(4),
+                streak: 1,
+                ..v1::Circuit::default()
+            }),
+            live: Some(v1::Live {
+                last_check: Some(check),
+                circuit: Some(v1::CircuitCounts { results: 4, failed: 3, slow: 0, consecutive: 3 }),
+                ..v1::Live::default()
+            }),
             ..v1::Task::default()
         }
     }
@@ -239,8 +289,8 @@ mod tests {
     fn a_list_shows_everything_where_there_is_room() {
         let text = listed(None);
         let expected = "\
-NAMESPACE  NAME                   KIND  STATE    AGE   ATTEMPT  LAST CHECK          ALERTS             TARGET
-default    checkout-api-frontend  http  RUNNING  2h5m  2        FAIL STATUS 3s ago  LONG_RUNNING_TASK  \
+NAMESPACE  NAME                   KIND  STATE    CIRCUIT  AGE   ATTEMPT  LAST CHECK          ALERTS             TARGET
+default    checkout-api-frontend  http  RUNNING  OPEN     2h5m  2        FAIL STATUS 3s ago  LONG_RUNNING_TASK  \
 http://10.0.0.7:8080/internal/health?verbose=yes
 ";
         assert_eq!(text, expected);
@@ -253,7 +303,7 @@ http://10.0.0.7:8080/internal/health?verbose=yes
             assert!(text.lines().all(|line| width(line) <= most), "{most}:\n{text}");
             assert!(text.contains("NAME") && text.contains("RUNNING"), "{most}:\n{text}");
         }
-        assert!(listed(Some(120)).contains("TARGET"));
+        assert!(listed(Some(120)).contains("TARGET") && listed(Some(80)).contains("OPEN"));
         assert!(!listed(Some(80)).contains("ATTEMPT") && listed(Some(80)).contains("LAST CHECK"));
         assert!(!listed(Some(60)).contains("KIND") && listed(Some(60)).contains("LAST CHECK"));
     }
@@ -266,6 +316,10 @@ http://10.0.0.7:8080/internal/health?verbose=yes
             "State:       RUNNING\n",
             "Created:     2026-11-22T07:55:00.000Z (2h5m ago)\n",
             "Instance:    READY (generation 1, attempt 2), ready after 1s\n",
+            "Draining:    STOPPING (generation 1, attempt 1)\n",
+            "Swap:        DRAINING, MAKE_BEFORE_BREAK, 1 → 2\n",
+            "Circuit:     open for 4s, until 10:00:04.000Z (FAILURE, streak 1)\n",
+            "Evidence:    4 results, 3 failed, 0 slow, 3 bad in a row\n",
             "Last check:  FAIL STATUS in 12.3ms, 3s ago: 503 \\u{1b}[2J\n",
             "Alert:       LONG_RUNNING_TASK: 11s\n",
             "Spec:\n  http:\n    url: ",

@@ -6,28 +6,33 @@ use clap::Args;
 
 use super::output::{Output, OutputArgs, clean};
 use super::remote::{Namespace, Remote};
-use super::{Failure, duration, words};
+use super::{Failure, duration, swap, words};
 use crate::client::Client;
 use crate::pb::v1;
 
 /// What one call waits at the most.
 const ONE_CALL: Duration = Duration::from_secs(600);
 
-/// Wait until a task has reached a state.
+/// Wait until a task has reached a state, or its swap has ended.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   switchyard wait api                         until it has ended
   switchyard wait api --for running --timeout 30s
   switchyard wait api --for succeeded,failed
+  switchyard wait api --swap                  until its newest swap has ended
 
-Exit code 1 where the time ran out, or none of the states can be reached any more.")]
+Exit code 1 where the time ran out, or none of the states can be reached any more; with --swap,
+also where the swap was rolled back or cancelled, and where there was none.")]
 pub(super) struct Wait {
     /// The task's name.
     name: String,
     /// `ended`, or states as `running`, separated by commas.
-    #[arg(long = "for", value_name = "STATE", value_delimiter = ',', default_value = "ended", value_parser = target)]
-    until: Vec<Target>,
+    #[arg(long = "for", value_name = "STATE", value_delimiter = ',', default_value = "ended", value_parser = goal)]
+    until: Vec<Goal>,
+    /// Wait until the newest swap has ended, instead of for a state.
+    #[arg(long, conflicts_with = "until")]
+    swap: bool,
     /// How long to wait.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = positive)]
     timeout: Duration,
@@ -39,20 +44,29 @@ pub(super) struct Wait {
     output: OutputArgs,
 }
 
-/// What is waited for.
+/// A state to wait for, or several under one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Target {
+enum Goal {
     Ended,
     State(v1::State),
 }
 
-fn target(text: &str) -> Result<Target, String> {
+/// What one wait is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target<'a> {
+    /// One of these states.
+    States(&'a [v1::State]),
+    /// The end of the newest swap.
+    SwapEnded,
+}
+
+fn goal(text: &str) -> Result<Goal, String> {
     if text.eq_ignore_ascii_case("ended") {
-        return Ok(Target::Ended);
+        return Ok(Goal::Ended);
     }
     v1::State::from_str_name(&format!("STATE_{}", text.to_ascii_uppercase()))
         .filter(|state| *state != v1::State::Unspecified)
-        .map(Target::State)
+        .map(Goal::State)
         .ok_or_else(|| {
             "it must be ended, pending, starting, running, stopping, aborting, stuck, succeeded, failed or cancelled"
                 .to_owned()
@@ -67,21 +81,31 @@ pub(super) fn positive(text: &str) -> Result<Duration, String> {
 impl Wait {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let output = Output::new(&self.output);
-        let states = self.until.iter().flat_map(|target| match target {
-            Target::Ended => vec![v1::State::Succeeded, v1::State::Failed, v1::State::Cancelled],
-            Target::State(state) => vec![*state],
+        let states = self.until.iter().flat_map(|goal| match goal {
+            Goal::Ended => vec![v1::State::Succeeded, v1::State::Failed, v1::State::Cancelled],
+            Goal::State(state) => vec![*state],
         });
+        let states: Vec<_> = states.collect();
+        let target = if self.swap { Target::SwapEnded } else { Target::States(&states) };
         let client = self.remote.connect().await?;
         let name = self.namespace.task(&self.name);
-        let answer = until(&client, &name, &states.collect::<Vec<_>>(), self.timeout).await?;
+        let answer = until(&client, &name, target, self.timeout).await?;
         output.message(&answer, |answer| {
             let task = answer.task.clone().unwrap_or_default();
             let state = output.paint.text(words::state_tone(task.state), &words::state(task.state));
+            if let Some(swap) = task.swap.as_ref().filter(|_| self.swap) {
+                return swap::summary(&task, swap, output.paint);
+            }
             let outcome = task.outcome.as_ref().filter(|_| words::is_ended(task.state)).map(words::outcome);
             format!("{}  {state}  {}", words::id(&task.name), clean(&outcome.unwrap_or_default())).trim_end().to_owned()
                 + "\n"
         })?;
-        if answer.reached { Ok(()) } else { Err(Failure::Negative(not_reached(&answer, self.timeout))) }
+        match answer.task.as_ref().and_then(|task| task.swap.as_ref()).filter(|_| self.swap) {
+            None if self.swap => Err(Failure::Negative("not reached: the task was never swapped".to_owned())),
+            Some(swap) if answer.reached => swap::verdict(swap),
+            _ if answer.reached => Ok(()),
+            _ => Err(Failure::Negative(not_reached(&answer, self.timeout))),
+        }
     }
 }
 
@@ -99,14 +123,17 @@ pub(super) fn not_reached(answer: &v1::WaitTaskResponse, timeout: Duration) -> S
 pub(super) async fn until(
     client: &Client,
     name: &str,
-    states: &[v1::State],
+    target: Target<'_>,
     timeout: Duration,
 ) -> Result<v1::WaitTaskResponse, Failure> {
     let began = Instant::now();
     loop {
         let left = timeout.saturating_sub(began.elapsed());
         let (call, asked) = (Instant::now(), left.clamp(Duration::from_millis(1), ONE_CALL));
-        let answer = client.wait(name, states, asked).await?;
+        let answer = match target {
+            Target::States(states) => client.wait(name, states, asked).await?,
+            Target::SwapEnded => client.wait_swap(name, asked).await?,
+        };
         // An early "not reached" means never.
         if answer.reached || call.elapsed() < asked || left <= asked {
             return Ok(answer);
@@ -120,10 +147,10 @@ mod tests {
 
     #[test]
     fn states_are_taken_as_people_write_them() {
-        assert_eq!(target("ended"), Ok(Target::Ended));
-        assert_eq!(target("Running"), Ok(Target::State(v1::State::Running)));
+        assert_eq!(goal("ended"), Ok(Goal::Ended));
+        assert_eq!(goal("Running"), Ok(Goal::State(v1::State::Running)));
         for text in ["", "unspecified", "done", "STATE_RUNNING"] {
-            assert!(target(text).expect_err(text).contains("stuck"), "{text}");
+            assert!(goal(text).expect_err(text).contains("stuck"), "{text}");
         }
     }
 

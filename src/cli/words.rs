@@ -50,6 +50,16 @@ pub(super) fn state_tone(value: i32) -> Tone {
     }
 }
 
+pub(super) fn circuit_tone(circuit: &v1::Circuit) -> Tone {
+    match circuit.state() {
+        _ if circuit.suspended => Tone::Faint,
+        v1::CircuitState::Closed => Tone::Good,
+        v1::CircuitState::Open => Tone::Bad,
+        v1::CircuitState::HalfOpen => Tone::Changing,
+        v1::CircuitState::Unspecified => Tone::Plain,
+    }
+}
+
 pub(super) fn verdict_tone(value: i32) -> Tone {
     match v1::Verdict::try_from(value) {
         Ok(v1::Verdict::Pass) => Tone::Good,
@@ -163,9 +173,12 @@ pub(super) fn shutdown(shutdown: &v1::Shutdown) -> Option<String> {
     (!told.is_empty()).then(|| told.join(", "))
 }
 
-/// `1 → 2`, with the error where it came to one: `1 → 2: not ready within 30s`.
+/// `1 → 2`, with the error where it came to one: `1 → 2: not ready within 30s`. Annotations alone make no new generation.
 pub(super) fn swap(swap: &v1::Swap) -> String {
     let error = if swap.error.is_empty() { String::new() } else { format!(": {}", swap.error) };
+    if swap.from_generation == swap.to_generation {
+        return format!("annotations{error}");
+    }
     format!("{} → {}{error}", swap.from_generation, swap.to_generation)
 }
 
@@ -219,6 +232,7 @@ mod tests {
     fn a_swap_says_from_where_to_where_and_what_went_wrong() {
         let done = v1::Swap { from_generation: 1, to_generation: 2, ..v1::Swap::default() };
         assert_eq!(swap(&done), "1 → 2");
+        assert_eq!(swap(&v1::Swap { to_generation: 1, ..done.clone() }), "annotations");
         assert_eq!(swap(&v1::Swap { error: "not ready within 30s".to_owned(), ..done }), "1 → 2: not ready within 30s");
     }
 

@@ -10,7 +10,7 @@ use super::watch::{Resources, Slots};
 use super::{list, peer, wait, watch};
 use crate::journal::Journal;
 use crate::manager::{Accepted, Handle};
-use crate::model::{Refusal, Task};
+use crate::model::{Refusal, Task, TaskName};
 use crate::pb::v1::task_service_server::TaskService;
 use crate::pb::{parse, render, v1};
 use crate::telemetry;
@@ -44,8 +44,8 @@ impl TaskService for TaskRpc {
         Ok(Response::new(self.list(request).await?))
     }
 
-    async fn swap_task(&self, _: Request<v1::SwapTaskRequest>) -> Result<Response<v1::SwapTaskResponse>, Status> {
-        Err(Status::unimplemented("the manager does not swap yet"))
+    async fn swap_task(&self, request: Request<v1::SwapTaskRequest>) -> Result<Response<v1::SwapTaskResponse>, Status> {
+        Ok(Response::new(self.swap(request).await?))
     }
 
     async fn cancel_task(
@@ -97,20 +97,26 @@ impl TaskRpc {
         list::list(&self.journal, request, |task| self.read(task)).await
     }
 
+    async fn swap(&self, request: Request<v1::SwapTaskRequest>) -> Result<v1::SwapTaskResponse, Error> {
+        let actor = peer::actor(&request)?;
+        let (request, waits) = parse::swap_task(request.into_inner(), actor)?;
+        // Nothing happens, so there is nothing to wait for.
+        let waits = waits && !request.validate_only;
+        let listening = self.listen(&request.name, waits);
+        let Accepted { mut task, sequence } = self.manager.swap(request).await?;
+        if waits {
+            task = self.listened(listening, &task)?.swapped(task, &self.closing).await?;
+        }
+        Ok(v1::SwapTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
+    }
+
     async fn cancel(&self, request: Request<v1::CancelTaskRequest>) -> Result<v1::CancelTaskResponse, Error> {
         let actor = peer::actor(&request)?;
         let (request, waits) = parse::cancel_task(request.into_inner(), actor)?;
-        let name = request.name.clone();
-        // Who waits must listen before the cancel: a task may end, and be deleted, faster than its answer arrives.
-        let listening = if waits { Watched::find(&self.journal, name.clone()).ok() } else { None };
+        let listening = self.listen(&request.name, waits);
         let Accepted { mut task, sequence } = self.manager.cancel(request).await?;
         if waits {
-            let watched = match listening {
-                Some((watched, _)) if watched.uid() == task.uid => watched,
-                // It was started, or started anew, in between.
-                _ => Watched::find(&self.journal, name)?.0,
-            };
-            task = watched.proven(task, &self.closing).await?;
+            task = self.listened(listening, &task)?.proven(task, &self.closing).await?;
         }
         Ok(v1::CancelTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
     }
@@ -144,6 +150,20 @@ impl TaskRpc {
             _slot: self.slots.take(connection)?,
         };
         Ok(Box::pin(watch::open(request, resources)?))
+    }
+
+    /// Who waits must listen before the command: a task may end, and be deleted, faster than its answer arrives.
+    fn listen(&self, name: &TaskName, waits: bool) -> Option<Watched> {
+        if waits { Watched::find(&self.journal, name.clone()).ok().map(|(watched, _)| watched) } else { None }
+    }
+
+    /// What listens to the task that a command was about.
+    fn listened(&self, listening: Option<Watched>, task: &Task) -> Result<Watched, Error> {
+        match listening {
+            Some(watched) if watched.uid() == task.uid => Ok(watched),
+            // It was started, or started anew, in between.
+            _ => Ok(Watched::find(&self.journal, task.name.clone())?.0),
+        }
     }
 
     /// A task as it is read, with what is known of it at this moment.

@@ -52,7 +52,7 @@ fn detail(detail: &Detail, task: Option<&Task>) -> Option<v1::event::Detail> {
         Detail::Outcome(wire) => v1::event::Detail::Outcome(outcome(wire)),
         Detail::Alert(wire) => v1::event::Detail::Alert(alert(wire)),
         Detail::Restart(wire) => v1::event::Detail::Restart(restart(wire)),
-        Detail::Swap(wire) => v1::event::Detail::Swap(swap(wire)),
+        Detail::Swap(wire) => v1::event::Detail::Swap(Box::new(swap(wire))),
         Detail::Circuit(wire) => v1::event::Detail::Circuit(circuit(&task?.name, *wire)),
     })
 }

@@ -1,15 +1,59 @@
-//! CancelTask and DeleteTask.
+//! SwapTask, CancelTask and DeleteTask.
 
-use switchyard::pb::v1::{CancelTaskRequest, DeleteTaskRequest};
+use switchyard::pb::v1::task_spec::Monitor;
+use switchyard::pb::v1::{CancelTaskRequest, CustomMonitor, DeleteTaskRequest, SwapTaskRequest};
 use tonic::Code;
 
 use super::{Case, ENDED, RUNNING, call};
-use crate::harness::name;
+use crate::harness::{idle, name};
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = cancels();
+    let mut cases = swaps();
+    cases.extend(cancels());
     cases.extend(deletes());
     cases
+}
+
+fn swaps() -> Vec<Case> {
+    let swap = |id: &str| SwapTaskRequest { name: name(id), task: idle(id).task, ..Default::default() };
+    let bad = |what: &str, field, request| Case::invalid(format!("SwapTask: {what}"), field, call!(swap_task, request));
+    let refused = |what: &str, code, reason, field, request| {
+        Case::new(format!("SwapTask: {what}"), call!(swap_task, request), code, reason, field)
+    };
+    let changed = |change: &dyn Fn(&mut switchyard::pb::v1::Task)| {
+        let mut request = swap(RUNNING);
+        change(request.task.as_mut().expect("set"));
+        request
+    };
+    let unknown = Monitor::Custom(CustomMonitor { kind: "nonesuch".to_owned(), config: None });
+    let unknown = changed(&|task| task.spec.as_mut().expect("set").monitor = Some(unknown.clone()));
+    let labelled = changed(&|task| task.labels = [("team".to_owned(), "core".to_owned())].into());
+    vec![
+        bad("no name", "name", SwapTaskRequest { name: String::new(), ..swap(RUNNING) }),
+        bad("no task", "task", SwapTaskRequest { task: None, ..swap(RUNNING) }),
+        bad("no spec", "task.spec", changed(&|task| task.spec = None)),
+        bad("a bad spec", "task.spec.monitor", changed(&|task| task.spec = Some(Default::default()))),
+        bad("a long annotation", "task.annotations", {
+            changed(&|task| task.annotations = [("a".to_owned(), "x".repeat(17 * 1024))].into())
+        }),
+        bad("an unknown strategy", "strategy", SwapTaskRequest { strategy: 3, ..swap(RUNNING) }),
+        bad("a negative strategy", "strategy", SwapTaskRequest { strategy: -1, ..swap(RUNNING) }),
+        bad("a long reason", "reason", SwapTaskRequest { reason: "r".repeat(1025), ..swap(RUNNING) }),
+        bad("a bad request_id", "request_id", SwapTaskRequest { request_id: "x".to_owned(), ..swap(RUNNING) }),
+        refused("an unknown kind", Code::InvalidArgument, "UNKNOWN_KIND", "task.spec.custom.kind", unknown),
+        refused("other labels", Code::InvalidArgument, "LABELS_IMMUTABLE", "task.labels", labelled),
+        refused("no such task", Code::NotFound, "TASK_NOT_FOUND", "", swap("nonesuch")),
+        refused("a stale etag", Code::Aborted, "ETAG_MISMATCH", "", {
+            SwapTaskRequest { etag: "stale".to_owned(), ..swap(RUNNING) }
+        }),
+        refused("an ended task", Code::FailedPrecondition, "TASK_NOT_RUNNING", "", swap(ENDED)),
+        refused("an ended task, waited for", Code::FailedPrecondition, "TASK_NOT_RUNNING", "", {
+            SwapTaskRequest { wait: true, ..swap(ENDED) }
+        }),
+        refused("an ended task, validated only", Code::FailedPrecondition, "TASK_NOT_RUNNING", "", {
+            SwapTaskRequest { validate_only: true, ..swap(ENDED) }
+        }),
+    ]
 }
 
 fn cancels() -> Vec<Case> {

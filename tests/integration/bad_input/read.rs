@@ -42,6 +42,8 @@ fn lists() -> Vec<Case> {
         "state = RUNNING OR state = STUCK",
         "colour = red",
         "type = TASK_CREATED",
+        "circuit.state = BROKEN",
+        "circuit.state : OPEN",
         "name = \"a",
         "(name = a)",
         megabyte.as_str(),
@@ -66,6 +68,7 @@ fn waits() -> Vec<Case> {
         bad("no name", "name", WaitTaskRequest::default()),
         bad("an unspecified state", "until[0]", WaitTaskRequest { until: vec![0], ..wait() }),
         bad("an unknown state", "until[1]", WaitTaskRequest { until: vec![3, 4711], ..wait() }),
+        bad("states and a swap", "swap_ended", WaitTaskRequest { until: vec![3], swap_ended: true, ..wait() }),
         bad("a negative state", "until[0]", WaitTaskRequest { until: vec![-1], ..wait() }),
     ];
     for (seconds, nanos) in [(0, 0), (-1, 0), (601, 0), (i64::MAX, 0), (1, 1_000_000_000), (1, -1)] {

@@ -4,8 +4,8 @@ use prost_types::value::Kind;
 use prost_types::{Duration, Struct, Value};
 use switchyard::pb::v1::task_spec::Monitor;
 use switchyard::pb::v1::{
-    CustomMonitor, HttpHeader, HttpMonitor, RestartPolicy, Schedule, ShutdownPolicy, TaskSpec, TcpMonitor, TcpStep,
-    WatchdogPolicy,
+    CircuitPolicy, CustomMonitor, HttpHeader, HttpMonitor, RestartPolicy, Schedule, ShutdownPolicy, SwapPolicy,
+    TaskSpec, TcpMonitor, TcpStep, WatchdogPolicy,
 };
 use tonic::Code;
 
@@ -18,6 +18,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(custom());
     cases.extend(schedule());
     cases.extend(policies());
+    cases.extend(circuit());
+    cases.extend(swap());
     cases.extend(whole());
     cases
 }
@@ -240,6 +242,82 @@ fn policies() -> Vec<Case> {
             "a window of 8 d",
             "task.spec.restart.window",
             RestartPolicy { window: seconds(8 * 86_400), ..Default::default() },
+        ),
+    ]
+}
+
+fn circuit() -> Vec<Case> {
+    let with = |what: &str, field, policy| with_spec(what, field, |spec| spec.circuit = Some(policy));
+    let hourly = Some(Schedule { interval: seconds(3_600), ..Default::default() });
+    let off = CircuitPolicy { consecutive_failures: Some(0), failure_rate: Some(0), ..Default::default() };
+    vec![
+        with("a circuit that can never open", "task.spec.circuit.consecutive_failures", off),
+        with_spec("a circuit that opens in half a day", "task.spec.circuit.consecutive_failures", |spec| {
+            let failures = Some(12);
+            spec.schedule = hourly;
+            spec.circuit =
+                Some(CircuitPolicy { consecutive_failures: failures, active_min: 20, active_window: 20, ..off });
+        }),
+        with(
+            "more results than the window has",
+            "task.spec.circuit.active_min",
+            CircuitPolicy { active_window: 4, active_min: 5, ..Default::default() },
+        ),
+        with(
+            "101 %",
+            "task.spec.circuit.failure_rate",
+            CircuitPolicy { failure_rate: Some(10_100), ..Default::default() },
+        ),
+        with(
+            "slow as late as failed",
+            "task.spec.circuit.slow_threshold",
+            CircuitPolicy { slow_threshold: seconds(10), ..Default::default() },
+        ),
+        with(
+            "a back-off that shrinks",
+            "task.spec.circuit.open_max",
+            CircuitPolicy { open_base: seconds(10), open_max: seconds(5), ..Default::default() },
+        ),
+        with(
+            "a multiplier that is none",
+            "task.spec.circuit.multiplier",
+            CircuitPolicy { multiplier: Some(f64::NAN), ..Default::default() },
+        ),
+        with(
+            "a negative jitter",
+            "task.spec.circuit.jitter",
+            CircuitPolicy { jitter: Some(-0.1), ..Default::default() },
+        ),
+        with(
+            "a trial without time",
+            "task.spec.circuit.half_open_max",
+            CircuitPolicy { half_open_max: seconds(1), ..Default::default() },
+        ),
+        with(
+            "a negative stable period",
+            "task.spec.circuit.stable_for",
+            CircuitPolicy { stable_for: seconds(-1), ..Default::default() },
+        ),
+    ]
+}
+
+fn swap() -> Vec<Case> {
+    let with = |what: &str, field, policy| with_spec(what, field, |spec| spec.swap = Some(policy));
+    vec![
+        with(
+            "a strategy of the future",
+            "task.spec.swap.strategy",
+            SwapPolicy { strategy: 3, readiness_timeout: None },
+        ),
+        with(
+            "ready at once",
+            "task.spec.swap.readiness_timeout",
+            SwapPolicy { strategy: 0, readiness_timeout: seconds(0) },
+        ),
+        with(
+            "ready after 11 min",
+            "task.spec.swap.readiness_timeout",
+            SwapPolicy { strategy: 0, readiness_timeout: seconds(660) },
         ),
     ]
 }
