@@ -1,6 +1,7 @@
 //! One binary for all integration tests, one file for each behaviour.
 
 mod accept;
+mod alert_rules;
 mod bad_input;
 mod cli;
 mod drain;

@@ -1,10 +1,14 @@
-//! A client in another language against the real binary, over real sockets: `cargo test --test real_clients`.
+//! A client in another language against the real binary, over real sockets, and Prometheus's own judgement of the alerting
+//! rules: `cargo test --test real_clients`.
 //!
 //! `SWITCHYARD_TEST_PYTHON` is the interpreter to use (default `python3`); it needs what `requirements.txt` beside this file
 //! names. `.ci/run` installs that, and promtool. Nothing is skipped where something is missing: these tests fail.
 
+mod promtool;
 mod python;
 mod server;
+
+use std::process::{Command, Output};
 
 use server::Server;
 
@@ -13,6 +17,14 @@ fn holds(scenario: &str) {
     let server = Server::start();
     python::run(scenario, &server);
     assert_eq!(server.terminate(), Some(0), "the server drains and ends cleanly");
+}
+
+/// Runs a command; panics with all that it said unless it succeeds.
+fn must(otherwise: &str, mut command: Command) {
+    let Output { status, stdout, stderr } =
+        command.output().unwrap_or_else(|error| panic!("{otherwise}: {command:?}: {error}"));
+    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(status.success(), "{otherwise}: {command:?}: {status}\n{said}");
 }
 
 #[test]
@@ -38,4 +50,17 @@ fn health_and_reflection_answer() {
 #[test]
 fn promtool_complains_of_the_two_given_names_only() {
     holds("promtool_complains_of_the_two_given_names_only");
+}
+
+#[test]
+fn the_alerting_rules_are_sound() {
+    promtool::run("the rules are not sound", &["check", "rules", "--lint=all", "--lint-fatal", "alerts.yml"]);
+}
+
+#[test]
+fn the_alerts_fire_when_they_should_and_only_then() {
+    promtool::run(
+        "an alert fires when it should not, or does not when it should",
+        &["test", "rules", "alerts_test.yml"],
+    );
 }

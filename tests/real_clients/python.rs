@@ -4,9 +4,10 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::OnceLock;
 
+use super::must;
 use super::server::Server;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -50,11 +51,4 @@ fn python() -> Command {
     // The repository stays as it was.
     python.env("PYTHONDONTWRITEBYTECODE", "1");
     python
-}
-
-fn must(otherwise: &str, mut command: Command) {
-    let Output { status, stdout, stderr } =
-        command.output().unwrap_or_else(|error| panic!("{otherwise}: {command:?}: {error}"));
-    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(status.success(), "{otherwise}: {command:?}: {status}\n{said}");
 }
