@@ -13,5 +13,6 @@ mod logs;
 mod running;
 mod services;
 mod shutdown;
+mod swap;
 mod walls;
 mod watch;
