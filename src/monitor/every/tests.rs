@@ -340,5 +340,5 @@ async fn an_idle_instance_is_small() {
         };
         context.every(SECOND, check).await;
     };
-    assert!(size_of_val(&run) <= 1_280, "{} bytes", size_of_val(&run));
+    assert!(size_of_val(&run) <= 1_024, "{} bytes", size_of_val(&run));
 }
