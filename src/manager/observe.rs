@@ -1,47 +1,105 @@
 //! Counting what the events say: the one place where lifecycle events become metrics.
 
-use crate::model::{AlertKind, Detail, Event, EventType, Instance, Task};
-use crate::telemetry::Instances;
+use std::collections::HashMap;
 
-/// Counts an event that is about to be appended.
-pub(super) fn observe(event: &Event, metrics: &Instances) {
-    match (event.kind, &event.detail) {
-        (EventType::InstanceStarting, _) => metrics.started(),
-        (EventType::RestartScheduled, _) => metrics.restarted(),
-        (EventType::InstanceEnded, Some(Detail::Instance(instance))) => {
-            if let Some(exit) = instance.exit {
-                metrics.ended(exit);
-            }
-            if let Some(task) = &event.task {
-                observe_end(instance, task, metrics);
-            }
-        }
-        (EventType::AlertRaised, Some(Detail::Alert(alert))) => {
-            metrics.alert_raised(alert.kind);
-            let shutdown = event.task.as_ref().and_then(|task| task.instance.as_ref()?.shutdown);
-            // These two are raised exactly when a phase has run out.
-            match (alert.kind, shutdown) {
-                (AlertKind::AbortRequired, Some(shutdown)) => {
-                    metrics.graceful_phase(shutdown.graceful_duration.unwrap_or_default(), false);
-                }
-                (AlertKind::AbortTimeout, Some(shutdown)) => {
-                    metrics.abort_phase(shutdown.abort_duration.unwrap_or_default(), false);
-                }
-                _ => {}
-            }
-        }
-        _ => {}
-    }
+use uuid::Uuid;
+
+use crate::model::{
+    AlertKind, CircuitState, CircuitStatus, Detail, Event, EventType, Instance, Shutdown, Task, Timestamp, Uid,
+};
+use crate::telemetry::{Circuits, Instances, Metrics, Swaps};
+
+/// Counts each event, and remembers what one event alone does not tell.
+#[derive(Debug)]
+pub(super) struct Observer {
+    instances: Instances,
+    circuits: Circuits,
+    swaps: Swaps,
+    /// Swaps that have not ended, and since when.
+    swapping: HashMap<Uid, (Uuid, Timestamp)>,
+    /// The circuits that are not closed.
+    not_closed: HashMap<Uid, CircuitState>,
 }
 
-/// Counts the phase in which an instance has ended. One that was stuck ended in none; a phase 1 that was cut short by force was
-/// neither met nor missed.
-fn observe_end(instance: &Instance, task: &Task, metrics: &Instances) {
-    let was_stuck = task.alerts.iter().any(|alert| alert.kind == AlertKind::AbortTimeout);
-    let Some(shutdown) = instance.shutdown.filter(|_| !was_stuck) else { return };
-    match (shutdown.graceful_duration, shutdown.abort_duration) {
-        (_, Some(took)) => metrics.abort_phase(took, true),
-        (Some(took), None) => metrics.graceful_phase(took, true),
-        (None, None) => {}
+impl Observer {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        Self {
+            instances: metrics.instances.clone(),
+            circuits: metrics.circuits.clone(),
+            swaps: metrics.swaps.clone(),
+            swapping: HashMap::new(),
+            not_closed: HashMap::new(),
+        }
+    }
+
+    /// Counts an event that is about to be appended.
+    pub(super) fn observe(&mut self, event: &Event) {
+        let Some(task) = &event.task else { return };
+        match (event.kind, &event.detail) {
+            (EventType::InstanceStarting, _) => self.instances.started(),
+            (EventType::RestartScheduled, _) => self.instances.restarted(),
+            (EventType::InstanceEnded, Some(Detail::Instance(instance))) => self.ended(instance, task),
+            (EventType::AlertRaised, Some(Detail::Alert(alert))) => {
+                let shutdown = task.instance_of(alert.generation, alert.attempt).and_then(|about| about.shutdown);
+                self.alert_raised(alert.kind, shutdown);
+            }
+            (EventType::SwapStarted, Some(Detail::Swap(swap))) => {
+                self.swapping.insert(task.uid, (swap.id, event.time));
+            }
+            (_, Some(Detail::Circuit(circuit))) => self.circuit_moved(task.uid, circuit),
+            (EventType::TaskDeleted, _) => {
+                self.not_closed.remove(&task.uid);
+            }
+            _ => {}
+        }
+        self.swap_ended(task, event.time);
+    }
+
+    fn ended(&self, instance: &Instance, task: &Task) {
+        if let Some(exit) = instance.exit {
+            self.instances.ended(exit);
+        }
+        let key = (AlertKind::AbortTimeout, instance.generation, instance.attempt);
+        let was_stuck = task.alerts.iter().any(|alert| (alert.kind, alert.generation, alert.attempt) == key);
+        // One that was stuck ended in no phase; a phase 1 that was cut short by force was neither met nor missed.
+        let Some(shutdown) = instance.shutdown.filter(|_| !was_stuck) else { return };
+        match (shutdown.graceful_duration, shutdown.abort_duration) {
+            (_, Some(took)) => self.instances.abort_phase(took, true),
+            (Some(took), None) => self.instances.graceful_phase(took, true),
+            (None, None) => {}
+        }
+    }
+
+    fn alert_raised(&self, kind: AlertKind, shutdown: Option<Shutdown>) {
+        self.instances.alert_raised(kind);
+        // These two are raised exactly when a phase has run out.
+        match (kind, shutdown) {
+            (AlertKind::AbortRequired, Some(shutdown)) => {
+                self.instances.graceful_phase(shutdown.graceful_duration.unwrap_or_default(), false);
+            }
+            (AlertKind::AbortTimeout, Some(shutdown)) => {
+                self.instances.abort_phase(shutdown.abort_duration.unwrap_or_default(), false);
+            }
+            _ => {}
+        }
+    }
+
+    fn circuit_moved(&mut self, uid: Uid, circuit: &CircuitStatus) {
+        let before = match circuit.state {
+            CircuitState::Closed => self.not_closed.remove(&uid),
+            state => self.not_closed.insert(uid, state),
+        };
+        if let Some(reason) = circuit.reason {
+            self.circuits.transition(before.unwrap_or(CircuitState::Closed), circuit.state, reason);
+        }
+    }
+
+    /// The end of a swap rides on whichever event brings it about.
+    fn swap_ended(&mut self, task: &Task, now: Timestamp) {
+        let Some((id, since)) = self.swapping.get(&task.uid) else { return };
+        if let Some(swap) = task.swap.as_ref().filter(|swap| swap.id == *id && swap.is_ended()) {
+            self.swaps.ended(swap.phase, now.since(*since));
+            self.swapping.remove(&task.uid);
+        }
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Counts;
 use super::handle::{Lives, Request};
-use super::observe::observe;
+use super::observe::Observer;
 use super::reaper::{Body, Reaped, reap_children, reap_root, spawn};
 use super::shards::{ShardId, Shards};
 use super::vetting::{Built, Vetting};
@@ -45,6 +45,7 @@ pub(super) struct Wiring {
 pub(super) struct Shell {
     wiring: Wiring,
     lifecycle: Lifecycle<Dice>,
+    observer: Observer,
     clock: Clock,
     reapers: FuturesUnordered<BoxFuture<'static, Reaped>>,
     builds: FuturesUnordered<BoxFuture<'static, Build>>,
@@ -87,6 +88,7 @@ impl Shell {
     pub(super) fn new(wiring: Wiring, max_tasks: usize) -> Self {
         Self {
             lifecycle: Lifecycle::new(wiring.journal.view().head(), max_tasks, Dice::new()),
+            observer: Observer::new(&wiring.metrics),
             clock: Clock::new(),
             reapers: FuturesUnordered::new(),
             builds: FuturesUnordered::new(),
@@ -258,7 +260,7 @@ impl Shell {
     fn gather(&mut self, effect: Effect, turn: &mut Turn) {
         match effect {
             Effect::Append(event) => {
-                observe(&event, &self.wiring.metrics.instances);
+                self.observer.observe(&event);
                 turn.events.push(event);
             }
             effect => turn.actions.push((effect, None)),

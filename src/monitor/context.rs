@@ -221,8 +221,10 @@ impl Context {
     /// only its end matters.
     pub(super) async fn report(&self, fact: Fact) {
         if let Err(TrySendError::Full(report)) = self.assignment.reports.try_send(self.said(fact)) {
+            // On the heap, so that an instance that never has to wait is smaller by what that takes.
+            let sent = Box::pin(self.run_until_cancelled(self.assignment.reports.send(report)));
             // Neither a cancel nor a closed channel leaves anybody who would want the report.
-            let _ = self.run_until_cancelled(self.assignment.reports.send(report)).await;
+            let _ = sent.await;
         }
     }
 

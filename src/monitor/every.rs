@@ -1,10 +1,8 @@
 //! Checks on the phase grid.
 
 use std::future::Future;
-use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::grid::Grid;
@@ -99,21 +97,20 @@ impl Context {
     /// stop.
     async fn wait_for(&self, grid: Grid, due: &mut Option<Due>) -> bool {
         while let Some(Due { at, under }) = *due {
-            let timer = pin!(sleep_until(self.clock().instant(at)));
-            let changed = pin!(self.regime().changed(under));
-            match self.run_until_cancelled(select(timer, changed)).await {
-                None => return false,
-                Some(Either::Left(_)) => return true,
-                Some(Either::Right((regime, _))) => {
-                    let now = self.clock().now().mono;
-                    let at = match (under.trial_interval, regime.trial_interval) {
-                        (_, Some(_)) if regime.epoch != under.epoch => now,
-                        (Some(_), None) => grid.after(now),
-                        _ => at,
-                    };
-                    *due = Some(Due { at, under: regime });
-                }
-            }
+            // All three in one place, and not one within another: this is what an idle instance's memory is made of.
+            let regime = tokio::select! {
+                biased;
+                () = self.token().cancelled() => return false,
+                regime = self.regime().changed(under) => regime,
+                () = sleep_until(self.clock().instant(at)) => return true,
+            };
+            let now = self.clock().now().mono;
+            let at = match (under.trial_interval, regime.trial_interval) {
+                (_, Some(_)) if regime.epoch != under.epoch => now,
+                (Some(_), None) => grid.after(now),
+                _ => at,
+            };
+            *due = Some(Due { at, under: regime });
         }
         !self.token().is_cancelled()
     }

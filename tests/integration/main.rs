@@ -14,5 +14,6 @@ mod logs;
 mod running;
 mod services;
 mod shutdown;
+mod swap;
 mod walls;
 mod watch;

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 import uuid
 
@@ -66,14 +67,21 @@ class Client:
         request = api.WatchTasksRequest(cursor=cursor, view=events.EVENT_VIEW_FULL)
         return self.tasks.WatchTasks(request, timeout=PATIENCE)
 
-    def start(self, task_id, url, **fields):
-        spec = specs.TaskSpec(
-            http=specs.HttpMonitor(url=url, body_contains="well"),
-            schedule=specs.Schedule(interval=Duration(nanos=100_000_000)),
-        )
+    def start(self, task_id, url, spec=None, **fields):
+        spec = spec or checks(url)
         task = tasks.Task(spec=spec, labels={"owner": "python"})
         request = api.StartTaskRequest(task_id=task_id, task=task, request_id=str(uuid.uuid4()), **fields)
         return self.tasks.StartTask(request, timeout=PATIENCE)
+
+    def swap(self, name, spec, **fields):
+        """Swaps, and waits until that has ended; one that meets another is tried again."""
+        request = api.SwapTaskRequest(name=name, task=tasks.Task(spec=spec), wait=True, **fields)
+        while True:
+            try:
+                return self.tasks.SwapTask(request, timeout=PATIENCE).task
+            except grpc.RpcError as error:
+                if error.code() != grpc.StatusCode.ABORTED:
+                    raise
 
     def wait(self, name, *states):
         request = api.WaitTaskRequest(name=name, until=states, timeout=Duration(seconds=PATIENCE))
@@ -84,24 +92,40 @@ class Client:
         return self.tasks.CancelTask(request, timeout=PATIENCE)
 
 
+def checks(url, interval=100, run="", **fields):
+    """A spec that asks `url` every `interval` milliseconds, with its run's name in a header."""
+    headers = [specs.HttpHeader(name="X-Run", value=run)] if run else []
+    return specs.TaskSpec(
+        http=specs.HttpMonitor(url=url, body_contains="well", headers=headers),
+        schedule=specs.Schedule(interval=millis(interval)),
+        **fields,
+    )
+
+
+def millis(number):
+    return Duration(seconds=number // 1000, nanos=number % 1000 * 1_000_000)
+
+
 @contextlib.contextmanager
-def target():
-    """A real HTTP server on a port of its own; gives its URL and a list that grows by one for each request."""
+def target(port=0):
+    """A real HTTP server; gives its URL and its log: for each request, when it came and the value of its header X-Run."""
     served = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            served.append(self.path)
+            served.append((time.monotonic(), self.headers.get("X-Run", "")))
             body = b"all is well"
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            # A check that is dropped, since its instance stops, closes its connection.
+            with contextlib.suppress(ConnectionError):
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -258,6 +282,104 @@ def promtool_complains_of_the_two_given_names_only(grpc_address, http_address):
     complaints = (checked.stdout + checked.stderr).decode().splitlines()
     given = ("circuit_breaker_monitoring_task_count ", "circuit_breaker_active_tasks ")
     expect([complaint for complaint in complaints if not complaint.startswith(given)], [])
+
+
+@scenario
+def a_circuit_trips_with_its_target_and_recovers_with_it(grpc_address, _):
+    circuit = specs.CircuitPolicy(open_base=millis(300), trial_interval=millis(100))
+    with Client(grpc_address) as client:
+        begin = client.head()
+        with target() as (url, _):
+            port = int(url.split(":")[2].split("/")[0])
+            name = client.start("flaky", url, checks(url, circuit=circuit)).task.name
+            task = client.wait(name, tasks.STATE_RUNNING).task
+            expect((task.circuit.state, task.circuit.suspended), (tasks.CIRCUIT_STATE_CLOSED, False))
+        # It is gone: its port is closed.
+        down, cursor = follow(client.watch(begin), until=events.EVENT_TYPE_CIRCUIT_HALF_OPENED)
+        tripped = next(event for event in down if event.type == events.EVENT_TYPE_CIRCUIT_TRIPPED)
+        expect((tripped.circuit.state, tripped.circuit.reason), (tasks.CIRCUIT_STATE_OPEN, tasks.CIRCUIT_REASON_FAILURE))
+        assert tripped.circuit.HasField("open_until"), tripped
+        expect(tripped.task.state, tasks.STATE_RUNNING)
+        with target(port):
+            up, _ = follow(client.watch(cursor), until=events.EVENT_TYPE_CIRCUIT_RECOVERED)
+            recovered = up[-1]
+            expect(recovered.type, events.EVENT_TYPE_CIRCUIT_RECOVERED)
+            expect(recovered.circuit.reason, tasks.CIRCUIT_REASON_RECOVERED)
+            epochs = [event.circuit.epoch for event in down + up if event.HasField("circuit")]
+            expect(epochs, list(range(2, 2 + len(epochs))))
+            client.cancel(name)
+
+
+@scenario
+def a_swap_loses_no_interval(grpc_address, _):
+    with target() as (url, served), Client(grpc_address) as client:
+        name = client.start("swapped", url, checks(url, run="1")).task.name
+        before = client.wait(name, tasks.STATE_RUNNING).task
+        task = client.swap(name, checks(url, run="2"), reason="another header")
+        expect((task.swap.phase, task.swap.error), (tasks.SWAP_PHASE_DONE, ""))
+        expect((task.generation, task.state, list(task.draining)), (2, tasks.STATE_RUNNING, []))
+        expect((task.circuit.state, task.circuit.epoch), (before.circuit.state, before.circuit.epoch))
+        client.cancel(name)
+        runs = [run for _, run in served]
+        # The new one asked before the old one had stopped asking, and the old one never came back.
+        assert runs[0] == "1" and runs[-1] == "2", runs
+        expect(runs, sorted(runs))
+
+
+@scenario
+def two_hundred_swaps_lose_no_interval(grpc_address, _):
+    interval, swaps = 200, 200
+    with target() as (url, served), Client(grpc_address) as client:
+        name = client.start("busy", url, checks(url, interval, run="0")).task.name
+        # Beside it one that nobody swaps: what the machine itself delays, it delays too.
+        twin = client.start("twin", url, checks(url, interval, run="twin")).task.name
+        for started in (name, twin):
+            assert client.wait(started, tasks.STATE_RUNNING).reached
+        over, failures = threading.Event(), []
+
+        def swap(numbers):
+            with Client(grpc_address) as own:
+                for number in numbers:
+                    task = own.swap(name, checks(url, interval, run=str(number)))
+                    expect(task.state, tasks.STATE_RUNNING)
+
+        def come_and_go():
+            with Client(grpc_address) as own:
+                for number in range(10_000):
+                    if over.is_set():
+                        break
+                    passing = own.start(f"passing-{number}", url, checks(url, run="passing")).task.name
+                    expect(own.cancel(passing).task.state, tasks.STATE_CANCELLED)
+
+        def caught(function, *arguments):
+            try:
+                function(*arguments)
+            except BaseException as error:
+                failures.append(error)
+
+        swappers = [threading.Thread(target=caught, args=(swap, range(first, swaps, 2))) for first in (0, 1)]
+        passers = threading.Thread(target=caught, args=(come_and_go,))
+        for thread in [*swappers, passers]:
+            thread.start()
+        for thread in swappers:
+            thread.join()
+        over.set()
+        passers.join()
+        expect(failures, [])
+        task = client.tasks.GetTask(api.GetTaskRequest(name=name), timeout=PATIENCE).task
+        # The first of the two clients began with the spec that ran: identical, so no swap.
+        expect((task.generation, task.swap.phase), (swaps, tasks.SWAP_PHASE_DONE))
+        expect((task.circuit.state, task.circuit.epoch, len(task.draining)), (tasks.CIRCUIT_STATE_CLOSED, 1, 0))
+        client.cancel(name)
+        client.cancel(twin)
+
+        def largest_gap(wanted):
+            times = [at for at, run in served if wanted(run)]
+            return max(later - earlier for earlier, later in zip(times, times[1:]))
+
+        delay = max(0, largest_gap(lambda run: run == "twin") - interval / 1000)
+        gap = largest_gap(lambda run: run not in ("twin", "passing"))
+        assert gap <= 1.5 * interval / 1000 + delay, f"{gap:.3f} s without a request; the machine's own delay is {delay:.3f} s"
 
 
 if __name__ == "__main__":

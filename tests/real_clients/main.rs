@@ -43,6 +43,21 @@ fn errors_carry_their_reason_and_every_field() {
 }
 
 #[test]
+fn a_circuit_trips_with_its_target_and_recovers_with_it() {
+    holds("a_circuit_trips_with_its_target_and_recovers_with_it");
+}
+
+#[test]
+fn a_swap_loses_no_interval() {
+    holds("a_swap_loses_no_interval");
+}
+
+#[test]
+fn two_hundred_swaps_lose_no_interval() {
+    holds("two_hundred_swaps_lose_no_interval");
+}
+
+#[test]
 fn health_and_reflection_answer() {
     holds("health_and_reflection_answer");
 }

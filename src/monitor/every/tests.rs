@@ -235,7 +235,7 @@ async fn max_runs_ends_the_loop() {
 async fn a_check_that_takes_too_long_fails() {
     let mut bench = Bench::start(timeout(300 * MS), |_| pending());
     bench.next_begin().await;
-    assert_eq!(bench.next().await.1, Fact::Ready);
+    assert_eq!(bench.next().await.1, Fact::Ready, "whatever the verdict");
     assert!(bench.next().await.1.is_end());
     let check = bench.live().last_check.expect("one");
     assert_eq!(
@@ -243,7 +243,6 @@ async fn a_check_that_takes_too_long_fails() {
         (Verdict::Fail, TIMEOUT, "no result within 300ms")
     );
     assert_eq!(check.duration.as_millis(), 300);
-    assert_eq!(bench.next().await.1, Fact::Ready, "whatever the verdict");
 }
 
 #[tokio::test(start_paused = true)]
@@ -341,5 +340,5 @@ async fn an_idle_instance_is_small() {
         };
         context.every(SECOND, check).await;
     };
-    assert!(size_of_val(&run) <= 1_280, "{} bytes", size_of_val(&run));
+    assert!(size_of_val(&run) <= 1_024, "{} bytes", size_of_val(&run));
 }

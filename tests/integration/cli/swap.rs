@@ -1,0 +1,101 @@
+//! `swap` and `completions`.
+
+use std::net::TcpListener;
+
+use super::process::{Said, Served, switchyard};
+
+fn ready(served: &Served) {
+    let started = served.run(&["start", "api", "--kind", "drill", "--config", COOPERATIVE, "--wait"]);
+    assert_eq!(started.code, 0, "{started:?}");
+}
+
+const COOPERATIVE: &str = r#"{"behaviour": "cooperative"}"#;
+const OTHER: [&str; 4] = ["--kind", "drill", "--config", r#"{"behaviour": "cooperative", "duration": "2h"}"#];
+
+fn swap(served: &Served, flags: &[&str]) -> Said {
+    served.run(&[&["swap", "api"], flags].concat())
+}
+
+#[test]
+fn a_swap_tells_its_phases_in_their_order_and_then_the_outcome() {
+    let served = Served::begin(&["--enable-drills"]);
+    ready(&served);
+    let swapped = swap(&served, &[&OTHER[..], &["--wait"]].concat());
+    assert_eq!(swapped.code, 0, "{swapped:?}");
+    let lines: Vec<_> = swapped.stdout.lines().collect();
+    let (outcome, phases) = lines.split_last().expect("lines");
+    assert_eq!(*outcome, "api  DONE  1 → 2");
+    let phases: Vec<_> = phases.iter().filter_map(|line| line.split_whitespace().last()).collect();
+    assert_eq!(phases, ["BUILDING", "STARTING", "GATING", "COMMITTED", "DRAINING", "DONE"]);
+    assert_eq!(served.run(&["wait", "api", "--swap"]).stdout, "api  DONE  1 → 2\n");
+
+    let again = swap(&served, &[&OTHER[..], &["--wait"]].concat());
+    assert_eq!((again.code, again.stdout.as_str()), (0, "api  unchanged: it has this spec and these annotations\n"));
+    let got = served.run(&["get", "api"]).stdout;
+    for line in ["Swap:        DONE, MAKE_BEFORE_BREAK, 1 → 2", "Circuit:     closed"] {
+        assert!(got.contains(line), "{line} is not in\n{got}");
+    }
+    let list = served.run(&["list", "--filter", "circuit.state = CLOSED"]).stdout;
+    assert!(list.contains("CIRCUIT") && list.contains("CLOSED"), "{list}");
+}
+
+#[test]
+fn a_swap_that_is_rolled_back_is_a_negative_outcome() {
+    let served = Served::begin(&["--enable-drills"]);
+    ready(&served);
+    // It accepts connections, and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let unready = format!(
+        "\
+spec:
+  tcp: {{address: '{}', steps: [{{expect: aGVsbG8=}}]}}
+  schedule: {{interval: 5m, timeout: 5m}}
+  swap: {{readinessTimeout: 100ms}}
+",
+        silent.local_addr().expect("bound")
+    );
+    let swapped = served.run_with(&["swap", "api", "-f", "-", "--wait", "-o", "json"], &unready);
+    assert_eq!(swapped.code, 1, "{swapped:?}");
+    assert_eq!(swapped.json()["task"]["swap"]["phase"], "SWAP_PHASE_ROLLED_BACK");
+    let waited = served.run(&["wait", "api", "--swap"]);
+    assert_eq!(waited.code, 1, "{waited:?}");
+    assert!(waited.stdout.starts_with("api  ROLLED_BACK  1 → 2: the candidate was not ready"), "{waited:?}");
+}
+
+#[test]
+fn a_swap_keeps_the_annotations_that_it_does_not_give() {
+    let served = Served::begin(&["--enable-drills"]);
+    let flags = ["--kind", "drill", "--config", COOPERATIVE, "--annotation", "owner=core", "--wait"];
+    assert_eq!(served.run(&[&["start", "api"], &flags[..]].concat()).code, 0);
+    let dry = swap(&served, &[&OTHER[..], &["--dry-run"]].concat());
+    assert_eq!((dry.code, dry.stderr.as_str()), (0, "valid; nothing was swapped\n"));
+    assert!(dry.stdout.contains("duration: 2h"), "{dry:?}");
+    assert_eq!(swap(&served, &[&OTHER[..], &["--wait"]].concat()).code, 0);
+    let got = served.run(&["get", "api", "-o", "json"]).json();
+    assert_eq!((&got["annotations"]["owner"], &got["generation"]), (&"core".into(), &"2".into()));
+    let annotated = swap(&served, &[&OTHER[..], &["--annotation", "owner=edge"]].concat());
+    assert_eq!((annotated.code, annotated.stdout.as_str()), (0, "api  DONE  annotations\n"));
+
+    assert_eq!(served.run(&["wait", "nonesuch", "--swap"]).code, 3);
+    assert_eq!(served.run(&["swap", "nonesuch", "--tcp", "127.0.0.1:1"]).code, 3);
+    let labelled = swap(&served, &[&OTHER[..], &["--label", "team=core"]].concat());
+    assert_eq!(labelled.code, 2, "{labelled:?}");
+    assert!(labelled.stderr.contains("LABELS_IMMUTABLE"), "{labelled:?}");
+}
+
+#[test]
+fn a_task_that_was_never_swapped_has_no_swap_to_wait_for() {
+    let served = Served::begin(&["--enable-drills"]);
+    ready(&served);
+    let waited = served.run(&["wait", "api", "--swap", "--timeout", "1h"]);
+    assert_eq!(waited.code, 1, "{waited:?}");
+    assert!(waited.stderr.contains("never swapped"), "{waited:?}");
+}
+
+#[test]
+fn completions_need_no_server() {
+    let script = switchyard(&["completions", "bash"], "");
+    assert_eq!(script.code, 0, "{script:?}");
+    assert!(script.stdout.contains("_switchyard") && script.stdout.contains("swap"));
+    assert_eq!(switchyard(&["completions", "csh"], "").code, 2);
+}
