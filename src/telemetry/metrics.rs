@@ -1,6 +1,7 @@
 //! Metric families. Each is a field, registered once and passed in; labels are enums or registered names, never user input.
 //! Gauges are set from what is there, never counted up and down, so they cannot drift (tokio #7910).
 
+mod checks;
 mod circuits;
 
 use std::time::Duration;
@@ -11,10 +12,11 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::model::{AlertKind, Exit, State, Verdict};
+use crate::model::{AlertKind, Exit, State};
 
 use super::process::ProcessCollector;
 
+pub use checks::Checks;
 pub use circuits::{Circuits, Swaps};
 
 /// Half a millisecond to a minute: checks, RPCs.
@@ -53,16 +55,6 @@ pub struct Instances {
     alerts_raised: IntCounterVec,
     alerts_active: IntGaugeVec,
     shutdown: HistogramVec,
-}
-
-/// About checks.
-#[derive(Clone, Debug)]
-pub struct Checks {
-    total: IntCounterVec,
-    shadow: IntCounterVec,
-    duration: HistogramVec,
-    lag: Histogram,
-    missed: IntCounter,
 }
 
 /// About the manager's loop.
@@ -197,47 +189,6 @@ impl Instances {
     }
 }
 
-impl Checks {
-    fn register(families: &Families<'_>) -> prometheus::Result<Self> {
-        Ok(Self {
-            total: families.counters("checks_total", "Checks by kind and verdict.", &["kind", "verdict"])?,
-            shadow: families.counters(
-                "shadow_checks_total",
-                "Checks of instances that drive nothing, by kind and verdict: of a swap's candidate, or of what it replaced.",
-                &["kind", "verdict"],
-            )?,
-            duration: families.histograms("check_duration_seconds", "How long checks took.", &["kind"], &LATENCY)?,
-            lag: families.histogram(
-                "scheduling_lag_seconds",
-                "How late checks began, against their plan.",
-                &LATENCY,
-            )?,
-            missed: families.counter("checks_missed_total", "Grid points that passed during a running check.")?,
-        })
-    }
-
-    /// A check has ended. `kind` is a built-in or a registered kind.
-    pub fn ended(&self, kind: &str, verdict: Verdict, took: Duration) {
-        self.total.with_label_values(&[kind, verdict_label(verdict)]).inc();
-        self.duration.with_label_values(&[kind]).observe(took.as_secs_f64());
-    }
-
-    /// A check of an instance that drives nothing has ended.
-    pub fn shadowed(&self, kind: &str, verdict: Verdict) {
-        self.shadow.with_label_values(&[kind, verdict_label(verdict)]).inc();
-    }
-
-    /// A check begins this long after its planned time.
-    pub fn lagged(&self, by: Duration) {
-        self.lag.observe(by.as_secs_f64());
-    }
-
-    /// Grid points passed during a running check.
-    pub fn missed(&self, points: u32) {
-        self.missed.inc_by(points.into());
-    }
-}
-
 impl Loop {
     fn register(families: &Families<'_>) -> prometheus::Result<Self> {
         Ok(Self {
@@ -288,14 +239,6 @@ pub(super) fn exit_label(exit: Exit) -> &'static str {
         Exit::Error => "error",
         Exit::Panic => "panic",
         Exit::Interrupted => "interrupted",
-    }
-}
-
-fn verdict_label(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "pass",
-        Verdict::Fail => "fail",
-        Verdict::Neutral => "neutral",
     }
 }
 

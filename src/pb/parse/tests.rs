@@ -1,5 +1,7 @@
 //! What requests may say, and that what is rendered reads back as the same.
 
+mod swap;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 
 use super::*;
-use crate::model::{Actor, ConfigValue, MonitorSpec, State, SwapStrategy, Violations, limits};
+use crate::model::{Actor, ConfigValue, MonitorSpec, State, Violations, limits};
 use crate::pb::render::EventView;
 use crate::pb::v1::task_spec::Monitor;
 use crate::pb::{render, v1};
@@ -308,86 +310,4 @@ fn a_rendered_spec_reads_back_as_the_same() {
     }
     let rendered = render::spec(&start_task(start(policies.clone()), ACTOR).expect("valid").spec);
     assert_eq!(v1::TaskSpec { monitor: None, ..rendered }, v1::TaskSpec { monitor: None, ..policies });
-}
-
-#[test]
-fn every_parameter_of_circuit_and_swap_is_refused_under_its_own_name() {
-    let nan = Some(f64::NAN);
-    let circuit = v1::CircuitPolicy {
-        consecutive_failures: Some(1_001),
-        active_window: 1_025,
-        active_min: 11,
-        failure_rate: Some(10_001),
-        slow_rate: Some(10_001),
-        slow_threshold: seconds(10),
-        open_base: seconds(0),
-        open_max: seconds(86_401),
-        multiplier: nan,
-        jitter: Some(0.6),
-        close_successes: 101,
-        trial_interval: seconds(0),
-        half_open_max: seconds(1),
-        stable_for: seconds(86_401),
-        streak_cap: 65,
-    };
-    let swap = v1::SwapPolicy { strategy: 9, readiness_timeout: seconds(601) };
-    let mut found = refused(start(v1::TaskSpec { circuit: Some(circuit), swap: Some(swap), ..spec() }));
-    found.sort();
-    let circuit = [
-        "active_min",
-        "active_window",
-        "close_successes",
-        "consecutive_failures",
-        "failure_rate",
-        "half_open_max",
-        "jitter",
-        "multiplier",
-        "open_base",
-        "open_max",
-        "slow_rate",
-        "slow_threshold",
-        "stable_for",
-        "streak_cap",
-        "trial_interval",
-    ];
-    let mut expected: Vec<_> = circuit.iter().map(|field| format!("task.spec.circuit.{field}")).collect();
-    expected.extend(["readiness_timeout", "strategy"].map(|field| format!("task.spec.swap.{field}")));
-    assert_eq!(found, expected);
-}
-
-#[test]
-fn a_swap_says_everything_of_the_new_task_at_once() {
-    let task = v1::Task { spec: Some(spec()), ..Default::default() };
-    let request = v1::SwapTaskRequest {
-        name: "namespaces/default/tasks/api".to_owned(),
-        task: Some(task),
-        strategy: v1::SwapStrategy::BreakBeforeMake.into(),
-        wait: true,
-        etag: "e".to_owned(),
-        ..Default::default()
-    };
-    let (swap, waits) = swap_task(request.clone(), ACTOR).expect("valid");
-    assert_eq!((swap.strategy, waits), (Some(SwapStrategy::BreakBeforeMake), true));
-    assert!(swap.etag.is_some() && !swap.validate_only);
-    let unspecified = v1::SwapTaskRequest { strategy: 0, ..request };
-    assert_eq!(swap_task(unspecified, ACTOR).expect("valid").0.strategy, None);
-
-    let all = v1::SwapTaskRequest {
-        strategy: 3,
-        reason: "r".repeat(limits::REASON_BYTES + 1),
-        request_id: "x".to_owned(),
-        ..Default::default()
-    };
-    let violations = swap_task(all, ACTOR).expect_err("all bad");
-    assert_eq!(fields(&violations), ["request_id", "name", "task", "strategy", "reason"]);
-}
-
-#[test]
-fn a_wait_is_for_states_or_for_the_end_of_a_swap() {
-    let wait = |until: Vec<i32>| {
-        let name = "namespaces/default/tasks/api".to_owned();
-        wait_task(v1::WaitTaskRequest { name, until, swap_ended: true, timeout: None })
-    };
-    assert_eq!(wait(Vec::new()).expect("valid").until, Until::SwapEnded);
-    assert_eq!(fields(&wait(vec![v1::State::Running.into()]).expect_err("both")), ["swap_ended"]);
 }
