@@ -138,7 +138,7 @@ async fn untouched(server: &Harness, client: &mut Client) -> (Task, Vec<String>)
     let families = ["circuits", "circuit_transitions", "alerts", "restarts", "tasks", "active_tasks"];
     let kept = |line: &&str| {
         let of = |family: &&str| line.starts_with(&format!("circuit_breaker_{family}"));
-        families.iter().any(|family| of(family)) || (line.contains("checks") && line.contains("\"bad\""))
+        families.iter().any(of) || (line.contains("checks") && line.contains("\"bad\""))
     };
     (task, metrics.lines().filter(kept).map(str::to_owned).collect())
 }
