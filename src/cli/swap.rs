@@ -84,6 +84,7 @@ impl Swap {
             reason: change.audit.reason,
             request_id: change.audit.request_id,
         };
+        let again = !request.request_id.is_empty();
         let mut answer = client.swap(request).await?;
         if validate_only {
             return output.message(&answer, preview);
@@ -91,7 +92,7 @@ impl Swap {
         if wait {
             follow(&client, &mut answer, output).await?;
         }
-        output.message(&answer, |answer| told(answer, &before, output.paint))?;
+        output.message(&answer, |answer| told(answer, &before, again, output.paint))?;
         match answer.task.as_ref().and_then(|task| task.swap.as_ref()) {
             Some(swap) if is_new(swap, &before) && is_ended(swap) => verdict(swap),
             _ => Ok(()),
@@ -105,12 +106,16 @@ fn preview(answer: &v1::SwapTaskResponse) -> String {
     answer.task.as_ref().and_then(|task| json::yaml(task.spec.as_ref()?).ok()).unwrap_or_default()
 }
 
-/// What has come of the request so far.
-fn told(answer: &v1::SwapTaskResponse, before: &v1::Task, paint: Paint) -> String {
+/// What has come of the request so far; `again` where it bears an id, so may have been made before.
+fn told(answer: &v1::SwapTaskResponse, before: &v1::Task, again: bool, paint: Paint) -> String {
     let task = answer.task.clone().unwrap_or_default();
     match task.swap.as_ref().filter(|swap| is_new(swap, before)) {
         Some(swap) => summary(&task, swap, paint),
-        None => format!("{}  unchanged: it has this spec and these annotations\n", words::id(&task.name)),
+        None => match &task.swap {
+            // It may be the one that was asked for, if this is a call made again under its request id.
+            Some(swap) if again => format!("nothing new; the newest swap is\n{}", summary(&task, swap, paint)),
+            _ => format!("{}  unchanged: it has this spec and these annotations\n", words::id(&task.name)),
+        },
     }
 }
 
@@ -222,7 +227,15 @@ mod tests {
     }
 
     fn said(before: &v1::Task, after: v1::Task) -> String {
-        told(&v1::SwapTaskResponse { task: Some(after), cursor: String::new() }, before, Paint(false))
+        told(&v1::SwapTaskResponse { task: Some(after), cursor: String::new() }, before, false, Paint(false))
+    }
+
+    #[test]
+    fn a_call_made_again_is_told_how_the_newest_swap_went() {
+        let task = swapped("a", v1::SwapPhase::RolledBack);
+        let answer = v1::SwapTaskResponse { task: Some(task.clone()), cursor: String::new() };
+        let text = told(&answer, &task, true, Paint(false));
+        assert_eq!(text, "nothing new; the newest swap is\napi  ROLLED_BACK  1 → 2\n");
     }
 
     #[test]
