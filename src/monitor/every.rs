@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::grid::Grid;
 use super::{CANCELLED, Context, Fact, Finding, PANICKED, SUPERSEDED, TIMEOUT};
-use crate::model::{Check, Evidence, Mono, Now, Pretty, Regime, limits};
+use crate::model::{Check, Epoch, Evidence, Mono, Now, Pretty, Regime, limits};
 
 impl Context {
     /// Makes checks until the instance is told to stop, or `schedule.max_runs` checks have been made.
@@ -154,6 +154,8 @@ impl Context {
     fn plan_next(&self, grid: Grid, due: Option<Mono>, span: Span) -> Due {
         let regime = self.regime().get();
         let (next, mut missed) = match regime.trial_interval {
+            // It began as the check ended, which proves nothing of it.
+            Some(_) if regime.epoch != span.epoch => (span.ended, 0),
             // A trial keeps its own time, and each of its checks covers what passes of the grid.
             Some(trial) => ((span.began + trial).max(span.ended), 0),
             None => grid.next(due.unwrap_or(span.began), span.ended),
@@ -188,11 +190,12 @@ enum Made {
     Superseded,
 }
 
-/// From where to where a check ran.
+/// From where to where a check ran, and under which of the circuit's epochs.
 #[derive(Clone, Copy)]
 struct Span {
     began: Mono,
     ended: Mono,
+    epoch: Epoch,
 }
 
 /// A check that runs. Dropped before its end it is recorded all the same: told to stop, aborted, or in a panic.
@@ -215,7 +218,7 @@ impl<'a> Running<'a> {
 
     fn end(mut self, finding: Finding) -> (Span, Evidence) {
         let (ended, evidence) = self.record(finding);
-        (Span { began: self.began.mono, ended: ended.mono }, evidence)
+        (Span { began: self.began.mono, ended: ended.mono, epoch: self.regime.epoch }, evidence)
     }
 
     fn record(&mut self, finding: Finding) -> (Now, Evidence) {

@@ -1,6 +1,6 @@
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::model::{Epoch, Live, ScheduleDraft, Timestamp, Verdict};
+use crate::model::{Live, ScheduleDraft, Timestamp, Verdict};
 use crate::monitor::testing::assignment;
 use crate::monitor::{CancellationToken, Children, Clock, LiveCell, RegimeCell, Report};
 use crate::telemetry::Metrics;
@@ -202,6 +202,26 @@ async fn a_check_that_runs_when_a_trial_begins_is_made_anew() {
     assert!(bench.next_begin().await.since(now) <= 2 * MS);
     let fresh = bench.next_evidence().await;
     assert_eq!((fresh.verdict, fresh.regime.epoch.get()), (Verdict::Pass, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_that_begins_as_a_check_ends_does_not_wait_for_its_interval() {
+    let cell = Arc::new(OnceLock::<Arc<RegimeCell>>::new());
+    let shared = Arc::clone(&cell);
+    let mut bench = Bench::start(ScheduleDraft::default(), move |n| {
+        let cell = Arc::clone(&shared);
+        async move {
+            if let (1, Some(regime)) = (n, cell.get()) {
+                regime.set(Regime { epoch: Epoch::new(2), trial_interval: Some(500 * MS), ..regime.get() });
+            }
+            Finding::pass()
+        }
+    });
+    cell.set(Arc::clone(&bench.regime)).expect("once");
+    bench.next_begin().await;
+    let began = bench.next_begin().await;
+    let at = bench.next_begin().await;
+    assert!(at.since(began) <= 2 * MS, "late by {:?}", at.since(began));
 }
 
 #[tokio::test(start_paused = true)]
