@@ -1,5 +1,6 @@
-//! Switchyard is a gRPC control plane for monitoring tasks: remote clients start, list, cancel and watch them, an in-process
-//! manager runs them and stops them in two phases, with a proven outcome, and every step is an event on a resumable stream.
+//! Switchyard is a gRPC control plane for monitoring tasks: remote clients start, list, cancel, hot-swap and watch them, an
+//! in-process manager runs them and stops them in two phases, with a proven outcome, each drives a circuit breaker, and every step
+//! is an event on a resumable stream.
 //!
 //! To run it, see the README. To embed it with monitors of your own, begin at [`server::Server`] and [`monitor`].
 //!
@@ -43,7 +44,7 @@
 //! | `journal` | commits, releases | a reader's code |
 //! | `shard-N` | monitors of built-in kinds | code that is not ours |
 //! | `custom-N` | monitors of custom kinds | a deadline |
-//! | blocking pool | a kind's `validate` and `build`, each awaited for a second; name look-ups, long matches, `/metrics` | a decision |
+//! | blocking pool | a kind's `validate`, `target_key` and `build`, each awaited for a second; name look-ups, long matches, `/metrics` | a decision |
 //! | `event-log` | one log line for each event | |
 //!
 //! # Invariants, as absences
@@ -51,7 +52,10 @@
 //! - No code but the journal writes what clients can see, and none but [`lifecycle`] decides what that is.
 //! - Nothing in model, circuit or lifecycle reads a clock, draws a random number or does I/O; so every decision can be replayed from a
 //!   seed. The simulator in `lifecycle` does, and checks the rest of this list after every step.
-//! - No instance is signalled before its state has changed, and none is started beside a live one of its task.
+//! - No instance is signalled before its state has changed. None is started beside a live one of its task, but for a swap's
+//!   candidate or what takes over from one that stops; never a third, and none beside one that is stuck.
+//! - No check of a candidate, nor of an instance that was replaced, drives anything. No swap stops an instance that is ready before
+//!   its successor is, unless it was asked to; and none that fails is noticed by the old instance.
 //! - No instance has ended while it, or a child of it, can still run. None that lives is uncounted.
 //! - No stop takes longer than grace + abort until its outcome is known, however many stop at once; and no second request
 //!   extends the deadlines of the first.

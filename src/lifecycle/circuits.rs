@@ -64,8 +64,8 @@ impl<C: Chance> Lifecycle<C> {
 /// A transition as an event, and in words.
 fn tell(Transition { from, to, reason }: Transition, bad_in_a_row: u32, policy: &CircuitPolicy) -> (EventType, String) {
     let words = match (from, reason) {
-        (CircuitState::Open, _) => "the open span is over; the next checks decide".to_owned(),
         (_, CircuitReason::Reset) => "a swap has changed the target".to_owned(),
+        (CircuitState::Open, _) => "the open span is over; the next checks decide".to_owned(),
         (_, CircuitReason::Recovered) => format!("{} checks in a row passed", policy.close_successes()),
         (_, CircuitReason::Waived) => "nothing spoke against it until the deadline of the trial".to_owned(),
         (_, CircuitReason::Inconclusive) => "too few checks had a result until the deadline of the trial".to_owned(),

@@ -2,6 +2,7 @@
 
 mod accept;
 mod alert_rules;
+mod bad_candidate;
 mod bad_input;
 mod cli;
 mod demo;

@@ -20,7 +20,7 @@ fn text(path: &Path) -> String {
 fn files() -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut waiting = ["src", "tests", "examples", "build.rs"].map(|own| root.join(own)).to_vec();
+    let mut waiting = ["src", "tests", "benches", "examples", "build.rs"].map(|own| root.join(own)).to_vec();
     while let Some(path) = waiting.pop() {
         if path.is_dir() {
             waiting.extend(fs::read_dir(&path).expect("lists").map(|entry| entry.expect("lists").path()));

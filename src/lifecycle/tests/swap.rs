@@ -226,6 +226,7 @@ fn the_same_target_keeps_the_circuit_and_another_one_begins_anew() {
     let third = bench.built();
     bench.feed(Input::Ready(third));
     assert_eq!(bench.kinds()[bench.events.len() - 2..], [EventType::SwapCommitted, EventType::CircuitReset]);
+    assert_eq!(bench.events.last().unwrap().cause.reason.as_str(), "a swap has changed the target");
     let reset = bench.task().circuit;
     assert_eq!((reset.state, reset.reason), (CircuitState::Closed, Some(CircuitReason::Reset)));
     assert!(reset.epoch > tripped.epoch);

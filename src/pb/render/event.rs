@@ -23,7 +23,7 @@ pub fn event(event: &Event, view: EventView) -> v1::Event {
         sequence: sequence.get(),
         time: Some(timestamp(*time)),
         r#type: v1::EventType::from(*kind).into(),
-        name: task.as_ref().map(|task| task.name.to_string()).unwrap_or_default(),
+        name: task.as_ref().map(|task| task.name.as_str().to_owned()).unwrap_or_default(),
         uid: task.as_ref().map(|task| task.uid.to_string()).unwrap_or_default(),
         generation: generation.get(),
         attempt: attempt.get(),

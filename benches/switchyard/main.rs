@@ -1,0 +1,90 @@
+//! The figures of Switchyard, each beside its baseline in the same run, as one table:
+//!
+//! ```sh
+//! cargo bench --locked                      # every row, about seven minutes
+//! cargo bench --locked -- start replay      # the rows whose name contains one of these
+//! cargo bench --locked -- --quick           # every row, small: for seeing that it works, not for its figures
+//! ```
+//!
+//! A row and its baseline take turns (A B A B …), and the table has the medians of the turns. Everything is in one process: the
+//! server on a runtime of two threads, as the binary has it, and the clients on another of as many, over real loopback sockets.
+//! So clients cost what servers do, and both share the machine's cores.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this is for")]
+
+mod bare;
+mod checks;
+mod circuit;
+mod fan_out;
+mod handle;
+mod lab;
+mod memory;
+mod replay;
+mod rpcs;
+mod served;
+mod table;
+mod watching;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lab::Lab;
+use table::{Case, Row};
+
+/// Switchyard's benchmarks.
+#[derive(Parser)]
+struct Arguments {
+    /// Only the rows whose name contains one of these, whatever the case of their letters.
+    filters: Vec<String>,
+    /// Every row, small: shows that it works.
+    #[arg(long)]
+    quick: bool,
+    /// The names of the rows.
+    #[arg(long)]
+    list: bool,
+    /// What cargo adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// In a process of its own: holds so many tasks of a kind, and says how much memory each takes.
+    #[arg(long, hide = true, num_args = 2, value_names = ["KIND", "TASKS"])]
+    hold: Option<Vec<String>>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.hold.as_deref() {
+        Some(held) => memory::hold(held),
+        None => measure(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    let families = [
+        rpcs::cases(),
+        memory::cases(),
+        handle::cases(),
+        fan_out::cases(),
+        replay::cases(),
+        checks::cases(),
+        circuit::cases(),
+    ];
+    let cases = families.into_iter().flatten().filter(|case| case.is_wanted(&arguments.filters));
+    if arguments.list {
+        cases.for_each(|case| println!("{}", case.name));
+        return Ok(());
+    }
+    let lab = Lab::new(arguments.quick)?;
+    let mut rows: Vec<Row> = Vec::new();
+    for Case { name, run } in cases {
+        eprintln!("{name} …");
+        rows.extend(run(&lab)?);
+    }
+    print!("{}", table::render(&rows, arguments.quick));
+    Ok(())
+}

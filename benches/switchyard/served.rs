@@ -1,0 +1,213 @@
+//! Switchyard, served: whole, as an embedder has it, or put together by hand where a benchmark needs the journal.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use switchyard::circuit::Circuit;
+use switchyard::config::{Config, Layer};
+use switchyard::journal::{self, Journal, MemoryStore, Writer};
+use switchyard::manager::{self, Handle, Manager};
+use switchyard::model::{
+    Annotations, Attempt, Cause, ConfigValue, CustomSpec, Detail, Event, EventType, Generation, Instance,
+    InstanceState, Intent, Labels, MonitorDraft, Mono, Namespace, Now, Restart, ScheduleDraft, Sequence, SpecDraft,
+    State, Task, TaskName, TaskSpec, TcpDraft, Timestamp, Uid, Violations,
+};
+use switchyard::monitor::{CancellationToken, Kind, Registry, from_fn};
+use switchyard::probe::BuiltIns;
+use switchyard::rpc::{self, Rpc};
+use switchyard::server::{Ended, Server};
+use switchyard::telemetry::Metrics;
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use crate::lab::Lab;
+
+/// The name of the cooperative kind.
+pub(crate) const IDLE: &str = "idle";
+/// No benchmark lasts that long: a task that checks once and then waits.
+pub(crate) const ONCE: Duration = Duration::from_secs(24 * 3_600);
+/// The tasks that a server takes, ended ones included: more than any row starts.
+const MAX_TASKS: usize = 1_000_000;
+
+/// A kind whose tasks do nothing until they are told to stop, and then do so at once.
+pub(crate) fn idle() -> impl Kind {
+    from_fn(IDLE, |token: CancellationToken| async move { token.cancelled().await })
+}
+
+/// A whole server.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    shutdown: CancellationToken,
+    running: AbortOnDropHandle<Ended>,
+}
+
+impl Served {
+    pub(crate) fn start(lab: &Lab) -> Result<Self> {
+        let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let layer = Layer { listen: any, http_listen: any, max_tasks: Some(MAX_TASKS), ..Layer::default() };
+        let builder = Server::builder().config(Config::try_new(layer)?).register(idle());
+        lab.serving.block_on(async {
+            let server = builder.bind().await?;
+            let (address, shutdown) = (server.addr(), CancellationToken::new());
+            let running = tokio::spawn(server.run(shutdown.clone().cancelled_owned(), std::future::pending()));
+            Ok(Self { address, shutdown, running: AbortOnDropHandle::new(running) })
+        })
+    }
+
+    /// Drains it, so that nothing of it runs beside what is measured next.
+    pub(crate) fn stop(self, lab: &Lab) -> Result<()> {
+        self.shutdown.cancel();
+        let ended = lab.serving.block_on(self.running)?;
+        ensure!(ended == Ended::Clean, "the server ended {ended:?}");
+        Ok(())
+    }
+}
+
+/// A manager without a server.
+pub(crate) struct Managed {
+    pub(crate) manager: Manager,
+    pub(crate) handle: Handle,
+    pub(crate) journal: Journal,
+    pub(crate) metrics: Metrics,
+    _writer: Writer,
+}
+
+impl Managed {
+    /// One whose journal keeps so many events.
+    pub(crate) fn start(retention: usize) -> Result<Self> {
+        let mut registry = Registry::new(BuiltIns::new());
+        registry.register(idle())?;
+        let options = manager::Options {
+            built_in_shards: std::thread::available_parallelism().map_or(1, usize::from),
+            custom_shards: 8,
+            max_tasks: MAX_TASKS,
+            unknown_kind_hint: |_| "",
+        };
+        let metrics = Metrics::new()?;
+        let ring = journal::Options { ring_events: journal::Options::default().ring_events.min(retention) };
+        let (journal, writer) = Journal::start(Box::new(MemoryStore::new(retention)), ring)?;
+        let (manager, handle) = Manager::start(options, registry, journal.clone(), metrics.clone())?;
+        Ok(Self { manager, handle, journal, metrics, _writer: writer })
+    }
+}
+
+/// A journal behind the services, which the benchmark writes itself; nothing is started through it.
+pub(crate) struct Log {
+    pub(crate) address: SocketAddr,
+    pub(crate) journal: Journal,
+    tasks: Vec<Arc<Task>>,
+    next: Sequence,
+    _serving: AbortOnDropHandle<()>,
+    _managed: Managed,
+}
+
+impl Log {
+    pub(crate) fn start(lab: &Lab) -> Result<Self> {
+        lab.serving.block_on(async {
+            let managed = Managed::start(MemoryStore::RETENTION)?;
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let (address, journal) = (listener.local_addr()?, managed.journal.clone());
+            let rpc = Rpc {
+                manager: managed.handle.clone(),
+                journal: journal.clone(),
+                metrics: managed.metrics.rpcs.clone(),
+                limits: rpc::Limits { max_tasks: MAX_TASKS, max_streams: 1_000, max_streams_per_connection: 16 },
+                start_time: now(),
+                version: env!("CARGO_PKG_VERSION"),
+                closing: CancellationToken::new(),
+            };
+            let (routes, _health) = rpc.into_routes().await?;
+            let serving = tokio::spawn(rpc::serve(listener, routes, std::future::pending()));
+            let tasks = (0..1_000).map(task).collect::<Result<_>>()?;
+            let next = Sequence::default().next();
+            Ok(Self { address, journal, tasks, next, _serving: AbortOnDropHandle::new(serving), _managed: managed })
+        })
+    }
+
+    /// Appends so many events, each about one of a thousand tasks; says how many there are now.
+    pub(crate) fn append(&mut self, events: usize) -> u64 {
+        let time = now();
+        let events = (0..events).map(|_| {
+            let sequence = self.next;
+            self.next = sequence.next();
+            let task = &self.tasks[usize::try_from(sequence.get()).unwrap_or_default() % self.tasks.len()];
+            Event {
+                sequence,
+                time,
+                kind: EventType::InstanceReady,
+                generation: task.generation,
+                attempt: Attempt::new(1),
+                cause: Cause::system("monitor", "ready"),
+                detail: task.instance.clone().map(Detail::Instance),
+                task: Some(Arc::clone(task)),
+            }
+        });
+        self.journal.append(events.collect(), Vec::new());
+        self.next.get() - 1
+    }
+}
+
+fn task(number: usize) -> Result<Arc<Task>> {
+    let time = now();
+    let instance = Instance {
+        generation: Generation::new(1),
+        attempt: Attempt::new(1),
+        state: InstanceState::Ready,
+        start_time: time,
+        ready_time: Some(time),
+        stop_time: None,
+        exit: None,
+        shutdown: None,
+    };
+    Ok(Arc::new(Task {
+        name: name(number)?,
+        uid: Uid::new(Uuid::new_v4()),
+        labels: Labels::default(),
+        annotations: Annotations::default(),
+        spec: Arc::new(tcp("127.0.0.1:1", 0)?),
+        generation: Generation::new(1),
+        state: State::Running,
+        intent: Intent::Run,
+        instance: Some(instance),
+        draining: Vec::new(),
+        restart: Restart::default(),
+        swap: None,
+        outcome: None,
+        circuit: Circuit::new(Now { mono: Mono::ZERO, wall: time }).status(),
+        alerts: Vec::new(),
+        create_time: time,
+        update_time: time,
+        end: None,
+    }))
+}
+
+/// The name of a task by its number.
+pub(crate) fn name(number: usize) -> Result<TaskName> {
+    Ok(TaskName::try_new(&Namespace::default(), &format!("task-{number}"))?)
+}
+
+/// The spec of a cooperative task.
+pub(crate) fn custom() -> Result<TaskSpec> {
+    let custom = CustomSpec { kind: IDLE.to_owned(), config: ConfigValue::default() };
+    spec(MonitorDraft::Custom(custom), 0)
+}
+
+/// The spec of a task that connects to `address`, once a day, so many times; 0: for ever.
+pub(crate) fn tcp(address: &str, max_runs: u32) -> Result<TaskSpec> {
+    spec(MonitorDraft::Tcp(TcpDraft { address: address.to_owned(), steps: Vec::new() }), max_runs)
+}
+
+/// The spec of a task that checks once a day, so many times; 0: for ever.
+pub(crate) fn spec(monitor: MonitorDraft, max_runs: u32) -> Result<TaskSpec> {
+    let schedule = ScheduleDraft { interval: Some(ONCE), max_runs, ..ScheduleDraft::default() };
+    let draft = SpecDraft { monitor: Some(monitor), schedule, ..SpecDraft::default() };
+    let mut violations = Violations::new();
+    TaskSpec::try_new(draft, &mut violations).with_context(|| violations.to_string())
+}
+
+fn now() -> Timestamp {
+    Timestamp::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
