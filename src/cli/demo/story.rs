@@ -88,11 +88,15 @@ for twice as long. Then the target recovers, and the next trial, three passes in
     }
 
     async fn swap(&mut self) -> Result<(), Failure> {
-        let text = "\
-`api` gets a new spec while it runs: twice as many checks, and another value of the header
-x-release. The new instance is ready before the old one is stopped, so no check is missed; and since
-the target is the same, the circuit keeps its state and streak. The target's own log is the witness.";
-        self.stage.chapter("4  A hot swap", text).await?;
+        let text = format!(
+            "\
+`api` gets a new spec while it runs: a check every {} instead of {}, and another value of
+the header x-release. The new instance is ready before the old one stops, so no check is missed;
+and the target is the same, so the circuit keeps what it knows. The target's own log is the witness.",
+            words::rough(INTERVAL / 2),
+            words::rough(INTERVAL),
+        );
+        self.stage.chapter("4  A hot swap", &text).await?;
         let (start, target) = (Instant::now(), self.target);
         let logged = |release: &str, least: usize| of(&target.requests_since(start), release) >= least;
         self.stage.until_logged(|| logged("1", 3)).await?;
