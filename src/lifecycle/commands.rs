@@ -110,6 +110,7 @@ impl<C: Chance> Lifecycle<C> {
     fn stop_for_good(&mut self, uid: Uid, force: bool, cause: Cause, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         entry.held = None;
+        self.timers.clear(Timer::Restart(uid));
         let live: Vec<_> = entry.runs().map(|run| run.id).collect();
         self.abandon_swap(uid, "the task was cancelled", now);
         if live.is_empty() {
@@ -150,7 +151,6 @@ impl<C: Chance> Lifecycle<C> {
     fn end_pending(&mut self, uid: Uid, cause: Cause, now: Now) {
         let Some(entry) = self.tasks.get(&uid) else { return };
         let (end, expires) = (end(&entry.task, now), now.mono + entry.task.spec.terminal_ttl());
-        self.timers.clear(Timer::Restart(uid));
         self.timers.set(Timer::Expire(uid), expires);
         self.record(uid, cause, Change::TaskEnded(end, State::Cancelled), now);
     }

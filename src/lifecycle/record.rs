@@ -94,6 +94,11 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
         Change::Moved { run, .. } => entry.run(*run).map(|run| run.instance()),
         _ => None,
     };
+    // What moves beside the active instance says nothing of its next start.
+    let restarts_no_more = match &change {
+        Change::Moved { run, intent } => entry.is_active(*run) || *intent == Intent::Cancel,
+        _ => false,
+    };
     let circuit = entry.circuit.status();
     let task = Arc::make_mut(&mut entry.task);
     task.update_time = now.wall;
@@ -108,11 +113,11 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
     if let Change::Moved { intent, .. } = change {
         task.intent = intent;
     }
+    if restarts_no_more {
+        task.restart.next_time = None;
+    }
     let told = match change {
-        Change::Moved { .. } => {
-            task.restart.next_time = None;
-            tell_moved(moved)
-        }
+        Change::Moved { .. } => tell_moved(moved),
         Change::Ended { instance, outcome, next } => {
             if let Some(outcome) = outcome {
                 (task.instance, task.outcome) = (Some(instance.clone()), Some(outcome));

@@ -7,6 +7,7 @@
 //!
 //! `SWITCHYARD_SEEDS=1000000` tries more seeds than the tests do.
 
+mod commands;
 mod oracle;
 mod world;
 
@@ -22,6 +23,8 @@ use world::World;
 /// How many seeds the tests try, and how many moves each makes.
 const SEEDS: u64 = 500;
 const MOVES: usize = 250;
+/// What happens in one move at the most: a circuit of which nobody hears any more goes round and round.
+const HAPPENINGS: usize = 100;
 /// Fewer than there are names, so that the limit is met.
 const MAX_TASKS: usize = 5;
 
@@ -99,9 +102,14 @@ impl Simulation {
             0..=3 => self.command(),
             4 if self.rng.one_in(40) => self.drain(),
             _ => {
-                let longest = if self.rng.one_in(20) { 90_000_000 } else { 4_000 };
+                let longest = match self.rng.below(100) {
+                    0..=1 => 90_000_000,
+                    2..=7 => 600_000,
+                    8..=30 => 20_000,
+                    _ => 2_000,
+                };
                 let until = self.now.mono + self.rng.millis(longest);
-                self.pass_until(until)
+                self.pass(until, HAPPENINGS)
             }
         }
     }
@@ -114,11 +122,18 @@ impl Simulation {
         if self.machine.is_drained() { Ok(()) } else { Err("not drained by its bound".to_owned()) }
     }
 
-    /// Lets time pass; what is due happens in its order, exits before deadlines.
     fn pass_until(&mut self, until: Mono) -> Result<(), String> {
-        loop {
+        self.pass(until, usize::MAX)
+    }
+
+    /// Lets time pass; what is due happens in its order, exits before deadlines. Time stops early where `most` has happened.
+    fn pass(&mut self, until: Mono, most: usize) -> Result<(), String> {
+        for _ in 0..most {
             let next = [self.world.next_due(), self.machine.next_due()].into_iter().flatten().min();
-            let Some(next) = next.filter(|next| *next <= until) else { break };
+            let Some(next) = next.filter(|next| *next <= until) else {
+                self.set_time(until);
+                return Ok(());
+            };
             self.set_time(next.max(self.now.mono));
             while let Some(input) = self.world.pop_due(self.now.mono, &mut self.rng) {
                 self.feed(input)?;
@@ -127,7 +142,6 @@ impl Simulation {
                 self.feed(Input::Tick)?;
             }
         }
-        self.set_time(until);
         Ok(())
     }
 
@@ -136,28 +150,7 @@ impl Simulation {
     }
 
     fn command(&mut self) -> Result<(), String> {
-        let name = TaskName::parse(&format!("namespaces/default/tasks/t{}", self.rng.below(6))).expect("valid");
-        let cause = Cause::system("simulation", "");
-        let request = self.rng.below(40);
-        // A few ids, so that they come again, with the same request or another.
-        let idempotency =
-            (request < 20).then(|| Idempotency::new(Uuid::from_u128(request.into()), name.as_str().as_bytes()));
-        let etag = self.rng.one_in(10).then(|| match self.oracle.task(&name) {
-            Some(task) if self.rng.one_in(2) => task.etag(),
-            _ => Etag::given("stale"),
-        });
-        let command = match self.rng.below(8) {
-            0..=3 => {
-                let validate_only = self.rng.one_in(10);
-                let (labels, annotations) = (Labels::default(), Annotations::default());
-                let spec = world::spec(&mut self.rng);
-                let target = world::target(&mut self.rng);
-                let start = Box::new(StartTask { name, labels, annotations, spec, validate_only, cause, idempotency });
-                Command::Start(start, target)
-            }
-            4..=6 => Command::Cancel(CancelTask { name, force: self.rng.one_in(4), etag, cause, idempotency }),
-            _ => Command::Delete(DeleteTask { name, etag, cause, idempotency }),
-        };
+        let command = commands::random(&mut self.rng, &self.oracle);
         self.feed(Input::Command(command))
     }
 
@@ -195,6 +188,9 @@ impl Simulation {
         let left = (self.machine.live(), self.machine.stuck(), self.machine.timers.len(), self.machine.tasks.len());
         if left != (0, 0, 0, 0) {
             return Err(format!("left behind (instances, stuck ones, timers, tasks): {left:?}"));
+        }
+        if self.oracle.has_builds() {
+            return Err("a candidate is neither launched nor discarded".to_owned());
         }
         if self.draining && !self.machine.is_drained() {
             return Err("drained, but does not say so".to_owned());

@@ -179,13 +179,18 @@ impl<C: Chance> Lifecycle<C> {
     /// nobody to stop them, so the shutdown does.
     pub(super) fn on_root_ended(&mut self, id: InstanceId, root: RootEnd, children: bool, now: Now) {
         let Some((_, entry)) = self.entry_of(id) else { return };
+        let is_candidate = entry.is_candidate(id);
         let Some(run) = entry.run_mut(id) else { return };
         if children {
             run.root = Some(root);
-            let cause = Cause::system("shutdown", "it has returned, but children of it live on");
-            if run.stop().is_none() {
-                self.shutdown_task(id, Asked::None, cause, None, now);
+            if run.stop().is_some() {
+                return;
             }
+            let why = "has returned, but children of it live on";
+            if is_candidate {
+                return self.refuse(id, Asked::None, why.to_owned(), now);
+            }
+            self.shutdown_task(id, Asked::None, Cause::system("shutdown", format!("it {why}")), None, now);
         } else {
             self.ended(id, root, false, now);
         }

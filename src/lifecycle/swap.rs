@@ -242,15 +242,22 @@ impl<C: Chance> Lifecycle<C> {
         self.shutdown_task(old, Asked::Swap, cause, None, now);
     }
 
-    /// The candidate was not ready in time: it stops, and the old instance has never noticed.
+    /// The candidate was not ready in time.
     pub(super) fn on_candidate_late(&mut self, id: InstanceId, now: Now) {
         let Some((_, entry)) = self.entry_of(id) else { return };
+        let Some(run) = entry.run(id) else { return };
+        let within = Pretty(run.spec.swap().readiness_timeout());
+        self.refuse(id, Asked::Swap, format!("was not ready within {within}"), now);
+    }
+
+    /// The undecided candidate stops, and the old instance has never noticed.
+    pub(super) fn refuse(&mut self, id: InstanceId, asked: Asked, why: String, now: Now) {
+        let Some((_, entry)) = self.entry_of(id) else { return };
         let Some(swapping) = &mut entry.swap else { return };
-        let within = Pretty(swapping.swap.to_spec.swap().readiness_timeout());
-        let error = format!("the candidate was not ready within {within}");
+        let error = format!("the candidate {why}");
         let cause = swapping.cause_of("swap", error.clone());
         (swapping.stage, swapping.swap.error) = (Stage::Refused(SwapPhase::RolledBack), error);
-        self.shutdown_task(id, Asked::Swap, cause, None, now);
+        self.shutdown_task(id, asked, cause, None, now);
     }
 
     /// A cancel or a drain wins over a swap that has not been committed. The candidate itself is stopped by the caller, with the

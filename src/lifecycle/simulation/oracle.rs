@@ -1,18 +1,24 @@
 //! The invariants, checked from outside: what the machine was told, what it said, and what the world knows.
 
 mod answers;
+mod circuits;
 mod promises;
+mod roles;
+mod swaps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::super::{Effect, Input, Lifecycle, RootEnd};
+use super::super::{Effect, Input, Launch, Lifecycle, Reply, Timer};
 use super::Rng;
 use super::world::World;
 use crate::model::*;
 use answers::Answers;
+use circuits::Circuits;
 use promises::Promises;
+use roles::{Role, Roles};
+use swaps::Swaps;
 
 /// What clients see: the fold of the log.
 type View = BTreeMap<TaskName, Arc<Task>>;
@@ -24,21 +30,15 @@ pub(super) struct Oracle {
     hasher: DefaultHasher,
     view: View,
     uids: BTreeSet<Uid>,
-    /// The state of each instance that ever was, by what clients know of it.
-    instances: BTreeMap<(Uid, Generation, Attempt), InstanceState>,
-    /// The newest instance.
-    last: InstanceId,
-    started: usize,
-    ended: usize,
+    launched: BTreeSet<InstanceId>,
     answers: Answers,
     promises: Promises,
-    /// Instances that the present input has ended, as the world knows.
+    roles: Roles,
+    swaps: Swaps,
+    circuits: Circuits,
+    /// The instance that the present input has ended, as the world knows.
     must_end: Option<InstanceId>,
     ended_in_step: Option<TaskName>,
-    /// How the root has ended of which children live on.
-    roots: BTreeMap<InstanceId, RootEnd>,
-    /// How the present input says that an instance has ended: its root, and whether a child had to be aborted.
-    end: Option<(RootEnd, bool)>,
     /// The present step's events, and what it was fed with.
     step: Vec<EventType>,
     ticked: bool,
@@ -60,6 +60,10 @@ pub(super) fn line(effect: &Effect) -> String {
             format!("#{} {} {name:?} attempt {} {state:?}", event.sequence, event.kind.name(), event.attempt)
         }
         Effect::Launch(launch) => format!("launch {} for {}", launch.instance, launch.task.name.id()),
+        Effect::Build { instance, spec } => format!("build {instance} by {}", spec.swap().strategy().name()),
+        Effect::Answer { after, reply: Ok(Reply::Accepted { task, sequence }) } => {
+            format!("answer {} as {} of {sequence}, after {after}", task.name.id(), task.state.name())
+        }
         other => format!("{other:?}"),
     }
 }
@@ -79,20 +83,15 @@ impl Oracle {
 
     pub(super) fn before(&mut self, input: &Input, world: &World, now: Now) -> Checked {
         self.step.clear();
-        (self.ended_in_step, self.end) = (None, None);
+        self.ended_in_step = None;
         self.ticked = matches!(input, Input::Tick);
         self.answers.before(input, &self.view, self.head, self.draining, now)?;
-        self.promises.before(input, &self.view, now.mono);
+        self.promises.before(input, now.mono);
+        self.roles.before(input, world);
+        self.swaps.before(input);
+        self.circuits.before(input, &self.view, &self.roles, world);
         self.must_end = match input {
-            Input::RootEnded { instance, end, children } => {
-                if *children {
-                    self.roots.insert(*instance, end.clone());
-                }
-                self.end = Some((end.clone(), false));
-                world.actors.get(instance).filter(|actor| !actor.alive()).map(|_| *instance)
-            }
-            Input::ChildrenEnded { instance, aborted } => {
-                self.end = self.roots.remove(instance).map(|end| (end, *aborted));
+            Input::RootEnded { instance, .. } | Input::ChildrenEnded { instance, .. } => {
                 world.actors.get(instance).filter(|actor| !actor.alive()).map(|_| *instance)
             }
             _ => None,
@@ -105,7 +104,7 @@ impl Oracle {
         line(effect).hash(&mut self.hasher);
         match effect {
             Effect::Append(event) => self.event(event, world, now),
-            Effect::Launch(launch) => self.launch(launch.instance, &launch.task, world),
+            Effect::Launch(launch) => self.launch(launch, world),
             Effect::Signal(id) => check(self.state_of(*id, world) == Some(InstanceState::Stopping), || {
                 format!("instance {id} is signalled before the log says so")
             }),
@@ -119,15 +118,24 @@ impl Oracle {
             Effect::Forget(uid) => check(!self.view.values().any(|task| task.uid == *uid), || {
                 format!("{uid} is forgotten though it exists")
             }),
+            Effect::AwaitCommit { after, .. } => {
+                check(*after == self.head, || format!("a cut-over waits for {after} at {}", self.head))
+            }
+            Effect::Promote { instance, uid, .. } => {
+                let key = world.key(*instance).filter(|key| key.0 == *uid);
+                let active = key.and_then(|key| self.roles.get(&key)).is_some_and(|live| live.role == Role::Active);
+                check(active, || format!("instance {instance} is not active"))
+            }
             _ => Ok(()),
         }?;
-        self.promises.effect(effect, &self.view, now)
+        self.promises.effect(effect, now)?;
+        self.circuits.effect(effect)?;
+        self.swaps.effect(effect, &self.view, &self.roles, world, now)
     }
 
-    /// What clients know of an instance of the world.
+    /// What the log says of an instance of the world.
     fn state_of(&self, id: InstanceId, world: &World) -> Option<InstanceState> {
-        let uid = world.actors.get(&id)?.uid;
-        self.view.values().find(|task| task.uid == uid)?.instance.as_ref().map(|instance| instance.state)
+        self.roles.get(&world.key(id)?).map(|live| live.instance.state)
     }
 
     fn event(&mut self, event: &Event, world: &World, now: Now) -> Checked {
@@ -141,6 +149,8 @@ impl Oracle {
             check(self.uids.insert(task.uid), || format!("the uid {} is used again", task.uid))?;
             check(!self.view.contains_key(&task.name), || format!("{} is created twice", task.name))?;
         }
+        let before = self.view.get(&task.name).cloned();
+        self.circuits_and_swaps_follow(event, task, before.as_deref(), now)?;
         if event.kind == EventType::TaskDeleted {
             check(task.state.is_ended(), || format!("{} is deleted alive", task.name))?;
             let by_ttl = event.cause.actor == Actor::System("ttl");
@@ -150,87 +160,49 @@ impl Oracle {
             self.view.remove(&task.name);
             return Ok(());
         }
-        self.instance_moved(event, task, world)?;
+        if event.kind == EventType::InstanceEnded {
+            self.ended_in_step = Some(task.name.clone());
+            let key = (task.uid, event.generation, event.attempt);
+            let lives = world.actors.iter().any(|(id, actor)| actor.alive() && world.key(*id) == Some(key));
+            check(!lives, || format!("an instance of {} is said to have ended, but lives", task.name))?;
+        }
         self.alerted(event, task, now)?;
-        let consistent = task.state.is_ended() == task.end.is_some()
-            && (task.intent == Intent::Run || !matches!(task.state, State::Pending | State::Running | State::Starting));
-        check(consistent, || format!("{:?} with intent {:?} and end {:?}", task.state, task.intent, task.end))?;
         self.view.insert(task.name.clone(), Arc::clone(task));
         Ok(())
+    }
+
+    /// What lives of a task first: the rest depends on that.
+    fn circuits_and_swaps_follow(&mut self, event: &Event, task: &Task, before: Option<&Task>, now: Now) -> Checked {
+        self.roles.event(event, task, before, self.draining)?;
+        self.swaps.event(event, task, before)?;
+        self.circuits.event(event, task, &self.roles, now)
     }
 
     /// An alert is raised where it is not open and for its reason, and resolved where it is open.
     fn alerted(&self, event: &Event, task: &Task, now: Now) -> Checked {
         let Some(Detail::Alert(alert)) = &event.detail else { return Ok(()) };
-        let was_open = self.view.get(&task.name).is_some_and(|task| task.alerts.iter().any(|a| a.kind == alert.kind));
+        let key = |alert: &Alert| (alert.kind, alert.generation, alert.attempt);
+        let before = self.view.get(&task.name);
+        let was_open = before.is_some_and(|task| task.alerts.iter().any(|open| key(open) == key(alert)));
         let is_open = task.alerts.contains(alert);
         let raised = event.kind == EventType::AlertRaised;
         check(raised == is_open && raised != was_open, || format!("{:?} of {:?}", event.kind, alert.kind))?;
         match raised {
-            true => self.promises.raised(alert.kind, task, now),
+            true => self.promises.raised(alert, task.uid, &self.roles, now),
             // The end resolves whatever is open.
             false if self.ended_in_step.is_some() => Ok(()),
-            false => self.promises.resolved(alert.kind, task),
+            false => self.promises.resolved(alert, task.uid),
         }
     }
 
-    /// An instance's events come in order, each once; only a cancel that joins a stop repeats one.
-    fn instance_moved(&mut self, event: &Event, task: &Task, world: &World) -> Checked {
-        let Some(Detail::Instance(instance)) = &event.detail else { return Ok(()) };
-        let key = (task.uid, instance.generation, instance.attempt);
-        let before = self.instances.insert(key, instance.state);
-        match (before, instance.state) {
-            (None, InstanceState::Starting) => {
-                self.started += 1;
-                check(task.intent == Intent::Run, || "an instance is started after a cancel".to_owned())
-            }
-            (Some(before), state) if before < state => {
-                if state == InstanceState::Ended {
-                    self.ended += 1;
-                    self.ended_in_step = Some(task.name.clone());
-                    let alive = world.actors.values().filter(|actor| actor.uid == task.uid && actor.alive()).count();
-                    check(alive == 0, || format!("{} is said to have ended, but lives", task.name))?;
-                    self.outcome_is_true(instance, task)?;
-                }
-                Ok(())
-            }
-            (Some(before), state) if before == state && task.intent == Intent::Cancel => Ok(()),
-            (before, state) => Err(format!("an instance of {} went from {before:?} to {state:?}", task.name)),
-        }
-    }
-
-    fn outcome_is_true(&self, instance: &Instance, task: &Task) -> Checked {
-        let exit = instance.exit.ok_or("ended without an exit")?;
-        let Outcome { exit: told, asked, .. } = task.outcome.as_ref().ok_or("ended without an outcome")?;
-        let (root, child_aborted) = self.end.as_ref().ok_or("ended by nothing that ends an instance")?;
-        let unbounded = task.spec.monitor().is_built_in() && task.spec.schedule().max_runs().is_none();
-        let expected = match (root, asked) {
-            (RootEnd::Failed(_), _) => Exit::Error,
-            (RootEnd::Panicked(_), _) => Exit::Panic,
-            (RootEnd::Cancelled, _) => Exit::Aborted,
-            (RootEnd::Returned, Asked::None) if unbounded => Exit::Error,
-            (RootEnd::Returned, Asked::None) => Exit::Completed,
-            (RootEnd::Returned, _) if *child_aborted => Exit::Aborted,
-            (RootEnd::Returned, _) => Exit::Graceful,
-        };
-        check((exit, *told) == (expected, expected), || format!("{exit:?} and {told:?} instead of {expected:?}"))?;
-        let policy = task.spec.restart();
-        let state = match (task.intent, asked, exit) {
-            (Intent::Cancel, ..) => State::Cancelled,
-            (Intent::Run, Asked::None, Exit::Completed) => State::Succeeded,
-            _ if self.draining || task.restart.next_time.is_some() => State::Pending,
-            _ => State::Failed,
-        };
-        check(task.state == state, || format!("{:?} instead of {state:?}", task.state))?;
-        let early = state == State::Failed && task.restart.count < policy.max_restarts();
-        check(!early, || format!("{} is given up after {} restarts", task.name, task.restart.count))
-    }
-
-    fn launch(&mut self, id: InstanceId, task: &Task, world: &World) -> Checked {
-        check(self.last < id, || format!("instance {id} is launched twice"))?;
-        self.last = id;
-        let live = world.actors.values().filter(|actor| actor.uid == task.uid && actor.alive()).count();
-        check(live == 0, || format!("{} is started beside a live instance", task.name))?;
+    fn launch(&mut self, launch: &Launch, world: &World) -> Checked {
+        let (id, task) = (launch.instance, &launch.task);
+        check(self.launched.insert(id), || format!("instance {id} is launched twice"))?;
+        let live: Vec<_> = world.actors.iter().filter(|(_, actor)| actor.uid == task.uid && actor.alive()).collect();
+        check(live.len() < 2, || format!("{} is started beside two live instances", task.name))?;
+        let stuck = live.iter().any(|(id, _)| self.state_of(**id, world) == Some(InstanceState::Stuck));
+        check(!stuck, || format!("{} is started beside a stuck instance", task.name))?;
+        check(task.intent == Intent::Run, || format!("{} is started after a cancel", task.name))?;
         check(!self.draining, || format!("{} is started during a drain", task.name))
     }
 
@@ -241,9 +213,9 @@ impl Oracle {
         }
         let live = world.actors.values().filter(|actor| actor.alive()).count();
         check(machine.live() == live, || format!("{} instances are counted, {live} live", machine.live()))?;
-        check(self.started == live + self.ended, || {
-            format!("{} started, {live} live, {} ended", self.started, self.ended)
-        })?;
+        let (known, ended) = (self.roles.live.len(), self.roles.ended);
+        let sum = known == live && self.launched.len() == live + ended;
+        check(sum, || format!("{} launched, {live} live, {known} shown, {ended} ended", self.launched.len()))?;
         let folded = machine.tasks.len() == self.view.len()
             && machine.tasks.values().all(|entry| {
                 self.view
@@ -251,35 +223,60 @@ impl Oracle {
                     .is_some_and(|task| Arc::ptr_eq(task, &entry.task) || *task == entry.task)
             });
         check(folded, || "the machine's tasks are not the fold of its events".to_owned())?;
-        // Each live instance has five at the most, and a task without one waits to be started or deleted.
-        check(machine.timers.len() <= 5 * live + self.view.len(), || "timers are left behind".to_owned())?;
+        self.timers_are_needed(machine, world)?;
         self.the_end_is_told()?;
-        self.promises.after(&self.view, world, self.ticked, now)?;
+        self.promises.after(&self.view, &self.roles, world, self.ticked, now)?;
+        self.swaps.after(&self.view, &self.roles, world)?;
+        self.circuits.after(&self.view, &self.roles, world, self.ticked, now)?;
         self.view.values().try_for_each(|task| self.task_is_sound(task))
     }
 
-    /// First that the instance has ended, then of each alert that it is resolved, then what becomes of the task.
+    /// Each timer is of a live instance or of a task; that of an ended task is its expiry alone.
+    fn timers_are_needed(&self, machine: &Lifecycle<Rng>, world: &World) -> Checked {
+        let is_set = |timer| usize::from(machine.timers.is_set(timer));
+        let of_instance =
+            [Timer::StartTimeout, Timer::Grace, Timer::Abort, Timer::SlowCancellation, Timer::LongRunning];
+        let live = world.actors.iter().filter(|(_, actor)| actor.alive()).map(|(id, _)| *id);
+        let mut counted: usize = live.map(|id| of_instance.map(|timer| is_set(timer(id))).iter().sum::<usize>()).sum();
+        for task in self.view.values() {
+            let (restart, circuit) = (is_set(Timer::Restart(task.uid)), is_set(Timer::Circuit(task.uid)));
+            let expiry = is_set(Timer::Expire(task.uid));
+            counted += restart + circuit + expiry;
+            let right = expiry == usize::from(task.state.is_ended())
+                && circuit == usize::from(!task.circuit.suspended && task.circuit.state != CircuitState::Closed)
+                && (restart == 0 || task.intent == Intent::Run && !task.state.is_ended());
+            check(right, || format!("{} has timers that it must not have, or lacks one", task.name))?;
+        }
+        check(counted == machine.timers.len(), || "timers are left behind".to_owned())
+    }
+
+    /// First that the instance has ended, then of each alert that it is resolved, then what becomes of the swap, then of the task.
     fn the_end_is_told(&self) -> Checked {
         let Some(task) = self.ended_in_step.as_ref().and_then(|name| self.view.get(name)) else { return Ok(()) };
-        let told = |last: &[EventType]| {
-            let rest = self.step.strip_prefix(&[EventType::InstanceEnded]).and_then(|rest| rest.strip_suffix(last));
-            rest.is_some_and(|rest| rest.iter().all(|kind| *kind == EventType::AlertResolved))
-        };
-        let right = match task.state {
-            State::Pending if task.restart.next_time.is_some() => told(&[EventType::RestartScheduled]),
-            State::Pending => told(&[]),
-            _ => told(&[EventType::TaskEnded]),
+        let rest = self.step.strip_prefix(&[EventType::InstanceEnded]).unwrap_or(&[EventType::InstanceEnded]);
+        let resolved = rest.iter().take_while(|kind| **kind == EventType::AlertResolved).count();
+        let rest = &rest[resolved..];
+        let rest = rest.strip_prefix(&[EventType::SwapRolledBack]).unwrap_or(rest);
+        let right = match rest {
+            [] | [EventType::InstanceStarting] => !task.state.is_ended(),
+            [EventType::RestartScheduled] => task.restart.next_time.is_some(),
+            [EventType::TaskEnded] => task.state.is_ended(),
+            _ => false,
         };
         check(right, || format!("the end of {} is told as {:?}", task.name, self.step))
     }
 
     fn task_is_sound(&self, task: &Task) -> Checked {
-        let live = task.instance.as_ref().is_some_and(|instance| instance.state != InstanceState::Ended);
-        check(live || task.alerts.is_empty(), || format!("{} has ended, its alerts have not", task.name))?;
-        check(live != (task.state.is_ended() || task.state == State::Pending), || {
-            format!("{} is {:?} with instance {:?}", task.name, task.state, task.instance)
-        })?;
-        let kinds: BTreeSet<_> = task.alerts.iter().map(|alert| alert.kind).collect();
-        check(kinds.len() == task.alerts.len(), || format!("{} has the same alert twice", task.name))
+        let alone = self.roles.of(task.uid).next().is_none();
+        check(!alone || task.alerts.is_empty(), || format!("{} has ended, its alerts have not", task.name))?;
+        check(alone || !task.state.is_ended(), || format!("{} has ended, and something lives", task.name))?;
+        let keys: BTreeSet<_> = task.alerts.iter().map(|open| (open.kind, open.generation, open.attempt)).collect();
+        check(keys.len() == task.alerts.len(), || format!("{} has the same alert twice", task.name))?;
+        self.roles.after(task)
+    }
+
+    /// Whether a candidate that was built was left behind.
+    pub(super) fn has_builds(&self) -> bool {
+        self.swaps.has_builds()
     }
 }

@@ -1,4 +1,6 @@
-//! What the machine acts upon: scripted monitors and their children.
+//! What the machine acts upon: scripted monitors and their children, a builder that takes its time, a journal that does, too.
+
+mod specs;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,6 +8,7 @@ use std::time::Duration;
 use super::super::{Effect, Input, Launch, RootEnd};
 use super::Rng;
 use crate::model::*;
+pub(super) use specs::{spec, target};
 
 /// Nothing in the world lasts longer.
 pub(super) const LONGEST: Duration = Duration::from_secs(3 * 3600);
@@ -40,7 +43,14 @@ enum Script {
 pub(super) struct Actor {
     script: Script,
     pub(super) uid: Uid,
+    pub(super) generation: Generation,
+    pub(super) attempt: Attempt,
+    /// The one it was given last.
     pub(super) regime: Regime,
+    /// Under which its present check has begun, and when.
+    check: Option<(Regime, Mono)>,
+    /// What its checks find, and how many more of them do.
+    streak: (Verdict, u64),
     pub(super) root_alive: bool,
     pub(super) child_alive: bool,
     child_aborted: bool,
@@ -52,6 +62,20 @@ impl Actor {
     pub(super) const fn alive(&self) -> bool {
         self.root_alive || self.child_alive
     }
+
+    /// A few times the same, so that circuits open and close.
+    fn verdict(&mut self, rng: &mut Rng) -> Verdict {
+        if self.streak.1 == 0 {
+            let verdict = match rng.below(7) {
+                0..=2 => Verdict::Pass,
+                3..=5 => Verdict::Fail,
+                _ => Verdict::Neutral,
+            };
+            self.streak = (verdict, 1 + rng.below(8));
+        }
+        self.streak.1 -= 1;
+        self.streak.0
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +85,8 @@ enum Happening {
     CheckEnds,
     Root(RootEnd),
     Child { aborted: bool },
+    Built(Result<(), String>),
+    Committed,
 }
 
 /// Every instance that lives, and what is due to happen to them.
@@ -69,9 +95,16 @@ pub(super) struct World {
     pub(super) actors: BTreeMap<InstanceId, Actor>,
     agenda: BTreeMap<(Mono, u64), (InstanceId, Happening)>,
     entries: u64,
+    /// Up to when the journal has promised commits: they come in order.
+    committed: Mono,
 }
 
 impl World {
+    /// What clients know an instance by that lives.
+    pub(super) fn key(&self, id: InstanceId) -> Option<(Uid, Generation, Attempt)> {
+        self.actors.get(&id).map(|actor| (actor.uid, actor.generation, actor.attempt))
+    }
+
     pub(super) fn next_due(&self) -> Option<Mono> {
         self.agenda.keys().next().map(|(due, _)| *due)
     }
@@ -81,17 +114,28 @@ impl World {
         loop {
             let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= now)?;
             let (instance, happening) = entry.remove();
+            match happening {
+                Happening::Built(built) => return Some(Input::Built(instance, built)),
+                Happening::Committed => return Some(Input::Committed(instance)),
+                _ => {}
+            }
             let Some(actor) = self.actors.get_mut(&instance) else { continue };
             match happening {
                 Happening::Ready if actor.root_alive => return Some(Input::Ready(instance)),
                 Happening::CheckBegins if actor.root_alive && actor.signalled.is_none() => {
-                    let took = if rng.one_in(10) { rng.millis(40_000) } else { rng.millis(500) };
+                    let took = if rng.one_in(20) { rng.millis(40_000) } else { rng.millis(300) };
+                    actor.check = Some((actor.regime, now));
                     self.plan(now + took, instance, Happening::CheckEnds);
                     return Some(Input::CheckBegan(instance, now));
                 }
                 Happening::CheckEnds if actor.root_alive => {
-                    let evidence = Evidence { regime: actor.regime, verdict: Verdict::Pass, latency: Duration::ZERO };
-                    self.plan(now + rng.millis(60_000), instance, Happening::CheckBegins);
+                    let Some((regime, began)) = actor.check.take() else { continue };
+                    let verdict = actor.verdict(rng);
+                    let evidence = Evidence { regime, verdict, latency: now.since(began) };
+                    // Bursts, and long pauses: time passes in long steps, too.
+                    let pauses = verdict == Verdict::Pass && rng.one_in(8);
+                    let pause = if pauses { rng.millis(40_000_000) } else { rng.millis(400) };
+                    self.plan(now + pause, instance, Happening::CheckBegins);
                     return Some(Input::CheckEnded(instance, now, evidence));
                 }
                 Happening::Root(end) if actor.root_alive => {
@@ -121,37 +165,78 @@ impl World {
             Effect::Launch(launch) => self.launch(launch, now.mono, rng),
             Effect::Signal(instance) => self.signal(*instance, now.mono, rng),
             Effect::Abort(instance) => self.abort(*instance, now.mono, rng),
+            Effect::Build { instance, .. } => self.build(*instance, now.mono, rng),
+            Effect::AwaitCommit { instance, .. } => self.commit(*instance, now.mono, rng),
+            Effect::Regime(instance, regime) | Effect::Promote { instance, regime, .. } => {
+                if let Some(actor) = self.actors.get_mut(instance) {
+                    actor.regime = *regime;
+                }
+            }
             _ => {}
         }
     }
 
+    /// Most are built soon; some cannot be, and some take so long that nobody waits any more.
+    fn build(&mut self, id: InstanceId, now: Mono, rng: &mut Rng) {
+        let took = match rng.below(10) {
+            0 => rng.millis(3 * 3_600_000),
+            1..=3 => rng.millis(8_000),
+            _ => rng.millis(300),
+        };
+        let built = if rng.one_in(8) { Err("cannot be built".to_owned()) } else { Ok(()) };
+        self.plan(now + took, id, Happening::Built(built));
+    }
+
+    /// The journal commits in order, at once or much later.
+    fn commit(&mut self, id: InstanceId, now: Mono, rng: &mut Rng) {
+        let took = match rng.below(10) {
+            0 => rng.millis(60_000),
+            1..=3 => rng.millis(3_000),
+            _ => rng.millis(20),
+        };
+        self.committed = self.committed.max(now + took);
+        self.plan(self.committed, id, Happening::Committed);
+    }
+
     fn launch(&mut self, launch: &Launch, now: Mono, rng: &mut Rng) {
-        let (id, uid, regime) = (launch.instance, launch.task.uid, launch.regime);
-        let script = match rng.below(13) {
+        let id = launch.instance;
+        let script = match rng.below(19) {
             0..=2 => Script::Cooperative,
-            3 => Script::Checking,
-            4 => Script::NeverReady,
-            5 => Script::Failing,
-            6 => Script::Ignoring,
-            7 => Script::BlockedUntil(now + rng.millis(60_000)),
-            8 => Script::BlockedUntil(now + rng.millis(3 * 3_600_000)),
-            9 => Script::Panicking,
-            10 => Script::PanickingInCleanUp,
-            11 => Script::EndingEarly,
+            3..=9 => Script::Checking,
+            10 => Script::NeverReady,
+            11 => Script::Failing,
+            12 => Script::Ignoring,
+            13 => Script::BlockedUntil(now + rng.millis(60_000)),
+            14 => Script::BlockedUntil(now + rng.millis(3 * 3_600_000)),
+            15 => Script::Panicking,
+            16 => Script::PanickingInCleanUp,
+            17 => Script::EndingEarly,
             _ => Script::LeakingChild,
         };
-        let child_alive = script == Script::LeakingChild;
-        let (signalled, aborted) = (None, None);
-        let actor =
-            Actor { script, uid, regime, root_alive: true, child_alive, child_aborted: false, signalled, aborted };
+        let actor = Actor {
+            script,
+            uid: launch.task.uid,
+            generation: launch.generation,
+            attempt: launch.attempt,
+            regime: launch.regime,
+            check: None,
+            streak: (Verdict::Pass, 0),
+            root_alive: true,
+            child_alive: script == Script::LeakingChild,
+            child_aborted: false,
+            signalled: None,
+            aborted: None,
+        };
         self.actors.insert(id, actor);
         let soon = now + rng.millis(2_000);
-        let later = soon + rng.millis(30_000);
+        // Some end before they are ready.
+        let later = if rng.one_in(3) { now + rng.millis(2_000) } else { soon + rng.millis(30_000) };
         if script != Script::NeverReady {
             self.plan(soon, id, Happening::Ready);
         }
         match script {
-            Script::Checking => self.plan(soon, id, Happening::CheckBegins),
+            // The first check may begin before it is ready, and end after that.
+            Script::Checking => self.plan(now + rng.millis(2_000), id, Happening::CheckBegins),
             Script::Failing => self.plan(later, id, Happening::Root(RootEnd::Failed("failed".to_owned()))),
             Script::Panicking => self.plan(later, id, Happening::Root(RootEnd::Panicked("panicked".to_owned()))),
             Script::EndingEarly => self.plan(later, id, Happening::Root(RootEnd::Returned)),
@@ -200,42 +285,4 @@ impl World {
         self.entries += 1;
         self.agenda.insert((due, self.entries), (instance, happening));
     }
-}
-
-/// One of a few targets, so that swaps often keep it.
-pub(super) fn target(rng: &mut Rng) -> Target {
-    Target::of("scripted", if rng.one_in(3) { "other" } else { "same" })
-}
-
-/// A random spec, its limits wide.
-pub(super) fn spec(rng: &mut Rng) -> TaskSpec {
-    let monitor = if rng.one_in(5) {
-        MonitorDraft::Tcp(TcpDraft { address: "127.0.0.1:9".to_owned(), steps: Vec::new() })
-    } else {
-        MonitorDraft::Custom(CustomSpec { kind: "scripted".to_owned(), config: ConfigValue::default() })
-    };
-    let milliseconds = |least: u64, millis: Duration| Some(Duration::from_millis(least) + millis);
-    let draft = SpecDraft {
-        monitor: Some(monitor),
-        schedule: ScheduleDraft { max_runs: u32::from(rng.one_in(2)), ..ScheduleDraft::default() },
-        start_timeout: milliseconds(100, rng.millis(5_000)),
-        shutdown: ShutdownDraft {
-            grace_timeout: milliseconds(0, rng.millis(7_000)),
-            abort_timeout: milliseconds(100, rng.millis(3_000)),
-        },
-        watchdog: WatchdogDraft {
-            slow_cancellation_after: milliseconds(10, rng.millis(12_000)),
-            ..WatchdogDraft::default()
-        },
-        restart: RestartDraft {
-            max_restarts: u32::try_from(rng.below(4)).ok(),
-            max_backoff: milliseconds(1_000, rng.millis(10_000)),
-            ..RestartDraft::default()
-        },
-        terminal_ttl: milliseconds(0, rng.millis(86_400_000)),
-        circuit: CircuitDraft::default(),
-        swap: SwapDraft::default(),
-    };
-    let mut violations = Violations::new();
-    TaskSpec::try_new(draft, &mut violations).unwrap_or_else(|| panic!("{violations}"))
 }

@@ -420,3 +420,44 @@ fn alerts_of_two_instances_are_told_apart() {
     bench.end(new, RootEnd::Cancelled);
     assert!(bench.open_alerts().is_empty());
 }
+
+#[test]
+fn a_restart_that_was_due_is_off_once_the_task_is_cancelled_under_its_candidate() {
+    let (mut bench, old, new) = trying();
+    bench.end(old, RootEnd::Failed("down".to_owned()));
+    assert!(bench.task().restart.next_time.is_some());
+    bench.cancel(false).unwrap();
+    assert_eq!(bench.task().restart.next_time, None);
+    let launches = bench.count(|effect| matches!(effect, Effect::Launch(_)));
+    bench.pass(3 * SECOND);
+    assert_eq!(bench.count(|effect| matches!(effect, Effect::Launch(_))), launches);
+    bench.end(new, RootEnd::Returned);
+    assert_eq!(bench.task().state, State::Cancelled);
+}
+
+#[test]
+fn what_a_candidate_does_hides_no_restart_that_is_due() {
+    let draft = SpecDraft { swap: SwapDraft { readiness_timeout: Some(100 * MS), ..SwapDraft::default() }, ..other() };
+    let (mut bench, old) = Bench::ready(custom());
+    bench.swap(draft, "a").unwrap();
+    let new = bench.built();
+    bench.end(old, RootEnd::Failed("down".to_owned()));
+    let due = bench.task().restart.next_time;
+    assert!(due.is_some());
+    bench.pass(100 * MS);
+    assert!(signalled(&bench, new), "it was not ready in time");
+    bench.end(new, RootEnd::Returned);
+    assert_eq!((bench.task().state, bench.task().restart.next_time), (State::Pending, due));
+}
+
+#[test]
+fn a_candidate_that_returns_and_leaves_children_is_refused() {
+    let (mut bench, old, new) = trying();
+    bench.feed(Input::RootEnded { instance: new, end: RootEnd::Returned, children: true });
+    assert!(signalled(&bench, new) && !signalled(&bench, old));
+    assert_eq!(bench.task().draining.len(), 1, "it is shown while it stops");
+    bench.feed(Input::ChildrenEnded { instance: new, aborted: false });
+    assert_eq!((bench.phase(), bench.task().state), (SwapPhase::RolledBack, State::Running));
+    let error = &bench.task().swap.as_ref().unwrap().error;
+    assert_eq!(error, "the candidate has returned, but children of it live on");
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::super::super::{Command, Input, Reply};
-use super::{Checked, View, check};
+use super::{Checked, View, check, swaps};
 use crate::model::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -34,6 +34,8 @@ struct Expected {
     method: Method,
     idempotency: Option<Idempotency>,
     verdict: Verdict,
+    /// A dry run of a swap.
+    dry_swap: Option<Box<SwapTask>>,
     /// The head before the command.
     head: Sequence,
 }
@@ -71,7 +73,11 @@ impl Answers {
             Some(done) => Verdict::Replayed(done.sequence),
             None => afresh(command, view, draining),
         };
-        self.due = Some(Expected { name: command.name().clone(), method, idempotency, verdict, head });
+        let dry_swap = match command {
+            Command::Swap(swap, _) if swap.validate_only => Some(swap.clone()),
+            _ => None,
+        };
+        self.due = Some(Expected { name: command.name().clone(), method, idempotency, verdict, dry_swap, head });
         Ok(())
     }
 
@@ -83,7 +89,8 @@ impl Answers {
         after: Sequence,
         now: Now,
     ) -> Checked {
-        let Expected { name, method, idempotency, verdict, head } = self.due.take().ok_or("an answer to nothing")?;
+        let Expected { name, method, idempotency, verdict, dry_swap, head } =
+            self.due.take().ok_or("an answer to nothing")?;
         let idle = after == head;
         let wrong = || format!("{method:?} of {name}: {reply:?}, but {verdict:?}");
         let visible = |task: &Arc<Task>| view.get(&name).is_some_and(|seen| seen == task);
@@ -94,9 +101,14 @@ impl Answers {
             (Verdict::Idle, Ok(Reply::Accepted { sequence, task })) if method == Method::Start => {
                 idle && *sequence == after && task.name == name && !view.contains_key(&name)
             }
+            (Verdict::Idle, Ok(Reply::Accepted { sequence, task })) if dry_swap.is_some() => {
+                let seen = dry_swap.as_ref().zip(view.get(&name));
+                let previews = seen.is_some_and(|(swap, seen)| swaps::previews(swap, seen, task));
+                idle && *sequence == after && previews
+            }
             (Verdict::Idle, Ok(Reply::Accepted { sequence, task })) => idle && *sequence == after && visible(task),
             (Verdict::Done, Ok(Reply::Accepted { sequence, task })) => {
-                let intended = method == Method::Start || task.intent == Intent::Cancel;
+                let intended = method != Method::Cancel || task.intent == Intent::Cancel;
                 !idle && *sequence == after && visible(task) && intended
             }
             (Verdict::Done, Ok(Reply::Deleted { sequence })) => {
@@ -105,7 +117,7 @@ impl Answers {
             _ => false,
         };
         check(right, wrong)?;
-        let dry = matches!((&verdict, method), (Verdict::Idle, Method::Start));
+        let dry = matches!((&verdict, method), (Verdict::Idle, Method::Start)) || dry_swap.is_some();
         let uid = match reply {
             Ok(Reply::Accepted { task, .. }) => Ok(task.uid),
             Ok(Reply::Deleted { .. }) => Err(()),
@@ -139,15 +151,18 @@ fn afresh(command: &Command, view: &View, draining: bool) -> Verdict {
         let actual = task.etag().as_str().to_owned();
         return Verdict::Refused(Refusal::EtagMismatch { name: task.name.clone(), actual });
     }
+    let stopping = || task.instance.iter().chain(&task.draining).any(|live| live.state == InstanceState::Stopping);
     match command {
+        Command::Swap(swap, _) => match swaps::verdict(swap, task, draining) {
+            Err(refusal) => Verdict::Refused(refusal),
+            Ok(()) if swap.validate_only => Verdict::Idle,
+            Ok(()) if *task.spec == swap.spec && task.annotations == swap.annotations => Verdict::Idle,
+            Ok(()) => Verdict::Done,
+        },
         Command::Delete(_) if !task.state.is_ended() => Verdict::Refused(Refusal::TaskLive(task.name.clone())),
         Command::Cancel(_) if task.state.is_ended() => Verdict::Idle,
         // A second cancel changes nothing, unless it is forced and comes in phase 1.
-        Command::Cancel(cancel)
-            if task.intent == Intent::Cancel && !(cancel.force && task.state == State::Stopping) =>
-        {
-            Verdict::Idle
-        }
+        Command::Cancel(cancel) if task.intent == Intent::Cancel && !(cancel.force && stopping()) => Verdict::Idle,
         _ => Verdict::Done,
     }
 }

@@ -1,10 +1,12 @@
 //! What must have happened by now, and must not have happened yet: deadlines, alerts, restarts, expiry.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::super::{Command, Effect, Input};
 use super::super::world::World;
+use super::roles::{Key, Role, Roles, is_running};
 use super::{Checked, View, check};
 use crate::model::*;
 
@@ -19,8 +21,10 @@ pub(super) struct Promises {
 
 #[derive(Debug)]
 struct Known {
-    uid: Uid,
-    launched: Mono,
+    key: Key,
+    spec: Arc<TaskSpec>,
+    /// By when it has to be ready, as long as it is not replaced.
+    ready_by: Mono,
     /// Since when the present piece of work goes on.
     work: Option<Mono>,
     /// How long the last one took.
@@ -38,7 +42,7 @@ struct Stop {
 }
 
 impl Promises {
-    pub(super) fn before(&mut self, input: &Input, view: &View, now: Mono) {
+    pub(super) fn before(&mut self, input: &Input, now: Mono) {
         self.commanded = matches!(input, Input::Command(Command::Cancel(_)));
         match input {
             Input::CheckBegan(id, at) => {
@@ -54,10 +58,9 @@ impl Promises {
             Input::Drain { bound } if self.drain_bound.is_none() => {
                 self.drain_bound = Some(*bound);
                 for known in self.live.values_mut() {
-                    let Some(task) = view.values().find(|task| task.uid == known.uid) else { continue };
                     if let Some(stop) = known.stop.as_mut() {
                         // A phase that is over already ends with the next tick.
-                        let before = bound.before(task.spec.shutdown().abort_timeout()).max(now);
+                        let before = bound.before(known.spec.shutdown().abort_timeout()).max(now);
                         (stop.grace, stop.abort) = (stop.grace.min(before), stop.abort.min((*bound).max(now)));
                     }
                 }
@@ -66,25 +69,28 @@ impl Promises {
         }
     }
 
-    pub(super) fn effect(&mut self, effect: &Effect, view: &View, now: Now) -> Checked {
+    pub(super) fn effect(&mut self, effect: &Effect, now: Now) -> Checked {
         match effect {
             Effect::Launch(launch) => {
-                let known =
-                    Known { uid: launch.task.uid, launched: now.mono, work: Some(now.mono), took: None, stop: None };
+                let is_candidate = launch.generation != launch.task.generation;
+                let spec = Arc::clone(&launch.spec);
+                let within = if is_candidate { spec.swap().readiness_timeout() } else { spec.start_timeout() };
+                let key = (launch.task.uid, launch.generation, launch.attempt);
+                let (ready_by, work) = (now.mono + within, Some(now.mono));
+                let known = Known { key, spec, ready_by, work, took: None, stop: None };
                 self.live.insert(launch.instance, known);
                 Ok(())
             }
-            Effect::Signal(id) => self.signalled(*id, view, now.mono),
-            Effect::Abort(id) => self.aborted(*id, view, now.mono),
+            Effect::Signal(id) => self.signalled(*id, now.mono),
+            Effect::Abort(id) => self.aborted(*id, now.mono),
             _ => Ok(()),
         }
     }
 
-    fn signalled(&mut self, id: InstanceId, view: &View, now: Mono) -> Checked {
+    fn signalled(&mut self, id: InstanceId, now: Mono) -> Checked {
         let known = self.live.get_mut(&id).ok_or("signalled, but not live")?;
         check(known.stop.is_none(), || format!("instance {id} is signalled twice"))?;
-        let task = view.values().find(|task| task.uid == known.uid).ok_or("signalled without a task")?;
-        let (grace, abort) = (task.spec.shutdown().grace_timeout(), task.spec.shutdown().abort_timeout());
+        let (grace, abort) = (known.spec.shutdown().grace_timeout(), known.spec.shutdown().abort_timeout());
         let end = now + grace + abort;
         let end = self.drain_bound.filter(|bound| *bound >= now).map_or(end, |bound| bound.min(end));
         known.stop = Some(Stop {
@@ -97,28 +103,32 @@ impl Promises {
         Ok(())
     }
 
-    fn aborted(&mut self, id: InstanceId, view: &View, now: Mono) -> Checked {
+    fn aborted(&mut self, id: InstanceId, now: Mono) -> Checked {
         let commanded = self.commanded;
         let known = self.live.get_mut(&id).ok_or("aborted, but not live")?;
-        let task = view.values().find(|task| task.uid == known.uid).ok_or("aborted without a task")?;
         let stop = known.stop.as_mut().ok_or("aborted before its signal")?;
         check(!stop.aborted, || format!("instance {id} is aborted twice"))?;
         check(commanded || stop.grace <= now, || format!("instance {id} is aborted before its time"))?;
         (stop.aborted, stop.forced) = (true, commanded);
         if commanded {
             stop.grace = stop.grace.min(now);
-            stop.abort = stop.abort.min(now + task.spec.shutdown().abort_timeout());
+            stop.abort = stop.abort.min(now + known.spec.shutdown().abort_timeout());
         }
         Ok(())
     }
 
+    fn about(&self, alert: &Alert, uid: Uid) -> Result<&Known, String> {
+        let key = (uid, alert.generation, alert.attempt);
+        Ok(self.live.values().find(|known| known.key == key).ok_or("an alert about nothing live")?)
+    }
+
     /// An alert is raised for its reason only.
-    pub(super) fn raised(&self, kind: AlertKind, task: &Task, now: Now) -> Checked {
-        let known = self.live.values().find(|known| known.uid == task.uid).ok_or("an alert about nothing live")?;
-        let watchdog = task.spec.watchdog();
-        let state = task.instance.as_ref().map(|instance| instance.state);
+    pub(super) fn raised(&self, alert: &Alert, uid: Uid, roles: &Roles, now: Now) -> Checked {
+        let known = self.about(alert, uid)?;
+        let watchdog = known.spec.watchdog();
+        let state = roles.get(&known.key).map(|live| live.instance.state);
         let is_over = |since: Option<Mono>, after: Duration| since.is_some_and(|since| since + after <= now.mono);
-        let right = match kind {
+        let right = match alert.kind {
             AlertKind::LongRunningTask => is_over(known.work, watchdog.long_running_after()),
             AlertKind::SlowCancellation => {
                 is_over(known.stop.as_ref().map(|stop| stop.signalled), watchdog.slow_cancellation_after())
@@ -126,49 +136,28 @@ impl Promises {
             AlertKind::AbortRequired => !self.commanded && state == Some(InstanceState::Aborting),
             AlertKind::AbortTimeout => state == Some(InstanceState::Stuck),
         };
-        check(right, || format!("{kind:?} about {} without a reason", task.name))
+        check(right, || format!("{alert:?} without a reason"))
     }
 
     /// An alert of a live instance is resolved for its reason only.
-    pub(super) fn resolved(&self, kind: AlertKind, task: &Task) -> Checked {
-        let known = self.live.values().find(|known| known.uid == task.uid).ok_or("an alert about nothing live")?;
-        let in_time = known.took.is_some_and(|took| took < task.spec.watchdog().long_running_after());
-        check(kind == AlertKind::LongRunningTask && in_time, || format!("{kind:?} of {} is resolved alive", task.name))
+    pub(super) fn resolved(&self, alert: &Alert, uid: Uid) -> Checked {
+        let known = self.about(alert, uid)?;
+        let in_time = known.took.is_some_and(|took| took < known.spec.watchdog().long_running_after());
+        check(alert.kind == AlertKind::LongRunningTask && in_time, || format!("{alert:?} is resolved alive"))
     }
 
     /// What must hold after every step; where `ticked`, what is due now has happened, too.
-    pub(super) fn after(&mut self, view: &View, world: &World, ticked: bool, now: Now) -> Checked {
+    pub(super) fn after(&mut self, view: &View, roles: &Roles, world: &World, ticked: bool, now: Now) -> Checked {
         self.live.retain(|id, _| world.actors.get(id).is_some_and(|actor| actor.alive()));
         let late = |due: Mono| due < now.mono || ticked && due == now.mono;
         for (id, known) in &self.live {
-            let task = view.values().find(|task| task.uid == known.uid).ok_or("an instance without a task")?;
-            let state = task.instance.as_ref().map(|instance| instance.state).ok_or("a task without its instance")?;
-            let missed = |what: &str| format!("instance {id} of {} is {state:?}: {what}", task.name);
-            let open = |kind| task.alerts.iter().any(|alert| alert.kind == kind);
-            let watchdog = task.spec.watchdog();
-            let starting = known.launched + task.spec.start_timeout();
-            check(state != InstanceState::Starting || !late(starting), || missed("it had to be ready"))?;
-            if known.work.is_some_and(|since| late(since + watchdog.long_running_after())) {
-                check(open(AlertKind::LongRunningTask), || missed("its work takes long, and no alert says so"))?;
-            }
-            let in_time = known.took.is_some_and(|took| took < watchdog.long_running_after());
-            check(known.work.is_some() || !in_time || !open(AlertKind::LongRunningTask), || {
-                missed("its work was done in time, and an alert says otherwise")
-            })?;
-            let signal_follows = (state < InstanceState::Stopping) == known.stop.is_none();
-            check(signal_follows, || missed("the signal and the state differ"))?;
-            let Some(stop) = &known.stop else { continue };
-            check(stop.aborted == (state >= InstanceState::Aborting), || missed("the abort and the state differ"))?;
-            check(state > InstanceState::Stopping || !late(stop.grace), || missed("phase 1 is over"))?;
-            check((state == InstanceState::Stuck) == late(stop.abort) || state == InstanceState::Stuck, || {
-                missed("phase 2 is over")
-            })?;
-            check(state != InstanceState::Stuck || stop.abort <= now.mono, || missed("stuck before its time"))?;
-            check(open(AlertKind::AbortRequired) == (stop.aborted && !stop.forced), || missed("abort_required"))?;
-            check(open(AlertKind::AbortTimeout) == (state == InstanceState::Stuck), || missed("abort_timeout"))?;
-            if late(stop.signalled + watchdog.slow_cancellation_after()) {
-                check(open(AlertKind::SlowCancellation), || missed("it is slow, and no alert says so"))?;
-            }
+            let task = view.values().find(|task| task.uid == known.key.0).ok_or("an instance without a task")?;
+            let live = roles.get(&known.key).ok_or_else(|| format!("nobody knows instance {id}"))?;
+            let state = live.instance.state;
+            let waits = state == InstanceState::Starting && live.role != Role::Replaced;
+            let told = || format!("instance {id} of {} is {state:?}", task.name);
+            check(!waits || !late(known.ready_by), || format!("{}: it had to be ready", told()))?;
+            known.kept(state, task, late, now).map_err(|missed| format!("{}: {missed}", told()))?;
         }
         view.values().try_for_each(|task| self.in_time(task, late, now))
     }
@@ -179,7 +168,9 @@ impl Promises {
         if let Some(end) = task.end {
             check(!is_late(end.expire_time), || format!("{} is kept for too long", task.name))?;
         }
-        if task.state == State::Pending && self.drain_bound.is_none() {
+        // Without one, the candidate that is being built decides.
+        let held = task.restart.next_time.is_none() && is_running(task);
+        if task.state == State::Pending && self.drain_bound.is_none() && !held {
             let next = task.restart.next_time.ok_or_else(|| format!("{} waits for nothing", task.name))?;
             check(!is_late(next), || format!("{} had to be started again", task.name))?;
             check(task.restart.count <= task.spec.restart().max_restarts(), || {
@@ -187,5 +178,31 @@ impl Promises {
             })?;
         }
         Ok(())
+    }
+}
+
+impl Known {
+    /// Whether the alerts and the phases of its shutdown are what they must be by now.
+    fn kept(&self, state: InstanceState, task: &Task, late: impl Fn(Mono) -> bool, now: Now) -> Checked {
+        let open = |kind| {
+            let about = |alert: &Alert| (task.uid, alert.generation, alert.attempt) == self.key;
+            task.alerts.iter().any(|alert| alert.kind == kind && about(alert))
+        };
+        let fails = |holds: bool, missed: &str| check(holds, || missed.to_owned());
+        let watchdog = self.spec.watchdog();
+        let is_long = self.work.is_some_and(|since| late(since + watchdog.long_running_after()));
+        fails(!is_long || open(AlertKind::LongRunningTask), "its work takes long, and no alert says so")?;
+        let in_time = self.work.is_none() && self.took.is_some_and(|took| took < watchdog.long_running_after());
+        fails(!in_time || !open(AlertKind::LongRunningTask), "its work was done in time, and an alert says otherwise")?;
+        fails((state < InstanceState::Stopping) == self.stop.is_none(), "the signal and the state differ")?;
+        let Some(stop) = &self.stop else { return Ok(()) };
+        fails(stop.aborted == (state >= InstanceState::Aborting), "the abort and the state differ")?;
+        fails(state > InstanceState::Stopping || !late(stop.grace), "phase 1 is over")?;
+        fails(state == InstanceState::Stuck || !late(stop.abort), "phase 2 is over")?;
+        fails(state != InstanceState::Stuck || stop.abort <= now.mono, "stuck before its time")?;
+        fails(open(AlertKind::AbortRequired) == (stop.aborted && !stop.forced), "abort_required")?;
+        fails(open(AlertKind::AbortTimeout) == (state == InstanceState::Stuck), "abort_timeout")?;
+        let is_slow = late(stop.signalled + watchdog.slow_cancellation_after());
+        fails(!is_slow || open(AlertKind::SlowCancellation), "it is slow, and no alert says so")
     }
 }

@@ -1,0 +1,256 @@
+//! Whether circuits move as circuit.md says: a second opinion, formed from the events and the evidence alone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::super::{Command, Effect, Input};
+use super::super::world::World;
+use super::roles::{Key, Role, Roles};
+use super::{Checked, View, check};
+use crate::model::*;
+
+#[derive(Debug, Default)]
+pub(super) struct Circuits {
+    known: BTreeMap<Uid, Known>,
+    /// The target that the present command names.
+    target: Option<Target>,
+    /// What the present input proves, and whose check that was.
+    evidence: Option<(Key, Evidence)>,
+}
+
+#[derive(Debug)]
+struct Known {
+    status: CircuitStatus,
+    target: Target,
+    /// What the running swap would bring.
+    next_target: Target,
+    /// Another target has been committed: what follows directly is the reset.
+    reset_due: bool,
+    tally: Tally,
+    /// How long the state has lasted until `since`, not counting suspensions, and how long it may.
+    lasted: Duration,
+    since: Mono,
+    limit: Duration,
+}
+
+/// The evidence of the present epoch that counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    results: u32,
+    passes: u32,
+    bad_in_a_row: u32,
+    /// What the present input proves, where that counts: whether it is bad.
+    newest: Option<bool>,
+}
+
+impl Known {
+    fn lasted(&self, now: Mono) -> Duration {
+        if self.status.suspended { self.lasted } else { self.lasted + now.since(self.since) }
+    }
+}
+
+impl Circuits {
+    /// Evidence counts if its check was begun by the active, ready instance, under the present epoch.
+    pub(super) fn before(&mut self, input: &Input, view: &View, roles: &Roles, world: &World) {
+        self.target = match input {
+            Input::Command(Command::Start(_, target) | Command::Swap(_, target)) => Some(*target),
+            _ => None,
+        };
+        self.evidence = match input {
+            Input::CheckEnded(id, _, evidence) => world.key(*id).map(|key| (key, *evidence)),
+            _ => None,
+        };
+        for known in self.known.values_mut() {
+            known.tally.newest = None;
+        }
+        let Some((key, Evidence { regime, verdict, latency })) = self.evidence else { return };
+        let Some(task) = view.values().find(|task| task.uid == key.0) else { return };
+        let Some(known) = self.known.get_mut(&key.0) else { return };
+        let counts = roles.get(&key).is_some_and(|live| live.role == Role::Active)
+            && roles.is_ready(key.0)
+            && regime.counted
+            && regime.epoch == known.status.epoch
+            && verdict != Verdict::Neutral;
+        if counts {
+            let slow = task.spec.circuit().slow_threshold().is_some_and(|slow| latency > slow);
+            known.tally.add(verdict == Verdict::Fail || slow);
+        }
+    }
+
+    pub(super) fn event(&mut self, event: &Event, task: &Task, roles: &Roles, now: Now) -> Checked {
+        let (kind, status) = (event.kind, task.circuit);
+        check(status.suspended != roles.is_ready(task.uid), || format!("{kind:?}: {status:?}, suspended wrongly"))?;
+        check(status.open_until.is_some() == (status.state == CircuitState::Open && !status.suspended), || {
+            format!("{kind:?}: {status:?}")
+        })?;
+        if kind == EventType::TaskCreated {
+            return self.created(task, now);
+        }
+        let known = self.known.get_mut(&task.uid).ok_or("a circuit of nothing")?;
+        let moves = is_of_circuit(kind);
+        let due = std::mem::take(&mut known.reset_due);
+        check(due == (kind == EventType::CircuitReset), || format!("{kind:?}, where a reset is due: {due}"))?;
+        if moves {
+            known.moves(kind, event, task, now)?;
+        } else {
+            known.stays(kind, status)?;
+        }
+        (known.lasted, known.since) = (known.lasted(now.mono), now.mono);
+        if moves {
+            (known.lasted, known.tally) = (Duration::ZERO, Tally { newest: None, ..Tally::default() });
+            known.limit = limit(status.state, task.spec.circuit());
+        }
+        known.status = status;
+        match (kind, self.target) {
+            (EventType::SwapStarted, Some(target)) => known.next_target = target,
+            (EventType::SwapCommitted, _) => known.committed(task),
+            (EventType::TaskDeleted, _) => {
+                self.known.remove(&task.uid);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn created(&mut self, task: &Task, now: Now) -> Checked {
+        let (status, target) = (task.circuit, self.target.ok_or("nobody asked")?);
+        let known = Known {
+            status,
+            target,
+            next_target: target,
+            reset_due: false,
+            tally: Tally::default(),
+            lasted: Duration::ZERO,
+            since: now.mono,
+            limit: Duration::MAX,
+        };
+        self.known.insert(task.uid, known);
+        let fresh = (status.state, status.reason, status.streak) == (CircuitState::Closed, None, 0);
+        check(fresh && status.epoch == Epoch::new(1), || format!("a new circuit is {status:?}"))
+    }
+
+    /// Only evidence that counts is counted.
+    pub(super) fn effect(&self, effect: &Effect) -> Checked {
+        let Effect::Counted(uid, counts) = effect else { return Ok(()) };
+        let Some(known) = self.known.get(uid) else { return Err("counts of nothing".to_owned()) };
+        let Tally { results, bad_in_a_row, .. } = known.tally;
+        let more = counts.results > results || counts.consecutive > bad_in_a_row;
+        check(!more, || format!("{counts:?} are counted, of {results} results"))
+    }
+
+    /// What must hold after every step; where `ticked`, what is due now has happened, too.
+    pub(super) fn after(&self, view: &View, roles: &Roles, world: &World, ticked: bool, now: Now) -> Checked {
+        for task in view.values() {
+            let known = self.known.get(&task.uid).ok_or("a task without a circuit")?;
+            let wrong = |what: &str| format!("the circuit of {} is {:?}: {what}", task.name, known.status);
+            check(!known.reset_due, || wrong("a reset is due"))?;
+            let lasted = known.lasted(now.mono);
+            let over = lasted > known.limit || ticked && lasted == known.limit;
+            check(known.status.suspended || !over, || wrong("it has lasted for too long"))?;
+            let until = known.status.open_until;
+            check(!until.is_some_and(|until| until < now.wall || ticked && until == now.wall), || wrong("it is over"))?;
+            let row = task.spec.circuit().consecutive_failures().filter(|_| known.tally.newest == Some(true));
+            let holds =
+                known.status.state != CircuitState::Closed || row.is_none_or(|row| known.tally.bad_in_a_row < row);
+            check(holds, || wrong("it had to open"))?;
+            let trial = task.spec.circuit();
+            let half_open = known.status.state == CircuitState::HalfOpen;
+            let passed = half_open && known.tally.newest == Some(false);
+            check(!passed || known.tally.passes < trial.close_successes(), || wrong("it had to close"))?;
+            let regime = Regime {
+                epoch: known.status.epoch,
+                counted: true,
+                trial_interval: half_open.then(|| trial.trial_interval()),
+            };
+            for actor in world.actors.values().filter(|actor| actor.uid == task.uid && actor.alive()) {
+                let role = roles.get(&(actor.uid, actor.generation, actor.attempt)).map(|live| live.role);
+                let right = match role {
+                    Some(Role::Active) => actor.regime == regime,
+                    Some(Role::Candidate) => !actor.regime.counted && actor.regime.trial_interval.is_none(),
+                    Some(Role::Replaced) | None => true,
+                };
+                check(right, || wrong(&format!("the {role:?} instance runs under {:?}", actor.regime)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tally {
+    fn add(&mut self, bad: bool) {
+        self.results += 1;
+        self.passes += u32::from(!bad);
+        self.bad_in_a_row = if bad { self.bad_in_a_row + 1 } else { 0 };
+        self.newest = Some(bad);
+    }
+}
+
+impl Known {
+    /// A transition, and its reason.
+    fn moves(&self, kind: EventType, event: &Event, task: &Task, now: Now) -> Checked {
+        use CircuitReason::{Failure, Inconclusive, Recovered, Reset, Waived};
+        use CircuitState::{Closed, HalfOpen, Open};
+        let (was, is, tally) = (self.status, task.circuit, self.tally);
+        let wrong = || format!("{kind:?} of {}: from {was:?} to {is:?} by {tally:?}", task.name);
+        check(event.detail == Some(Detail::Circuit(is)) && was.epoch < is.epoch, wrong)?;
+        check(!was.suspended || kind == EventType::CircuitReset, wrong)?;
+        let policy = task.spec.circuit();
+        let over = self.lasted(now.mono) >= self.limit;
+        let fewest = policy.consecutive_failures().unwrap_or(u32::MAX).min(policy.active_min());
+        let enough = tally.passes >= policy.close_successes();
+        let right = match (kind, was.state, is.state, is.reason) {
+            (EventType::CircuitTripped, Closed, Open, Some(Failure)) => {
+                tally.newest == Some(true) && tally.results >= fewest && is.streak > 0
+            }
+            (EventType::CircuitTripped, HalfOpen, Open, Some(Failure)) => tally.newest == Some(true) && is.streak > 0,
+            (EventType::CircuitTripped, HalfOpen, Open, Some(Inconclusive)) => over && is.streak == was.streak,
+            (EventType::CircuitHalfOpened, Open, HalfOpen, reason) => {
+                reason == was.reason && was.open_until.is_some_and(|until| until <= now.wall)
+            }
+            (EventType::CircuitRecovered, HalfOpen, Closed, Some(Recovered)) => tally.newest == Some(false) && enough,
+            (EventType::CircuitRecovered, HalfOpen, Closed, Some(Waived)) => over && enough,
+            (EventType::CircuitReset, _, Closed, Some(Reset)) => is.streak == 0,
+            _ => false,
+        };
+        let in_time = is.open_until.is_none_or(|until| until <= now.wall + policy.open_max());
+        check(right && in_time, wrong)
+    }
+
+    /// Nothing else changes a circuit, but that it is suspended or not, and what a swap shortens.
+    fn stays(&self, kind: EventType, is: CircuitStatus) -> Checked {
+        let was = self.status;
+        let wrong = || format!("{kind:?} changes a circuit from {was:?} to {is:?}");
+        let key = |status: CircuitStatus| (status.state, status.epoch, status.reason, status.since_time);
+        check(key(was) == key(is), wrong)?;
+        check(was.streak == is.streak || was.state == CircuitState::Closed && is.streak < was.streak, wrong)?;
+        let (Some(before), Some(after)) = (was.open_until, is.open_until) else { return Ok(()) };
+        check(before == after || kind == EventType::SwapCommitted && after < before, wrong)
+    }
+
+    /// What the new policy would have made shorter ends earlier; another target begins anew.
+    fn committed(&mut self, task: &Task) {
+        if task.swap.as_ref().is_some_and(|swap| swap.from_generation == swap.to_generation) {
+            return;
+        }
+        self.reset_due = self.next_target != self.target;
+        self.target = self.next_target;
+        if !self.reset_due {
+            let limit = limit(self.status.state, task.spec.circuit());
+            self.limit = self.limit.min(self.lasted.saturating_add(limit));
+        }
+    }
+}
+
+fn is_of_circuit(kind: EventType) -> bool {
+    use EventType::{CircuitHalfOpened, CircuitRecovered, CircuitReset, CircuitTripped};
+    matches!(kind, CircuitTripped | CircuitHalfOpened | CircuitRecovered | CircuitReset)
+}
+
+/// How long a state may last with an instance that is ready.
+fn limit(state: CircuitState, policy: &CircuitPolicy) -> Duration {
+    match state {
+        CircuitState::Closed => Duration::MAX,
+        CircuitState::Open => policy.open_max(),
+        CircuitState::HalfOpen => policy.half_open_max(),
+    }
+}

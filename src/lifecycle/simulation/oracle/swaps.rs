@@ -1,0 +1,260 @@
+//! Whether swaps are refused, go on and end as lifecycle.md §5 says; and that each candidate that was built is launched or
+//! discarded, each instance signalled for a reason.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::super::{Command, Effect, Input, Launch};
+use super::super::world::World;
+use super::roles::{Role, Roles, is_running};
+use super::{Checked, View, check};
+use crate::model::*;
+
+#[derive(Debug, Default)]
+pub(super) struct Swaps {
+    /// What the present step is fed with.
+    input: Option<Input>,
+    /// The newest swap asked for, of those that began.
+    asked: BTreeMap<Uid, SwapTask>,
+    /// The newest generation given.
+    newest: BTreeMap<Uid, Generation>,
+    builds: BTreeMap<InstanceId, Build>,
+    draining: bool,
+}
+
+#[derive(Debug)]
+struct Build {
+    uid: Uid,
+    /// Whether it could be built, once that is known.
+    built: Option<bool>,
+}
+
+/// What a swap must be answered, by what clients see of its task.
+pub(super) fn verdict(swap: &SwapTask, task: &Task, draining: bool) -> Result<(), Refusal> {
+    let name = || swap.name.clone();
+    let not_running = Err(Refusal::TaskNotRunning { name: name(), state: task.state });
+    let mut instances = task.instance.iter().chain(&task.draining);
+    let other = *task.spec != swap.spec;
+    if draining {
+        Err(Refusal::ServerDraining)
+    } else if !swap.labels.is_empty() && swap.labels != task.labels {
+        Err(Refusal::LabelsImmutable(name()))
+    } else if task.intent == Intent::Cancel || task.state.is_ended() {
+        not_running
+    } else if is_running(task) {
+        Err(Refusal::SwapInProgress(name()))
+    } else if other && instances.any(|instance| instance.state == InstanceState::Stuck) {
+        Err(Refusal::PredecessorStuck(name()))
+    } else if other && matches!(task.state, State::Stopping | State::Aborting) {
+        not_running
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a dry run shows what would be.
+pub(super) fn previews(swap: &SwapTask, seen: &Task, shown: &Task) -> bool {
+    let same = *seen.spec == swap.spec;
+    let rest = Task { annotations: seen.annotations.clone(), spec: seen.spec.clone(), ..shown.clone() };
+    let generation = if same { shown.generation == seen.generation } else { shown.generation > seen.generation };
+    let rest = Task { generation: seen.generation, ..rest };
+    rest == *seen && generation && *shown.spec == swap.spec && shown.annotations == swap.annotations
+}
+
+impl Swaps {
+    pub(super) fn before(&mut self, input: &Input) {
+        if let Input::Built(id, built) = input
+            && let Some(build) = self.builds.get_mut(id)
+        {
+            build.built = Some(built.is_ok());
+        }
+        self.draining |= matches!(input, Input::Drain { .. });
+        self.input = Some(input.clone());
+    }
+
+    pub(super) fn event(&mut self, event: &Event, task: &Task, before: Option<&Task>) -> Checked {
+        let Some(before) = before else {
+            self.newest.insert(task.uid, task.generation);
+            return Ok(());
+        };
+        let (was, is) = (before.swap.as_ref(), task.swap.as_ref());
+        let begins = was.map(|swap| swap.id) != is.map(|swap| swap.id);
+        let phases = || format!("{:?}: a swap of {} from {was:?} to {is:?}", event.kind, task.name);
+        let told = event.kind;
+        let right = match (was.filter(|_| !begins).map(|swap| swap.phase), is.map(|swap| swap.phase)) {
+            (None, None) => true,
+            (None, Some(SwapPhase::Building)) => !is_running(before) && told == EventType::SwapStarted,
+            (None, Some(SwapPhase::Done)) => !is_running(before) && told == EventType::SwapCommitted,
+            (Some(was), Some(is)) if was == is => {
+                !matches!(told, EventType::SwapStarted | EventType::SwapCommitted | EventType::SwapRolledBack)
+            }
+            (Some(was), Some(SwapPhase::RolledBack | SwapPhase::Cancelled)) => {
+                was < SwapPhase::Committed && told == EventType::SwapRolledBack
+            }
+            (Some(was), Some(is)) => {
+                let commits = was < SwapPhase::Committed && is >= SwapPhase::Committed;
+                was < is && !was.is_ended() && commits == (told == EventType::SwapCommitted)
+            }
+            _ => false,
+        };
+        check(right, phases)?;
+        check(
+            is_running(task) || is.is_none_or(|swap| swap.error.is_empty() == (swap.phase == SwapPhase::Done)),
+            phases,
+        )?;
+        match told {
+            EventType::SwapStarted => self.started(task)?,
+            EventType::SwapCommitted => return self.committed(task, before),
+            EventType::SwapRolledBack => self.rolled_back(task)?,
+            _ => {}
+        }
+        let same = (&task.spec, task.generation, &task.annotations, &task.labels)
+            == (&before.spec, before.generation, &before.annotations, &before.labels);
+        check(same, || format!("{told:?} changes what only a swap may change of {}", task.name))
+    }
+
+    fn started(&mut self, task: &Task) -> Checked {
+        let Some(Input::Command(Command::Swap(asked, _))) = &self.input else { return Err("nobody asked".to_owned()) };
+        let swap = task.swap.as_ref().ok_or("no swap")?;
+        let strategy = asked.strategy.unwrap_or(asked.spec.swap().strategy());
+        let right = *swap.to_spec == asked.spec && swap.strategy == strategy && swap.from_generation == task.generation;
+        check(right && *task.spec != asked.spec, || format!("asked for {asked:?}, got {swap:?}"))?;
+        let newest = self.newest.insert(task.uid, swap.to_generation);
+        check(newest < Some(swap.to_generation), || format!("generation {} is given again", swap.to_generation))?;
+        self.asked.insert(task.uid, (**asked).clone());
+        check(task.intent == Intent::Run && !self.draining, || "a swap of what is to end".to_owned())
+    }
+
+    fn committed(&mut self, task: &Task, before: &Task) -> Checked {
+        let swap = task.swap.as_ref().ok_or("no swap")?;
+        check(task.intent == Intent::Run && !self.draining, || "a cut-over after a cancel or a drain".to_owned())?;
+        if swap.from_generation == swap.to_generation {
+            let Some(Input::Command(Command::Swap(asked, _))) = &self.input else {
+                return Err("nobody asked".to_owned());
+            };
+            let same =
+                (&task.spec, task.generation, &task.instance) == (&before.spec, before.generation, &before.instance);
+            return check(same && task.annotations == asked.annotations, || format!("not annotations alone: {task:?}"));
+        }
+        let asked = self.asked.get(&task.uid).ok_or("nobody asked")?;
+        let right = *task.spec == asked.spec && task.annotations == asked.annotations;
+        check(right && task.generation == swap.to_generation, || format!("asked for {asked:?}, got {task:?}"))
+    }
+
+    /// `CANCELLED` is what a cancel or a drain brings about.
+    fn rolled_back(&self, task: &Task) -> Checked {
+        let cancels = matches!(&self.input, Some(Input::Command(_) | Input::Drain { .. }));
+        let phase = task.swap.as_ref().map(|swap| swap.phase);
+        let right = match phase {
+            Some(SwapPhase::Cancelled) => cancels || self.draining || task.intent == Intent::Cancel,
+            _ => !cancels,
+        };
+        check(right, || format!("a swap of {} ends {phase:?}", task.name))
+    }
+
+    pub(super) fn effect(&mut self, effect: &Effect, view: &View, roles: &Roles, world: &World, now: Now) -> Checked {
+        match effect {
+            Effect::Build { instance, .. } => {
+                let building = |task: &&Arc<Task>| {
+                    is_running(task)
+                        && !self.builds.values().any(|build| build.uid == task.uid && build.built.is_none())
+                };
+                let fresh = |task: &&Arc<Task>| {
+                    let Some(Input::Command(command)) = &self.input else { return false };
+                    *command.name() == task.name
+                };
+                let uid = view.values().filter(fresh).find(building).ok_or("a build for nothing")?.uid;
+                let twice = self.builds.insert(*instance, Build { uid, built: None });
+                check(twice.is_none(), || format!("{instance} is built twice"))
+            }
+            Effect::Launch(launch) => self.launched(launch),
+            Effect::Discard(id) => {
+                let build = self.builds.remove(id).ok_or_else(|| format!("{id} is discarded, but is no candidate"))?;
+                check(build.built.is_some(), || format!("{id} is discarded before it is built"))
+            }
+            Effect::Signal(id) => self.signalled(*id, view, roles, world, now),
+            _ => Ok(()),
+        }
+    }
+
+    /// What runs was built where it is a swap's, and is what the task says.
+    fn launched(&mut self, launch: &Launch) -> Checked {
+        let spec = match &launch.task.swap {
+            Some(swap) if swap.to_generation == launch.generation => &swap.to_spec,
+            _ => &launch.task.spec,
+        };
+        check(*spec == launch.spec, || format!("{} runs another spec", launch.instance))?;
+        let Some(build) = self.builds.remove(&launch.instance) else { return Ok(()) };
+        let right = build.built == Some(true) && build.uid == launch.task.uid;
+        check(right, || format!("{} is launched, but was not built", launch.instance))
+    }
+
+    /// An instance is asked to stop because of a cancel or a drain, or for a reason that depends on what it is to its task.
+    fn signalled(&self, id: InstanceId, view: &View, roles: &Roles, world: &World, now: Now) -> Checked {
+        let key = world.key(id).ok_or("signalled, but not live")?;
+        let live = roles.get(&key).ok_or("signalled, but has ended")?;
+        let task = view.values().find(|task| task.uid == key.0).ok_or("signalled without a task")?;
+        let is_late = |within| live.instance.start_time + within <= now.wall && live.instance.ready_time.is_none();
+        let right = match self.input.as_ref() {
+            Some(Input::Command(Command::Cancel(cancel))) => cancel.name == task.name,
+            Some(Input::Drain { .. }) => true,
+            Some(Input::RootEnded { instance, children, .. }) => *instance == id && *children,
+            Some(Input::Committed(replaced)) => live.role == Role::Replaced && *replaced == id,
+            Some(Input::Built(candidate, Ok(()))) => {
+                let swap = task.swap.as_ref().filter(|swap| swap.strategy == SwapStrategy::BreakBeforeMake);
+                let waits = self.builds.get(candidate).is_some_and(|build| build.uid == task.uid);
+                live.role == Role::Active && live.instance.ready_time.is_some() && swap.is_some() && waits
+            }
+            Some(Input::Tick) => match (live.role, &task.swap) {
+                (Role::Active, _) => is_late(task.spec.start_timeout()),
+                (Role::Candidate, Some(swap)) => is_late(swap.to_spec.swap().readiness_timeout()),
+                _ => false,
+            },
+            _ => false,
+        };
+        check(right, || format!("the {:?} instance {id} of {} is told to stop", live.role, task.name))
+    }
+
+    /// What must hold after every step: a swap that has not ended waits for something, and one that has ended for nothing.
+    pub(super) fn after(&mut self, view: &View, roles: &Roles, world: &World) -> Checked {
+        self.builds.retain(|_, build| build.built != Some(false));
+        for task in view.values() {
+            self.waits(task, roles)?;
+        }
+        for (id, build) in self.builds.iter().filter(|(_, build)| build.built == Some(true)) {
+            let task = view.values().find(|task| task.uid == build.uid);
+            let phase = task.and_then(|task| task.swap.as_ref()).map(|swap| swap.phase);
+            check(phase == Some(SwapPhase::Starting), || format!("{id} is built, and neither launched nor discarded"))?;
+        }
+        let Some(Input::Committed(id)) = &self.input else { return Ok(()) };
+        let waits = world.actors.get(id).is_some_and(|actor| actor.alive() && actor.signalled.is_none());
+        check(!waits, || format!("{id} is replaced for good, and is not told"))
+    }
+
+    fn waits(&self, task: &Task, roles: &Roles) -> Checked {
+        let beside = roles.of(task.uid).map(|(_, live)| live).find(|live| live.role != Role::Active);
+        let beside = beside.map(|live| (live.role, live.instance.state == InstanceState::Stuck));
+        let active = roles.find(task.uid, Role::Active).map(|live| live.instance.state);
+        let phase = task.swap.as_ref().map(|swap| swap.phase).filter(|phase| !phase.is_ended());
+        let build = |built| self.builds.values().any(|build| build.uid == task.uid && build.built == built);
+        let right = match phase {
+            None => beside.is_none_or(|(_, stuck)| stuck),
+            Some(SwapPhase::Building) => beside.is_none() && build(None),
+            Some(SwapPhase::Starting) if build(Some(true)) => {
+                let stops = matches!(active, Some(InstanceState::Stopping | InstanceState::Aborting));
+                beside.is_none() && stops
+            }
+            Some(SwapPhase::Starting) => beside == Some((Role::Candidate, false)),
+            Some(SwapPhase::Committed | SwapPhase::Draining) => beside == Some((Role::Replaced, false)),
+            Some(_) => false,
+        };
+        let is_over = !task.state.is_ended() || phase.is_none();
+        check(right && is_over, || {
+            format!("{}'s swap is {phase:?}, beside it {beside:?}, active {active:?}", task.name)
+        })
+    }
+
+    pub(super) fn has_builds(&self) -> bool {
+        !self.builds.is_empty()
+    }
+}
