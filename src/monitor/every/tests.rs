@@ -205,6 +205,40 @@ async fn a_check_that_runs_when_a_trial_begins_is_made_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_takes_over_in_the_middle_of_a_trial_is_on_trial_at_once() {
+    for waits in [true, false] {
+        let check = move |n| async move { if n == 1 && !waits { pending().await } else { Finding::pass() } };
+        let mut bench = Bench::start(timeout(SECOND), check);
+        let shadowed = Regime { counted: false, ..bench.regime.get() };
+        bench.regime.set(shadowed);
+        bench.next_evidence().await;
+        if !waits {
+            bench.next_begin().await;
+        }
+        // A swap that keeps the circuit keeps its epoch, too.
+        bench.regime.set(Regime { counted: true, trial_interval: Some(250 * MS), ..shadowed });
+        let now = bench.clock.now().mono;
+        assert!(bench.next_begin().await.since(now) <= 2 * MS, "waits: {waits}");
+        assert!(bench.next_evidence().await.regime.counted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_point_that_passes_during_a_check_on_trial_is_covered_by_it_even_where_the_trial_has_ended_meanwhile() {
+    let slow = async |n| if n == 1 { sleep(700 * MS).map(|()| Finding::pass()).await } else { Finding::pass() };
+    let mut bench = Bench::start(ScheduleDraft::default(), slow);
+    bench.next_evidence().await;
+    sleep(bench.first.since(bench.clock.now().mono).saturating_sub(300 * MS)).await;
+    bench.turn(2, Some(250 * MS));
+    bench.next_begin().await;
+    bench.turn(3, None);
+    bench.next_evidence().await;
+    let at = bench.next_begin().await;
+    bench.assert_at_point(at, 1);
+    assert_eq!(bench.live().missed_checks, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn shadowed_checks_are_counted_apart_and_say_so() {
     let mut bench = Bench::start(ScheduleDraft::default(), async |_| Finding::fail("NO", ""));
     bench.regime.set(Regime { counted: false, ..bench.regime.get() });
