@@ -15,6 +15,14 @@ pub struct Regime {
     pub trial_interval: Option<Duration>,
 }
 
+impl Regime {
+    /// Whether this is a trial that what began under `earlier` is no part of: another epoch's, or the first that an instance hears
+    /// of because it became its task's active one in the middle of it.
+    pub fn begins_trial_after(self, earlier: Self) -> bool {
+        self.trial_interval.is_some() && (self.epoch != earlier.epoch || earlier.trial_interval.is_none())
+    }
+}
+
 /// What a finished check proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::grid::Grid;
 use super::{CANCELLED, Context, Fact, Finding, PANICKED, SUPERSEDED, TIMEOUT};
-use crate::model::{Check, Epoch, Evidence, Mono, Now, Pretty, Regime, limits};
+use crate::model::{Check, Evidence, Mono, Now, Pretty, Regime, limits};
 
 impl Context {
     /// Makes checks until the instance is told to stop, or `schedule.max_runs` checks have been made.
@@ -105,9 +105,9 @@ impl Context {
                 () = sleep_until(self.clock().instant(at)) => return true,
             };
             let now = self.clock().now().mono;
-            let at = match (under.trial_interval, regime.trial_interval) {
-                (_, Some(_)) if regime.epoch != under.epoch => now,
-                (Some(_), None) => grid.after(now),
+            let at = match regime.trial_interval {
+                Some(_) if regime.begins_trial_after(under) => now,
+                None if under.trial_interval.is_some() => grid.after(now),
                 _ => at,
             };
             *due = Some(Due { at, under: regime });
@@ -128,13 +128,13 @@ impl Context {
         self.report(Fact::CheckBegan).await;
         let running = Running::begin(self, due);
         let deadline = self.clock().instant(grid.deadline(running.began.mono, self.schedule().timeout()));
-        let epoch = running.regime.epoch;
+        let regime = running.regime;
         // On the heap, and only while it runs, so that an idle instance is small.
         let check = Box::pin(async {
             tokio::select! {
                 biased;
                 // On trial only what begins in it counts: no time is lost on a check that was begun before.
-                () = self.regime().trial_began(epoch) => None,
+                () = self.regime().trial_began(regime) => None,
                 finding = check(deadline) => Some(finding),
             }
         });
@@ -155,12 +155,15 @@ impl Context {
         let regime = self.regime().get();
         let (next, mut missed) = match regime.trial_interval {
             // It began as the check ended, which proves nothing of it.
-            Some(_) if regime.epoch != span.epoch => (span.ended, 0),
-            // A trial keeps its own time, and each of its checks covers what passes of the grid.
+            Some(_) if regime.begins_trial_after(span.under) => (span.ended, 0),
+            // A trial keeps its own time.
             Some(trial) => ((span.began + trial).max(span.ended), 0),
             None => grid.next(due.unwrap_or(span.began), span.ended),
         };
-        if due.is_none() {
+        if span.under.trial_interval.is_some() {
+            // It covers what passed of the grid, also where it was the last of its trial.
+            missed = 0;
+        } else if due.is_none() {
             // The first check stands in for the first point of the grid.
             missed = missed.saturating_sub(1);
         }
@@ -190,12 +193,12 @@ enum Made {
     Superseded,
 }
 
-/// From where to where a check ran, and under which of the circuit's epochs.
+/// From where to where a check ran, and under which regime it began.
 #[derive(Clone, Copy)]
 struct Span {
     began: Mono,
     ended: Mono,
-    epoch: Epoch,
+    under: Regime,
 }
 
 /// A check that runs. Dropped before its end it is recorded all the same: told to stop, aborted, or in a panic.
@@ -218,7 +221,7 @@ impl<'a> Running<'a> {
 
     fn end(mut self, finding: Finding) -> (Span, Evidence) {
         let (ended, evidence) = self.record(finding);
-        (Span { began: self.began.mono, ended: ended.mono, epoch: self.regime.epoch }, evidence)
+        (Span { began: self.began.mono, ended: ended.mono, under: self.regime }, evidence)
     }
 
     fn record(&mut self, finding: Finding) -> (Now, Evidence) {

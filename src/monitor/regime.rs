@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::model::{Epoch, Regime};
+use crate::model::Regime;
 
 /// Set by the manager, obeyed by the instance's checks, of which one runs or is waited for at a time.
 pub struct RegimeCell {
@@ -43,10 +43,10 @@ impl RegimeCell {
         }
     }
 
-    /// Waits until a trial has begun in another epoch than this: what began before it proves nothing any more.
-    pub(super) async fn trial_began(&self, epoch: Epoch) {
+    /// Waits until a trial has begun since this regime: what began before it proves nothing any more.
+    pub(super) async fn trial_began(&self, since: Regime) {
         let mut regime = self.get();
-        while regime.trial_interval.is_none() || regime.epoch == epoch {
+        while !regime.begins_trial_after(since) {
             regime = self.changed(regime).await;
         }
     }

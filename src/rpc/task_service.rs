@@ -1,5 +1,7 @@
 //! TaskService, thin: parse, ask, render.
 
+use std::sync::Arc;
+
 use futures_util::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -10,7 +12,7 @@ use super::watch::{Resources, Slots};
 use super::{list, peer, wait, watch};
 use crate::journal::Journal;
 use crate::manager::{Accepted, Handle};
-use crate::model::{Refusal, Task, TaskName};
+use crate::model::{Refusal, Sequence, Task, TaskName};
 use crate::pb::v1::task_service_server::TaskService;
 use crate::pb::{parse, render, v1};
 use crate::telemetry;
@@ -105,7 +107,8 @@ impl TaskRpc {
         let listening = self.listen(&request.name, waits);
         let Accepted { mut task, sequence } = self.manager.swap(request).await?;
         if waits {
-            task = self.listened(listening, &task)?.swapped(task, &self.closing).await?;
+            let (watched, then) = self.listened(listening, task, sequence)?;
+            task = watched.swapped(then, &self.closing).await?;
         }
         Ok(v1::SwapTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
     }
@@ -116,7 +119,8 @@ impl TaskRpc {
         let listening = self.listen(&request.name, waits);
         let Accepted { mut task, sequence } = self.manager.cancel(request).await?;
         if waits {
-            task = self.listened(listening, &task)?.proven(task, &self.closing).await?;
+            let (watched, then) = self.listened(listening, task, sequence)?;
+            task = watched.proven(then, &self.closing).await?;
         }
         Ok(v1::CancelTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
     }
@@ -157,12 +161,22 @@ impl TaskRpc {
         if waits { Watched::find(&self.journal, name.clone()).ok().map(|(watched, _)| watched) } else { None }
     }
 
-    /// What listens to the task that a command was about.
-    fn listened(&self, listening: Option<Watched>, task: &Task) -> Result<Watched, Error> {
+    /// What listens to the task that a command was about, which was answered with it at `sequence`; and the task as it stands by
+    /// then.
+    fn listened(
+        &self,
+        listening: Option<Watched>,
+        task: Arc<Task>,
+        sequence: Sequence,
+    ) -> Result<(Watched, Arc<Task>), Error> {
         match listening {
-            Some(watched) if watched.uid() == task.uid => Ok(watched),
-            // It was started, or started anew, in between.
-            _ => Ok(Watched::find(&self.journal, task.name.clone())?.0),
+            Some(watched) if watched.uid() == task.uid => Ok((watched.after(sequence), task)),
+            _ => {
+                // It was started, or started anew, in between: what has followed since has not been heard.
+                let watched = Watched::subscribe(&self.journal, task.name.clone(), task.uid);
+                let task = watched.look()?;
+                Ok((watched, task))
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::error::Error;
 use crate::journal::{Change, Journal, TaskChanges};
-use crate::model::{EventType, Intent, Refusal, State, Task, TaskName, Uid};
+use crate::model::{EventType, Intent, Refusal, Sequence, State, Task, TaskName, Uid};
 use crate::pb::parse::{Until, WaitTask};
 
 /// How far a task is from what someone waits for.
@@ -58,6 +58,8 @@ pub(super) struct Watched {
     journal: Journal,
     name: TaskName,
     uid: Uid,
+    /// Events up to here are known, and tell nothing new.
+    known: Sequence,
     changes: TaskChanges,
 }
 
@@ -74,7 +76,13 @@ impl Watched {
 
     /// Hears of everything that is committed from now on.
     pub(super) fn subscribe(journal: &Journal, name: TaskName, uid: Uid) -> Self {
-        Self { changes: journal.changes(uid), journal: journal.clone(), name, uid }
+        Self { changes: journal.changes(uid), journal: journal.clone(), name, uid, known: Sequence::default() }
+    }
+
+    /// Passes over what was committed up to `known`, however much of it has been heard by now.
+    #[must_use]
+    pub(super) fn after(self, known: Sequence) -> Self {
+        Self { known, ..self }
     }
 
     pub(super) fn uid(&self) -> Uid {
@@ -82,16 +90,19 @@ impl Watched {
     }
 
     /// The task as it stands.
-    fn look(&self) -> Result<Arc<Task>, Error> {
+    pub(super) fn look(&self) -> Result<Arc<Task>, Error> {
         let view = self.journal.view();
         view.get(&self.name).filter(|task| task.uid == self.uid).cloned().ok_or_else(|| self.not_found())
     }
 
     /// The task as it stood after its next event. Cancel-safe.
     async fn next(&mut self) -> Result<Arc<Task>, Error> {
-        let event = match self.changes.next().await? {
-            Change::Event(event) => event,
-            Change::Missed => return self.look(),
+        let event = loop {
+            match self.changes.next().await? {
+                Change::Event(event) if event.sequence <= self.known => {}
+                Change::Event(event) => break event,
+                Change::Missed => return self.look(),
+            }
         };
         match &event.task {
             Some(task) if event.kind != EventType::TaskDeleted => Ok(Arc::clone(task)),

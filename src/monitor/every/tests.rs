@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::model::{Live, ScheduleDraft, Timestamp, Verdict};
+use crate::model::{Epoch, Live, ScheduleDraft, Timestamp, Verdict};
 use crate::monitor::testing::assignment;
 use crate::monitor::{CancellationToken, Children, Clock, LiveCell, RegimeCell, Report};
 use crate::telemetry::Metrics;
@@ -222,6 +222,40 @@ async fn a_trial_that_begins_as_a_check_ends_does_not_wait_for_its_interval() {
     let began = bench.next_begin().await;
     let at = bench.next_begin().await;
     assert!(at.since(began) <= 2 * MS, "late by {:?}", at.since(began));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_over_in_the_middle_of_a_trial_is_on_trial_at_once() {
+    for waits in [true, false] {
+        let check = move |n| async move { if n == 1 && !waits { pending().await } else { Finding::pass() } };
+        let mut bench = Bench::start(timeout(SECOND), check);
+        let shadowed = Regime { counted: false, ..bench.regime.get() };
+        bench.regime.set(shadowed);
+        bench.next_evidence().await;
+        if !waits {
+            bench.next_begin().await;
+        }
+        // A swap that keeps the circuit keeps its epoch, too.
+        bench.regime.set(Regime { counted: true, trial_interval: Some(250 * MS), ..shadowed });
+        let now = bench.clock.now().mono;
+        assert!(bench.next_begin().await.since(now) <= 2 * MS, "waits: {waits}");
+        assert!(bench.next_evidence().await.regime.counted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_point_that_passes_during_a_check_on_trial_is_covered_by_it_even_where_the_trial_has_ended_meanwhile() {
+    let slow = async |n| if n == 1 { sleep(700 * MS).map(|()| Finding::pass()).await } else { Finding::pass() };
+    let mut bench = Bench::start(ScheduleDraft::default(), slow);
+    bench.next_evidence().await;
+    sleep(bench.first.since(bench.clock.now().mono).saturating_sub(300 * MS)).await;
+    bench.turn(2, Some(250 * MS));
+    bench.next_begin().await;
+    bench.turn(3, None);
+    bench.next_evidence().await;
+    let at = bench.next_begin().await;
+    bench.assert_at_point(at, 1);
+    assert_eq!(bench.live().missed_checks, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -157,6 +157,19 @@ async fn a_swap_that_ended_before_is_not_taken_for_the_one_that_is_waited_for() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_happened_before_the_swap_does_not_hide_its_end_where_the_next_has_begun() {
+    let (journal, _writer) = in_memory();
+    commit(&journal, [moved(1, State::Starting)]);
+    let (watched, _) = Watched::find(&journal, request(&[]).name).expect("there");
+    // All of it between the subscription and the moment in which the answer to the second command is looked at.
+    let second = [swapping(3, 2, SwapPhase::Building), swapping(4, 2, SwapPhase::RolledBack)];
+    commit(&journal, [moved(2, State::Running)].into_iter().chain(second).chain([swapping(5, 3, SwapPhase::Building)]));
+    let (task, known) = (Arc::new(swapped(2, SwapPhase::Building)), Sequence::new(3));
+    let task = watched.after(known).swapped(task, &CancellationToken::new()).await.expect("no error");
+    assert_eq!(task.swap.as_ref().map(|swap| (swap.id.as_u128(), swap.phase)), Some((2, SwapPhase::RolledBack)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_without_a_swap_in_progress_is_answered_as_it_is() {
     let (journal, _writer) = in_memory();
     commit(&journal, [swapping(1, 1, SwapPhase::Done)]);

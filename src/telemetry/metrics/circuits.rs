@@ -11,7 +11,7 @@ use crate::model::{CircuitReason, CircuitState, SwapPhase};
 const SWAP: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
 /// Which transitions there are, and why (circuit.md).
-const TRANSITIONS: [(CircuitState, CircuitState, CircuitReason); 8] = [
+const TRANSITIONS: [(CircuitState, CircuitState, CircuitReason); 10] = [
     (CircuitState::Closed, CircuitState::Open, CircuitReason::Failure),
     (CircuitState::Open, CircuitState::HalfOpen, CircuitReason::Failure),
     (CircuitState::Open, CircuitState::HalfOpen, CircuitReason::Inconclusive),
@@ -19,7 +19,9 @@ const TRANSITIONS: [(CircuitState, CircuitState, CircuitReason); 8] = [
     (CircuitState::HalfOpen, CircuitState::Open, CircuitReason::Inconclusive),
     (CircuitState::HalfOpen, CircuitState::Closed, CircuitReason::Recovered),
     (CircuitState::HalfOpen, CircuitState::Closed, CircuitReason::Waived),
+    (CircuitState::Closed, CircuitState::Closed, CircuitReason::Reset),
     (CircuitState::Open, CircuitState::Closed, CircuitReason::Reset),
+    (CircuitState::HalfOpen, CircuitState::Closed, CircuitReason::Reset),
 ];
 
 /// About circuits.
