@@ -184,6 +184,7 @@ fn what_the_old_instance_says_after_the_cut_over_counts_nothing() {
     for _ in 0..5 {
         bench.check(old, Verdict::Fail);
     }
+    assert!(!bench.regime(old).counted, "its metrics say so, too");
     assert_eq!(bench.task().circuit.state, CircuitState::Closed);
     for _ in 0..3 {
         bench.check(new, Verdict::Fail);
