@@ -234,6 +234,20 @@ fn the_same_target_keeps_the_circuit_and_another_one_begins_anew() {
 }
 
 #[test]
+fn a_shorter_window_shows_with_the_cut_over() {
+    let (mut bench, old) = Bench::ready(custom());
+    for _ in 0..8 {
+        bench.check(old, Verdict::Pass);
+    }
+    let circuit = CircuitDraft { active_window: Some(5), ..CircuitDraft::default() };
+    bench.swap(SpecDraft { circuit, ..other() }, "a").unwrap();
+    let new = bench.built();
+    assert_eq!(bench.counted().results, 8);
+    bench.feed(Input::Ready(new));
+    assert_eq!(bench.counted().results, 5);
+}
+
+#[test]
 fn cancel_while_the_candidate_is_built_ends_swap_and_task() {
     use EventType::*;
     let (mut bench, old) = Bench::ready(custom());
