@@ -21,6 +21,7 @@ mod memory;
 mod replay;
 mod rpcs;
 mod served;
+mod swaps;
 mod table;
 mod watching;
 
@@ -69,6 +70,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         rpcs::cases(),
         memory::cases(),
         handle::cases(),
+        swaps::cases(),
         fan_out::cases(),
         replay::cases(),
         checks::cases(),
