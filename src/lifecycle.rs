@@ -6,6 +6,7 @@
 //! - `io`: inputs and effects.
 //! - `commands`: what clients ask for.
 //! - `run`: one instance, and its two-phase shutdown. `supervise`: what follows when instances move, end and are started again.
+//!   `next`: what becomes of a task then.
 //! - `swap`: one spec in another's place while it runs. `circuits`: what drives each task's circuit.
 //! - `watchdog`: the alerts.
 //! - `entry`: a task as the loop holds it. `record`: the one place where a task's status changes and yields its event.
@@ -18,6 +19,7 @@ mod commands;
 mod entry;
 mod idempotency;
 mod io;
+mod next;
 mod record;
 mod run;
 mod supervise;

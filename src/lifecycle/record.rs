@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::entry::Entry;
 use super::io::Effect;
+use super::next::Next;
 use crate::model::{
     Alert, AlertKind, Annotations, Attempt, Cause, Detail, End, Event, EventType, Generation, Instance, InstanceId,
-    InstanceState, Intent, Now, Outcome, Restart, Sequence, State, Swap,
+    InstanceState, Intent, Now, Outcome, Restart, Sequence, State, Swap, Task,
 };
 
 /// What has happened to a task. Where its runs, its swap and its circuit stand by then, its entry knows.
@@ -43,17 +44,6 @@ pub(super) enum Change {
     Circuit(EventType),
 }
 
-/// What becomes of a task one of whose instances has ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Next {
-    /// It ends.
-    End(State, End),
-    /// It is started again.
-    Restart(Restart),
-    /// It goes on as it is: another instance lives, or decides first; or the next server starts it.
-    Stay,
-}
-
 /// The log's head, and what the present step has appended.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -88,48 +78,26 @@ type About = Option<(Generation, Attempt)>;
 type Told = (EventType, Option<Detail>, About);
 
 fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
-    let was_swap = entry.swap.as_ref().map(|swapping| Box::new(swapping.swap.clone()));
-    let (active, draining) = (entry.active.as_ref().map(|run| run.instance()), entry.draining());
     let moved = match &change {
-        Change::Moved { run, .. } => entry.run(*run).map(|run| run.instance()),
+        Change::Moved { run, intent } => {
+            let instance = entry.run(*run).map(|run| run.instance());
+            // What moves beside the active instance says nothing of its next start.
+            let restarts_no_more = entry.is_active(*run) || *intent == Intent::Cancel;
+            let task = Arc::make_mut(&mut entry.task);
+            task.intent = *intent;
+            if restarts_no_more {
+                task.restart.next_time = None;
+            }
+            instance
+        }
         _ => None,
     };
-    // What moves beside the active instance says nothing of its next start.
-    let restarts_no_more = match &change {
-        Change::Moved { run, intent } => entry.is_active(*run) || *intent == Intent::Cancel,
-        _ => false,
-    };
-    let circuit = entry.circuit.status();
+    refresh(entry, now);
+    let has_active = entry.active.is_some();
     let task = Arc::make_mut(&mut entry.task);
-    task.update_time = now.wall;
-    (task.circuit, task.draining) = (circuit, draining);
-    let has_active = active.is_some();
-    if has_active {
-        task.instance = active;
-    }
-    if was_swap.is_some() {
-        task.swap = was_swap;
-    }
-    if let Change::Moved { intent, .. } = change {
-        task.intent = intent;
-    }
-    if restarts_no_more {
-        task.restart.next_time = None;
-    }
     let told = match change {
         Change::Moved { .. } => tell_moved(moved),
-        Change::Ended { instance, outcome, next } => {
-            if let Some(outcome) = outcome {
-                (task.instance, task.outcome) = (Some(instance.clone()), Some(outcome));
-            }
-            match next {
-                Next::End(state, end) => (task.state, task.end) = (state, Some(end)),
-                Next::Restart(restart) => task.restart = restart,
-                Next::Stay => {}
-            }
-            let about = Some((instance.generation, instance.attempt));
-            (EventType::InstanceEnded, Some(Detail::Instance(instance)), about)
-        }
+        Change::Ended { instance, outcome, next } => tell_ended(task, instance, outcome, next),
         Change::Created => (EventType::TaskCreated, None, None),
         Change::RestartScheduled => (EventType::RestartScheduled, Some(Detail::Restart(task.restart)), None),
         Change::TaskEnded(end, state) => {
@@ -152,17 +120,7 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
             (EventType::AlertResolved, resolved.map(Detail::Alert), Some((generation, attempt)))
         }
         Change::SwapStarted => (EventType::SwapStarted, task.swap.clone().map(Detail::Swap), None),
-        Change::SwapCommitted(annotations) => {
-            task.annotations = annotations;
-            if let Some(swap) = &task.swap {
-                (task.generation, task.spec) = (swap.to_generation, Arc::clone(&swap.to_spec));
-            }
-            task.restart = Restart::default();
-            if !has_active {
-                task.instance = None;
-            }
-            (EventType::SwapCommitted, task.swap.clone().map(Detail::Swap), None)
-        }
+        Change::SwapCommitted(annotations) => tell_committed(task, annotations, has_active),
         Change::Annotated(swap, annotations) => {
             (task.annotations, task.swap) = (annotations, Some(swap.clone()));
             (EventType::SwapCommitted, Some(Detail::Swap(swap)), None)
@@ -175,6 +133,47 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
         Arc::make_mut(&mut entry.task).state = entry.state(intent);
     }
     told
+}
+
+/// Shows the entry's runs, swap and circuit as they stand.
+fn refresh(entry: &mut Entry, now: Now) {
+    let swap = entry.swap.as_ref().map(|swapping| Box::new(swapping.swap.clone()));
+    let (active, draining) = (entry.active.as_ref().map(|run| run.instance()), entry.draining());
+    let circuit = entry.circuit.status();
+    let task = Arc::make_mut(&mut entry.task);
+    task.update_time = now.wall;
+    (task.circuit, task.draining) = (circuit, draining);
+    if active.is_some() {
+        task.instance = active;
+    }
+    if swap.is_some() {
+        task.swap = swap;
+    }
+}
+
+fn tell_ended(task: &mut Task, instance: Instance, outcome: Option<Outcome>, next: Next) -> Told {
+    if let Some(outcome) = outcome {
+        (task.instance, task.outcome) = (Some(instance.clone()), Some(outcome));
+    }
+    match next {
+        Next::End(state, end) => (task.state, task.end) = (state, Some(end)),
+        Next::Restart(restart) => task.restart = restart,
+        Next::Stay => {}
+    }
+    let about = Some((instance.generation, instance.attempt));
+    (EventType::InstanceEnded, Some(Detail::Instance(instance)), about)
+}
+
+fn tell_committed(task: &mut Task, annotations: Annotations, has_active: bool) -> Told {
+    task.annotations = annotations;
+    if let Some(swap) = &task.swap {
+        (task.generation, task.spec) = (swap.to_generation, Arc::clone(&swap.to_spec));
+    }
+    task.restart = Restart::default();
+    if !has_active {
+        task.instance = None;
+    }
+    (EventType::SwapCommitted, task.swap.clone().map(Detail::Swap), None)
 }
 
 /// Where the instance is decides the event.

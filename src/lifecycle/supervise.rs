@@ -4,18 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commands::end;
-use super::entry::{Entry, Held};
+use super::entry::Held;
 use super::io::{Chance, Effect, Launch, RootEnd};
-use super::record::{Change, Next};
+use super::next::{Next, next, next_beside};
+use super::record::Change;
 use super::run::{Asking, Phase, Run};
 use super::{Lifecycle, Timer};
 use crate::model::{
-    AlertKind, Asked, Attempt, Cause, Exit, InstanceId, Intent, Mono, Now, Outcome, Pretty, Regime, Restart,
-    RestartPolicy, State, Uid,
+    AlertKind, Asked, Attempt, Cause, Exit, InstanceId, Intent, Mono, Now, Outcome, Pretty, Regime, Uid,
 };
-
-/// How much of a back-off jitter may take away, so that tasks that failed together do not come back together.
-const JITTER: f64 = 0.2;
 
 impl<C: Chance> Lifecycle<C> {
     /// Starts the task's next instance; where it is to run `once`, a failure before it is ready ends the task.
@@ -280,63 +277,6 @@ impl<C: Chance> Lifecycle<C> {
         let reason = format!("restart {}", entry.task.restart.count);
         self.launch(uid, false, Cause::system("restart", reason), now);
     }
-}
-
-/// What becomes of a task whose active instance has ended (lifecycle.md §1): a cancel wins over everything, only a failure that
-/// nobody asked for is followed by a restart, and a drain leaves the task as it is. It does not end while another instance lives
-/// or a swap may still bring one.
-fn next(entry: &mut Entry, run: &Run, exit: Exit, draining: bool, chance: f64, now: Now) -> Next {
-    match (entry.task.intent, run.asked(), exit) {
-        (Intent::Cancel, ..) | (Intent::Run, Asked::Cancel, _) => next_beside(entry, now),
-        (Intent::Run, Asked::None, Exit::Completed) => end_or_hold(entry, State::Succeeded, now),
-        (Intent::Run, Asked::Drain, _) => Next::Stay,
-        (Intent::Run, Asked::Swap, _) => {
-            // It was stuck, and the swap that had asked it to stop has been rolled back: its spec runs again.
-            if entry.swap.is_none() {
-                entry.held = Some(Held::Launch { once: false });
-            }
-            Next::Stay
-        }
-        (Intent::Run, Asked::None | Asked::StartTimeout, _) if draining => Next::Stay,
-        (Intent::Run, Asked::None | Asked::StartTimeout, _) => restart(entry, run, chance, now),
-    }
-}
-
-/// What becomes of a task of which an instance beside the active one has ended.
-fn next_beside(entry: &Entry, now: Now) -> Next {
-    let last = entry.active.is_none() && entry.beside.is_none();
-    match entry.task.intent {
-        Intent::Cancel if last => Next::End(State::Cancelled, end(&entry.task, now)),
-        Intent::Cancel | Intent::Run => Next::Stay,
-    }
-}
-
-fn restart(entry: &mut Entry, run: &Run, chance: f64, now: Now) -> Next {
-    let policy = *entry.task.spec.restart();
-    while entry.restarts.front().is_some_and(|made| now.mono.since(*made) >= policy.window()) {
-        entry.restarts.pop_front();
-    }
-    let made = u32::try_from(entry.restarts.len()).unwrap_or(u32::MAX);
-    if made >= policy.max_restarts() || (run.once && !run.was_ready()) {
-        return end_or_hold(entry, State::Failed, now);
-    }
-    entry.restarts.push_back(now.mono);
-    let delay = backoff(&policy, made, chance);
-    Next::Restart(Restart { count: made + 1, next_time: Some(now.wall + delay) })
-}
-
-fn end_or_hold(entry: &mut Entry, state: State, now: Now) -> Next {
-    if entry.is_alone() {
-        return Next::End(state, end(&entry.task, now));
-    }
-    entry.held = Some(Held::End(state));
-    Next::Stay
-}
-
-/// The wait before the next restart: doubled with each one that counts, at most `max_backoff`, less up to a fifth by chance.
-fn backoff(policy: &RestartPolicy, made: u32, chance: f64) -> Duration {
-    let doubled = policy.initial_backoff().saturating_mul(2_u32.saturating_pow(made));
-    doubled.min(policy.max_backoff()).mul_f64(1.0 - JITTER * chance)
 }
 
 /// How an instance ended, as part of a sentence.
