@@ -26,6 +26,7 @@ struct Bad;
 enum Goes {
     Validate,
     ValidateByPanic,
+    ValidateByHanging,
     Build,
     BuildByPanic,
     BuildByHanging,
@@ -33,6 +34,11 @@ enum Goes {
     RunByPanic,
     RunByReturning,
     Readiness,
+}
+
+/// Longer than a kind is given, and no longer than the process is willing to wait at its end.
+fn hang() {
+    std::thread::park_timeout(Duration::from_secs(3));
 }
 
 impl Kind for Bad {
@@ -48,6 +54,10 @@ impl Kind for Bad {
         match config.parse()? {
             Goes::Validate => Err(Violations::one("at", "never takes this")),
             Goes::ValidateByPanic => panic!("validates nothing"),
+            Goes::ValidateByHanging => {
+                hang();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -57,8 +67,7 @@ impl Kind for Bad {
             Goes::Build => Err(MonitorError::from("no bricks")),
             Goes::BuildByPanic => panic!("the scaffold falls"),
             Goes::BuildByHanging => {
-                // Longer than a kind is given, and no longer than the process is willing to wait at its end.
-                std::thread::park_timeout(Duration::from_secs(3));
+                hang();
                 Err(MonitorError::from("too late"))
             }
             goes => Ok(Box::new(goes)),
@@ -185,9 +194,14 @@ async fn no_candidate_that_goes_wrong_touches_the_old_instance() {
 async fn a_spec_that_its_kind_refuses_begins_no_swap() {
     let (server, mut client, mut target) = running().await;
     let before = untouched(&server, &mut client).await;
-    for (at, why) in [("validate", "never takes this"), ("validate-by-panic", "validates nothing")] {
+    let invalid = (Code::InvalidArgument, "INVALID_FIELD");
+    for (at, answer, why) in [
+        ("validate", invalid, "never takes this"),
+        ("validate-by-panic", invalid, "validates nothing"),
+        ("validate-by-hanging", (Code::FailedPrecondition, "KIND_UNRESPONSIVE"), "did not validate within 1s"),
+    ] {
         let status: Status = client.swap_task(bad(at)).await.expect_err("refused");
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_FIELD"), "{at}");
+        assert_eq!((status.code(), reason(&status).as_str()), answer, "{at}");
         assert!(status.message().contains(why), "{at}: {status}");
         assert_eq!(get(&mut client).await.swap, None, "{at}");
         assert_eq!(untouched(&server, &mut client).await, before, "{at}");

@@ -10,8 +10,9 @@ use switchyard::pb::v1::task_spec::Monitor as Spec;
 use switchyard::pb::v1::{CustomMonitor, Exit, State};
 use switchyard::server::Ended;
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 
-use crate::harness::{Harness, builder, cancel, drill, reach, start};
+use crate::harness::{Harness, builder, cancel, drill, reach, reason, start};
 
 /// A kind whose every part is as bad as its name says.
 struct Hostile(&'static str);
@@ -124,7 +125,10 @@ async fn a_kind_that_hangs_holds_up_no_other() {
         async move { client.start_task(custom(&format!("hanging-{n}"), "hanging")).await }
     });
     let refused = futures_util::future::join_all(hanging).await;
-    assert!(refused.iter().all(Result::is_err));
+    for answer in refused {
+        let status = answer.expect_err("it cannot be built");
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "KIND_UNRESPONSIVE"));
+    }
     client.clone().start_task(custom("fine", "checking")).await.expect("starts");
 }
 
