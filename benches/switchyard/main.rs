@@ -31,6 +31,11 @@ use clap::Parser;
 use lab::Lab;
 use table::{Case, Row};
 
+/// The binary's.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Switchyard's benchmarks.
 #[derive(Parser)]
 struct Arguments {
