@@ -7,7 +7,9 @@ use super::*;
 use crate::model::ConfigValue;
 use crate::monitor::{BuiltIn, MonitorError};
 
-/// A server without kinds of its own.
+/// More than any test sends at once.
+const MESSAGES: usize = 8;
+
 struct NoBuiltIns;
 
 impl BuiltIn for NoBuiltIns {
@@ -15,13 +17,10 @@ impl BuiltIn for NoBuiltIns {
         &[]
     }
 
-    fn build(&self, _spec: &Arc<TaskSpec>) -> Option<Box<dyn Monitor>> {
+    fn build(&self, _: &Arc<TaskSpec>) -> Option<Box<dyn Monitor>> {
         None
     }
 }
-
-/// More than any test sends at once.
-const MESSAGES: usize = 8;
 
 /// A kind that says what it is asked for, and goes on when it is told to.
 struct Gated {
