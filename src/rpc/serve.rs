@@ -158,27 +158,65 @@ mod tests {
         serving.await.expect("no panic");
     }
 
-    #[tokio::test]
-    async fn a_shutdown_says_goodbye_to_idle_connections() {
-        const GOAWAY: u8 = 7;
-        let (address, stop, serving) = serving().await;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const GOAWAY: u8 = 7;
+
+    /// A client that begins as HTTP/2, and then says no more.
+    async fn begun(address: SocketAddr) -> TcpStream {
         let mut client = TcpStream::connect(address).await.expect("listening");
         let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("connected");
         client.write_all(&empty_settings).await.expect("connected");
-        let mut stop = Some(stop);
-        loop {
-            let mut head = [0; 9];
-            client.read_exact(&mut head).await.expect("a frame");
-            let [_, high, low, kind, ..] = head;
-            client.read_exact(&mut vec![0; usize::from(u16::from_be_bytes([high, low]))]).await.expect("its payload");
-            if let Some(stop) = stop.take() {
-                stop.cancel();
+        client
+    }
+
+    /// The type of the next frame, and its payload; `None` where the connection ends instead.
+    async fn frame(client: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+        let mut head = [0; 9];
+        client.read_exact(&mut head).await.ok()?;
+        let [_, high, low, kind, ..] = head;
+        let mut payload = vec![0; usize::from(u16::from_be_bytes([high, low]))];
+        client.read_exact(&mut payload).await.ok()?;
+        Some((kind, payload))
+    }
+
+    #[tokio::test]
+    async fn a_client_is_told_how_many_streams_it_may_have() {
+        const MAX_CONCURRENT_STREAMS: [u8; 2] = [0, 3];
+        let (address, _stop, _serving) = serving().await;
+        let mut client = begun(address).await;
+        let (kind, settings) = frame(&mut client).await.expect("settings come first");
+        assert_eq!(kind, SETTINGS);
+        let [setting] = settings.chunks(6).filter(|it| it.starts_with(&MAX_CONCURRENT_STREAMS)).collect::<Vec<_>>()[..]
+        else {
+            panic!("not once: {settings:?}");
+        };
+        assert_eq!(setting[2..], STREAMS.to_be_bytes());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_answers_no_ping_is_cut() {
+        let (address, _stop, _serving) = serving().await;
+        let mut client = begun(address).await;
+        let pinged_and_cut = async {
+            let mut pinged = false;
+            while let Some((kind, _)) = frame(&mut client).await {
+                pinged |= kind == PING;
             }
-            if kind == GOAWAY {
-                break;
-            }
-        }
+            pinged
+        };
+        let pinged = timeout(2 * (KEEP_ALIVE_INTERVAL + KEEP_ALIVE_TIMEOUT), pinged_and_cut).await;
+        assert!(pinged.expect("cut in time"));
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_says_goodbye_to_idle_connections() {
+        let (address, stop, serving) = serving().await;
+        let mut client = begun(address).await;
+        assert!(matches!(frame(&mut client).await, Some((SETTINGS, _))));
+        stop.cancel();
+        while frame(&mut client).await.expect("a goodbye").0 != GOAWAY {}
         drop(client);
         serving.await.expect("no panic");
     }
