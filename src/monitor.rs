@@ -131,8 +131,8 @@ pub trait Monitor: Send + 'static {
     fn run(self: Box<Self>, context: Context) -> MonitorFuture;
 }
 
-/// What builds monitors from specs. `validate`, `target_key` and `build` are called while a client waits: they must be quick (they are given
-/// 1 s), and must have no side effects.
+/// What builds monitors from specs. `validate`, `target_key` and `build` are called while a client waits: they must be quick
+/// (they are given 1 s), and must have no side effects.
 pub trait Kind: Send + Sync + 'static {
     /// The name by which specs ask for it: 1 to 63 bytes, better lower-case letters, digits and hyphens, since it stands in filters
     /// and in metric labels.

@@ -21,6 +21,7 @@ mod memory;
 mod replay;
 mod rpcs;
 mod served;
+mod swaps;
 mod table;
 mod watching;
 
@@ -29,6 +30,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use lab::Lab;
 use table::{Case, Row};
+
+/// The binary's.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Switchyard's benchmarks.
 #[derive(Parser)]
@@ -69,6 +75,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         rpcs::cases(),
         memory::cases(),
         handle::cases(),
+        swaps::cases(),
         fan_out::cases(),
         replay::cases(),
         checks::cases(),

@@ -78,8 +78,13 @@ pub(crate) struct Managed {
 impl Managed {
     /// One whose journal keeps so many events.
     pub(crate) fn start(retention: usize) -> Result<Self> {
+        Self::with(retention, idle())
+    }
+
+    /// One that has this kind besides the built-in ones.
+    pub(crate) fn with(retention: usize, kind: impl Kind) -> Result<Self> {
         let mut registry = Registry::new(BuiltIns::new());
-        registry.register(idle())?;
+        registry.register(kind)?;
         let options = manager::Options {
             built_in_shards: std::thread::available_parallelism().map_or(1, usize::from),
             custom_shards: 8,

@@ -43,6 +43,7 @@ pub(crate) enum Unit {
     Milliseconds,
     Nanoseconds,
     Bytes,
+    Count,
 }
 
 /// What the figure is to reach.
@@ -56,6 +57,8 @@ pub(crate) enum Bar {
     AboveBaseline(f64),
     /// At most so much.
     AtMost(f64),
+    /// At least so much.
+    AtLeast(f64),
 }
 
 impl Row {
@@ -76,6 +79,7 @@ impl Row {
             (Bar::OfBaseline(least), Some(baseline)) => Some(self.value / baseline >= least),
             (Bar::AboveBaseline(most), Some(baseline)) => Some(self.value - baseline <= most),
             (Bar::AtMost(most), _) => Some(self.value <= most),
+            (Bar::AtLeast(least), _) => Some(self.value >= least),
         }
     }
 
@@ -87,6 +91,7 @@ impl Row {
             Bar::OfBaseline(least) => format!("≥ {least} ×"),
             Bar::AboveBaseline(most) => format!("≤ +{}", self.unit.show(most)),
             Bar::AtMost(most) => format!("≤ {}", self.unit.show(most)),
+            Bar::AtLeast(least) => format!("≥ {}", self.unit.show(least)),
         };
         let met = self.is_met().map_or_else(none, |met| if met { "yes" } else { "no" }.to_owned());
         let baseline = self.baseline.map_or_else(none, |baseline| self.unit.show(baseline));
@@ -102,6 +107,7 @@ impl Unit {
             Self::Milliseconds => format!("{} ms", grouped(value)),
             Self::Nanoseconds => format!("{value:.1} ns"),
             Self::Bytes => format!("{} B", grouped(value)),
+            Self::Count => grouped(value),
         }
     }
 }

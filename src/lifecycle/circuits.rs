@@ -28,6 +28,7 @@ impl<C: Chance> Lifecycle<C> {
         let chance = self.chance.unit();
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let transition = entry.circuit.settle(entry.task.spec.circuit(), chance, now);
+        self.log.effects.push(Effect::Counted(uid, entry.circuit.counts()));
         self.on_transition(uid, transition, 0, now);
     }
 

@@ -138,6 +138,11 @@ impl Entry {
         let trial = (self.circuit.state() == CircuitState::HalfOpen).then(|| self.task.spec.circuit().trial_interval());
         Regime { epoch: self.circuit.epoch(), counted: true, trial_interval: trial }
     }
+
+    /// Under what the checks of another instance run: they drive nothing.
+    pub(super) fn shadow_regime(&self) -> Regime {
+        Regime { epoch: self.circuit.epoch(), counted: false, trial_interval: None }
+    }
 }
 
 const fn state_of(instance: InstanceState) -> State {

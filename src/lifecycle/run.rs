@@ -32,12 +32,12 @@ pub(super) struct Run {
 pub(super) enum Phase {
     Starting,
     Ready,
-    /// Phase 1, since it was asked.
-    Stopping(Stop),
+    /// Phase 1, since it was asked. On the heap, as in all phases: there are many runs, and few of them stop.
+    Stopping(Box<Stop>),
     /// Phase 2, since then.
-    Aborting(Stop, Mono),
+    Aborting(Box<Stop>, Mono),
     /// Both phases have run out; phase 2 took this long.
-    Stuck(Stop, Duration),
+    Stuck(Box<Stop>, Duration),
 }
 
 /// A shutdown under way: why, since when, and until when at the most. Both deadlines are absolute and only ever move nearer.
@@ -126,7 +126,7 @@ impl Run {
         self.attempt
     }
 
-    pub(super) const fn stop(&self) -> Option<&Stop> {
+    pub(super) fn stop(&self) -> Option<&Stop> {
         match &self.phase {
             Phase::Starting | Phase::Ready => None,
             Phase::Stopping(stop) | Phase::Aborting(stop, _) | Phase::Stuck(stop, _) => Some(stop),
@@ -160,7 +160,7 @@ impl Run {
         match &mut self.phase {
             Phase::Starting | Phase::Ready => {
                 let stop = Stop { asked, cause, since: now, graceful: None, grace_deadline, abort_deadline };
-                self.phase = Phase::Stopping(stop);
+                self.phase = Phase::Stopping(Box::new(stop));
                 Asking::Begun
             }
             Phase::Stopping(stop) | Phase::Aborting(stop, _) | Phase::Stuck(stop, _) => {

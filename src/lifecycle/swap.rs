@@ -18,8 +18,7 @@ use super::record::Change;
 use super::run::Run;
 use super::{Lifecycle, Timer};
 use crate::model::{
-    Annotations, Asked, Attempt, Cause, InstanceId, Intent, Now, Pretty, Regime, Swap, SwapPhase, SwapStrategy, Target,
-    Uid,
+    Annotations, Asked, Attempt, Cause, InstanceId, Intent, Now, Pretty, Swap, SwapPhase, SwapStrategy, Target, Uid,
 };
 
 /// A swap that has not ended.
@@ -105,7 +104,7 @@ impl<C: Chance> Lifecycle<C> {
     /// Starts the candidate beside what is active: shadowed, so that its checks drive nothing.
     fn try_candidate(&mut self, uid: Uid, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        let regime = Regime { counted: false, trial_interval: None, ..entry.regime() };
+        let regime = entry.shadow_regime();
         let Some(swapping) = &mut entry.swap else { return };
         (swapping.stage, swapping.swap.phase) = (Stage::Trying, SwapPhase::Starting);
         let (id, cause, swap) = (swapping.candidate, swapping.cause.clone(), &swapping.swap);
@@ -141,6 +140,7 @@ impl<C: Chance> Lifecycle<C> {
         entry.target = swapping.target;
         if same_target {
             entry.circuit.retune(entry.task.spec.circuit(), swapping.swap.to_spec.circuit(), now);
+            self.log.effects.push(Effect::Counted(uid, entry.circuit.counts()));
         }
         entry.restarts.clear();
         entry.held = None;
@@ -255,11 +255,14 @@ impl<C: Chance> Lifecycle<C> {
         self.settle_held(uid, now);
     }
 
-    /// The active instance counts from here.
+    /// The active instance counts from here, and what it has replaced does not.
     fn promote(&mut self, uid: Uid) {
         let Some(entry) = self.tasks.get(&uid) else { return };
         let Some(active) = &entry.active else { return };
         self.log.effects.push(Effect::Promote { instance: active.id, uid, regime: entry.regime() });
+        if let Some(old) = &entry.beside {
+            self.log.effects.push(Effect::Regime(old.id, entry.shadow_regime()));
+        }
     }
 
     fn forget_swap(&mut self, uid: Uid) {

@@ -160,6 +160,15 @@ impl Bench {
         given.expect("it was launched")
     }
 
+    /// What is shown of the circuit's window.
+    fn counted(&self) -> WindowCounts {
+        let counts = self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Counted(_, counts) => Some(*counts),
+            _ => None,
+        });
+        counts.expect("a check has counted")
+    }
+
     fn phase(&self) -> SwapPhase {
         self.task().swap.as_ref().expect("there was a swap").phase
     }

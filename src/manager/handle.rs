@@ -49,8 +49,7 @@ pub struct Handle {
 impl Handle {
     /// Starts a task, or says why not.
     pub async fn start(&self, start: StartTask) -> Result<Accepted, Refusal> {
-        let target = self.vetting.validate(start.spec.monitor()).await?;
-        let monitor = self.vetting.build_custom(start.spec.monitor()).await?;
+        let (target, monitor) = self.vetting.vet(start.spec.monitor()).await?;
         self.command(Command::Start(Box::new(start), target), monitor).await.and_then(accepted)
     }
 

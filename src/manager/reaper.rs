@@ -3,18 +3,18 @@
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::shards::{Slot, Slotted};
 use crate::lifecycle::RootEnd;
 use crate::model::InstanceId;
-use crate::monitor::{Children, Clock, Context, Fact, Monitor, MonitorError, Report};
+use crate::monitor::{CancellationToken, Children, Clock, Context, Fact, Monitor, MonitorError, MonitorFuture, Report};
 
 /// What an instance's monitor is run with.
 pub(super) struct Body {
@@ -29,34 +29,52 @@ pub(super) struct Body {
 
 /// Runs a monitor on a shard. Its future is made there, too: that is the monitor's own code.
 pub(super) fn spawn(runtime: &Handle, slot: Option<Arc<Slot>>, body: Body) -> JoinHandle<Result<(), String>> {
+    // On the heap, and only until the first poll: there are many instances, and each is as large as what it keeps.
+    let run = run(Box::new(body));
     match slot {
-        Some(slot) => runtime.spawn(Slotted::new(slot, run(body))),
-        None => runtime.spawn(run(body)),
+        Some(slot) => runtime.spawn(Slotted::new(slot, run)),
+        None => runtime.spawn(run),
     }
 }
 
-async fn run(body: Body) -> Result<(), String> {
-    let Body { monitor, context, declares_readiness, instance, reports, clock } = body;
-    let token = context.token().clone();
+async fn run(body: Box<Body>) -> Result<(), String> {
+    let (mut running, token, undeclared) = begin(body);
     // That it was told to stop is no failure, once it was.
     let outcome = |returned: Result<(), MonitorError>| match returned {
         Err(error) if !(error.is_cancelled() && token.is_cancelled()) => Err(error.to_string()),
         _ => Ok(()),
     };
-    let mut running = monitor.run(context);
-    if !declares_readiness {
+    if let Some(Undeclared { instance, reports, clock }) = undeclared {
         let first = poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx))).await;
         if let Poll::Ready(returned) = first {
             return outcome(returned);
         }
-        let mut ready = pin!(reports.send(Report { instance, at: clock.now().mono, fact: Fact::Ready }));
-        tokio::select! {
-            returned = &mut running => return outcome(returned),
-            // The loop is gone only when the process ends.
-            _ = &mut ready => {}
+        let ready = Report { instance, at: clock.now().mono, fact: Fact::Ready };
+        // The loop is gone only when the process ends.
+        if let Err(TrySendError::Full(ready)) = reports.try_send(ready) {
+            let mut sent = Box::pin(reports.send(ready));
+            tokio::select! {
+                returned = &mut running => return outcome(returned),
+                _ = &mut sent => {}
+            }
         }
     }
     outcome(running.await)
+}
+
+/// What says that an instance is ready, where its monitor does not.
+struct Undeclared {
+    instance: InstanceId,
+    reports: mpsc::Sender<Report>,
+    clock: Clock,
+}
+
+/// Has the monitor make its future; keeps what is needed beside that.
+fn begin(body: Box<Body>) -> (MonitorFuture, CancellationToken, Option<Undeclared>) {
+    let Body { monitor, context, declares_readiness, instance, reports, clock } = *body;
+    let token = context.token().clone();
+    let undeclared = (!declares_readiness).then_some(Undeclared { instance, reports, clock });
+    (monitor.run(context), token, undeclared)
 }
 
 /// What a reaper has found.

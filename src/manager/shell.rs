@@ -156,13 +156,17 @@ impl Shell {
             let Some(Some(replaced)) = unconstrained(self.commits.next()).now_or_never() else { break };
             self.step(Input::Committed(replaced), turn);
         }
-        for _ in 0..TURN {
-            let Ok(report) = self.wiring.reports.try_recv() else { break };
-            self.on_report(&report, turn);
-        }
+        self.take_reports(TURN, turn);
         for _ in 0..TURN {
             let Ok(request) = self.wiring.requests.try_recv() else { break };
             self.on_request(request, turn);
+        }
+    }
+
+    fn take_reports(&mut self, most: usize, turn: &mut Turn) {
+        for _ in 0..most {
+            let Ok(report) = self.wiring.reports.try_recv() else { break };
+            self.on_report(&report, turn);
         }
     }
 
@@ -210,6 +214,8 @@ impl Shell {
     }
 
     fn on_reaped(&mut self, reaped: Reaped, turn: &mut Turn) {
+        // What an instance has said it said before it ended: that it was ready, and what its last check has found.
+        self.take_reports(self.wiring.reports.len(), turn);
         match reaped {
             Reaped::Root { instance, end, children } => {
                 let live = !children.is_empty();

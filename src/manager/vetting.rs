@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::reaper::{discard, panic_message};
 use crate::model::{CustomSpec, MonitorSpec, Refusal, Target, TaskSpec, Violations};
@@ -23,6 +23,10 @@ const QUEUE: Duration = Duration::from_secs(5);
 /// Calls of one kind at once. One that hangs keeps its place until it returns, so a hanging kind costs at most this many threads,
 /// and costs other kinds nothing.
 const AT_ONCE: usize = 8;
+
+/// The steps, as refusals name them.
+const VALIDATE: &str = "validate";
+const BUILD: &str = "build";
 
 const CONFIG: &str = "task.spec.custom.config";
 
@@ -42,32 +46,34 @@ impl Vetting {
 
     /// Validates a spec; says what it watches. A built-in one is valid by its type.
     pub(super) async fn validate(&self, spec: &MonitorSpec) -> Result<Target, Refusal> {
-        let custom = match spec {
-            MonitorSpec::Http(http) => return Ok(http.target()),
-            MonitorSpec::Tcp(tcp) => return Ok(tcp.target()),
-            MonitorSpec::Custom(custom) => custom,
-        };
-        let (kind, config) = self.kind(custom)?;
-        let validate = move || kind.validate(&config).map(|()| Target::of(kind.name(), &kind.target_key(&config)));
-        match self.bounded(&custom.kind, "validate", validate).await? {
-            Ok(Ok(target)) => Ok(target),
-            Ok(Err(found)) => Err(Refusal::Invalid(below_config(&found))),
-            Err(panic) => Err(invalid_config(format!("the kind panicked while it validated this: {panic}"))),
+        match spec {
+            MonitorSpec::Http(http) => Ok(http.target()),
+            MonitorSpec::Tcp(tcp) => Ok(tcp.target()),
+            MonitorSpec::Custom(custom) => {
+                self.bounded(custom, VALIDATE, |kind, config, _| validate(kind, config)).await
+            }
         }
     }
 
-    /// Builds the monitor of a custom spec. A built-in one is cheap to build when it is needed: `None`.
-    pub(super) async fn build_custom(&self, spec: &MonitorSpec) -> Result<Option<Built>, Refusal> {
-        match spec {
-            MonitorSpec::Custom(custom) => self.build(custom).await.map(Some),
-            MonitorSpec::Http(_) | MonitorSpec::Tcp(_) => Ok(None),
-        }
+    /// Validates a spec and says what it watches; builds the monitor of a custom one in the same turn. A built-in one is cheap to
+    /// build when it is needed: `None`.
+    pub(super) async fn vet(&self, spec: &MonitorSpec) -> Result<(Target, Option<Built>), Refusal> {
+        let MonitorSpec::Custom(custom) = spec else { return Ok((self.validate(spec).await?, None)) };
+        let both = |kind: &dyn Kind, config: &Config, steps: &Steps| {
+            let target = validate(kind, config)?;
+            let built = steps.begin(BUILD).then(|| build(kind, config)).transpose()?;
+            Ok((target, built))
+        };
+        self.bounded(custom, VALIDATE, both).await
     }
 
     /// Builds a monitor for an instance: at once for built-in kinds, on the blocking pool for custom ones.
     pub(super) async fn build_for(&self, spec: &Arc<TaskSpec>) -> Result<Built, String> {
         match spec.monitor() {
-            MonitorSpec::Custom(custom) => self.build(custom).await.map_err(|refusal| refusal.to_string()),
+            MonitorSpec::Custom(custom) => {
+                let built = self.bounded(custom, BUILD, |kind, config, _| build(kind, config)).await;
+                built.map_err(|refusal| refusal.to_string())
+            }
             MonitorSpec::Http(_) | MonitorSpec::Tcp(_) => self
                 .build_built_in(spec)
                 .ok_or_else(|| format!("no built-in kind {} is registered", spec.monitor().kind())),
@@ -79,21 +85,6 @@ impl Vetting {
         Some(Built { monitor: Some(monitor), declares_readiness: true })
     }
 
-    async fn build(&self, custom: &CustomSpec) -> Result<Built, Refusal> {
-        let (kind, config) = self.kind(custom)?;
-        let build = move || {
-            let declares_readiness = kind.declares_readiness();
-            // The error's own text is the kind's code, too.
-            let monitor = kind.build(&config).map_err(|error| error.to_string())?;
-            Ok::<_, String>(Built { monitor: Some(monitor), declares_readiness })
-        };
-        match self.bounded(&custom.kind, "build", build).await? {
-            Ok(Ok(built)) => Ok(built),
-            Ok(Err(error)) => Err(invalid_config(format!("the kind cannot build this: {error}"))),
-            Err(panic) => Err(invalid_config(format!("the kind panicked while it built this: {panic}"))),
-        }
-    }
-
     fn kind(&self, custom: &CustomSpec) -> Result<(Arc<dyn Kind>, Config), Refusal> {
         let kind = self.registry.get(&custom.kind).ok_or_else(|| Refusal::UnknownKind {
             field: "task.spec.custom.kind",
@@ -103,29 +94,91 @@ impl Vetting {
         Ok((kind, Config::new(custom.config.clone())))
     }
 
+    /// Takes a turn of the kind's for a call whose first step this is. Each step has its time to itself.
     async fn bounded<T: Send + 'static>(
         &self,
-        kind: &str,
-        step: &'static str,
-        call: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<Result<T, String>, Refusal> {
-        let unresponsive = || Refusal::KindUnresponsive { kind: kind.to_owned(), step, within: WITHIN };
-        let turn = self.turns.get(kind).cloned().map(Semaphore::acquire_owned);
+        custom: &CustomSpec,
+        first: &'static str,
+        call: impl FnOnce(&dyn Kind, &Config, &Steps) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (kind, config) = self.kind(custom)?;
+        let unresponsive = |step| Refusal::KindUnresponsive { kind: custom.kind.clone(), step, within: WITHIN };
+        let turn = self.turns.get(&custom.kind).cloned().map(Semaphore::acquire_owned);
         // Nobody closes the semaphore, and every kind has one.
-        let turn = timeout(QUEUE, OptionFuture::from(turn)).await.map_err(|_| unresponsive())?;
-        let call = move || {
+        let turn = timeout(QUEUE, OptionFuture::from(turn)).await.map_err(|_| unresponsive(first))?;
+        let mut until = Instant::now() + WITHIN;
+        let step = Arc::new(Mutex::new(Step { name: first, until }));
+        let steps = Steps(Arc::downgrade(&step));
+        let mut called = spawn_blocking(move || {
             let _turn = turn;
-            catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-                let message = panic_message(&*panic);
-                discard(panic);
-                message
-            })
-        };
-        match timeout(WITHIN, spawn_blocking(call)).await {
-            Ok(Ok(called)) => Ok(called),
-            Ok(Err(_)) | Err(_) => Err(unresponsive()),
+            call(&*kind, &config, &steps)
+        });
+        loop {
+            match timeout_at(until, &mut called).await {
+                Ok(Ok(answer)) => return answer,
+                // Panics are caught by each step: what it should have run on has ended.
+                Ok(Err(_)) => return Err(unresponsive(first)),
+                Err(_) => {
+                    let Step { name, until: later } = *step.lock().unwrap_or_else(PoisonError::into_inner);
+                    if later <= until {
+                        return Err(unresponsive(name));
+                    }
+                    until = later;
+                }
+            }
         }
     }
+}
+
+/// What a call is doing, and until when it may.
+#[derive(Clone, Copy)]
+struct Step {
+    name: &'static str,
+    until: Instant,
+}
+
+/// How a call tells what it is doing, as long as somebody waits for it.
+struct Steps(Weak<Mutex<Step>>);
+
+impl Steps {
+    /// Begins another step; false where nobody waits for it any more.
+    fn begin(&self, name: &'static str) -> bool {
+        let Some(step) = self.0.upgrade() else { return false };
+        *step.lock().unwrap_or_else(PoisonError::into_inner) = Step { name, until: Instant::now() + WITHIN };
+        true
+    }
+}
+
+fn validate(kind: &dyn Kind, config: &Config) -> Result<Target, Refusal> {
+    let validate = || kind.validate(config).map(|()| Target::of(kind.name(), &kind.target_key(config)));
+    match caught(validate) {
+        Ok(Ok(target)) => Ok(target),
+        Ok(Err(found)) => Err(Refusal::Invalid(below_config(&found))),
+        Err(panic) => Err(invalid_config(format!("the kind panicked while it validated this: {panic}"))),
+    }
+}
+
+fn build(kind: &dyn Kind, config: &Config) -> Result<Built, Refusal> {
+    let build = || {
+        let declares_readiness = kind.declares_readiness();
+        // The error's own text is the kind's code, too.
+        let monitor = kind.build(config).map_err(|error| error.to_string())?;
+        Ok::<_, String>(Built { monitor: Some(monitor), declares_readiness })
+    };
+    match caught(build) {
+        Ok(Ok(built)) => Ok(built),
+        Ok(Err(error)) => Err(invalid_config(format!("the kind cannot build this: {error}"))),
+        Err(panic) => Err(invalid_config(format!("the kind panicked while it built this: {panic}"))),
+    }
+}
+
+/// What the call returns, or the words of its panic.
+fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let message = panic_message(&*panic);
+        discard(panic);
+        message
+    })
 }
 
 /// A monitor that was built and does not run yet. Its `drop` is the monitor's own code, which may block or panic: wherever it is
@@ -166,3 +219,6 @@ fn below_config(found: &Violations) -> Violations {
     });
     violations
 }
+
+#[cfg(test)]
+mod tests;

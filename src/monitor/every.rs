@@ -15,7 +15,7 @@ impl Context {
     /// `check` is called for each check and returns its future. The first check begins at once; the instance is ready after it,
     /// whatever its verdict. Later ones begin at the points of the phase grid, `offset + n * interval`, where the offset is a hash
     /// of the task's uid. Checks never overlap: a point that passes while one runs is skipped and counted in
-    /// `Task.live.missed_checks`; only the first check, which stands off the grid, makes up for one point. An interval below 1 ms
+    /// `Task.live.missed_checks`; only a check that stands off the grid makes up for it, the first one and those of a trial. An interval below 1 ms
     /// counts as 1 ms.
     ///
     /// A check that takes longer than `schedule.timeout` is dropped: FAIL, with the reason [`TIMEOUT`]. One that is running when
@@ -24,8 +24,8 @@ impl Context {
     /// While the task's circuit is half-open, checks run at its `trial_interval` instead: the first one at once, in place of one that
     /// may be running then, which is dropped: NEUTRAL, [`SUPERSEDED`].
     ///
-    /// What checks find is shown as `Task.live.last_check` and counted in the metrics, and drives the task's circuit. Call it once at a time: two loops of one
-    /// context would mark each other's work as theirs.
+    /// What checks find is shown as `Task.live.last_check` and counted in the metrics, and drives the task's circuit. Call it once
+    /// at a time: two loops of one context would mark each other's work as theirs.
     ///
     /// ```
     /// # use switchyard::monitor::{Config, Context, Finding, Kind, Monitor, MonitorError, MonitorFuture};

@@ -17,9 +17,8 @@ use limiter::{Importance, Verdict};
 /// only this target through would strip the lines of their task.
 const TARGET: &str = "switchyard::event";
 
-/// Logs an event: WARN for a raised alert, a stuck instance, one that panicked or failed unasked, a swap that was
-/// rolled back and a circuit that opened, else INFO; ERROR is left to
-/// faults of our own. `limiter` may hold the line back, and then the task's next line says how many were.
+/// Logs an event: WARN for a raised alert, a stuck instance, one that panicked or failed unasked, a swap that was rolled back and
+/// a circuit that opened, else INFO; ERROR is left to faults of our own. `limiter` may hold the line back, and then the task's next line says how many were.
 ///
 /// Logging blocks where standard error does: call it from a thread that may wait, never from the manager's loop.
 pub fn log_event(event: &Event, limiter: &mut RateLimiter) {

@@ -206,6 +206,19 @@ async fn a_candidate_that_fails_is_rolled_back_and_the_old_instance_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_candidate_that_is_done_as_soon_as_it_is_ready_takes_over_all_the_same() {
+    let (server, mut client, _) = running().await;
+    let address = server.http_address().to_string();
+    let once = with_spec(start("task", Monitor::Tcp(TcpMonitor { address, steps: Vec::new() })), |spec| {
+        spec.schedule = Some(Schedule { max_runs: 1, ..Default::default() });
+    });
+    let (task, _) = swap(&mut client, to(once)).await.expect("answered");
+    assert_eq!((newest(&task).phase(), newest(&task).error.as_str()), (SwapPhase::Done, ""));
+    let instance = reach(&mut client, "task", State::Succeeded).await.instance.expect("the last one");
+    assert!((instance.generation, instance.ready_time.is_some()) == (2, true), "{instance:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_swap_runs_at_a_time_and_a_cancel_ends_it_for_all_who_wait() {
     let (_server, mut client, _) = running().await;
     let silent = Silent::new();

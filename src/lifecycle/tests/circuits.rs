@@ -43,6 +43,16 @@ fn a_half_open_circuit_without_results_opens_again_at_its_deadline() {
 }
 
 #[test]
+fn what_is_shown_of_the_window_follows_the_circuit_without_a_check() {
+    let (mut bench, id) = tripped();
+    bench.pass(5 * SECOND);
+    bench.check(id, Verdict::Pass);
+    assert_eq!(bench.counted().results, 1);
+    bench.pass(60 * SECOND);
+    assert_eq!((bench.task().circuit.state, bench.counted()), (CircuitState::Open, WindowCounts::default()));
+}
+
+#[test]
 fn a_check_that_began_before_the_trial_proves_nothing_in_it() {
     let (mut bench, id) = tripped();
     let late = Evidence { regime: bench.regime(id), verdict: Verdict::Fail, latency: MS };

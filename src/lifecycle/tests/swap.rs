@@ -184,6 +184,7 @@ fn what_the_old_instance_says_after_the_cut_over_counts_nothing() {
     for _ in 0..5 {
         bench.check(old, Verdict::Fail);
     }
+    assert!(!bench.regime(old).counted, "its metrics say so, too");
     assert_eq!(bench.task().circuit.state, CircuitState::Closed);
     for _ in 0..3 {
         bench.check(new, Verdict::Fail);
@@ -231,6 +232,20 @@ fn the_same_target_keeps_the_circuit_and_another_one_begins_anew() {
     assert_eq!((reset.state, reset.reason), (CircuitState::Closed, Some(CircuitReason::Reset)));
     assert!(reset.epoch > tripped.epoch);
     assert_eq!(bench.regime(third).epoch, reset.epoch);
+}
+
+#[test]
+fn a_shorter_window_shows_with_the_cut_over() {
+    let (mut bench, old) = Bench::ready(custom());
+    for _ in 0..8 {
+        bench.check(old, Verdict::Pass);
+    }
+    let circuit = CircuitDraft { active_window: Some(5), ..CircuitDraft::default() };
+    bench.swap(SpecDraft { circuit, ..other() }, "a").unwrap();
+    let new = bench.built();
+    assert_eq!(bench.counted().results, 8);
+    bench.feed(Input::Ready(new));
+    assert_eq!(bench.counted().results, 5);
 }
 
 #[test]
