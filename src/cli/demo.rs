@@ -35,6 +35,11 @@ recovers, a hot swap, a roll-back, a proven abort and a drain. To go on, in two 
   switchyard start self --http http://127.0.0.1:6711/healthz --interval 5s --wait
 ";
 
+/// What there is to say to Ctrl-C: seconds without a word would look as if it had not been heard.
+const TOLD_TO_END: &str = "
+Told to end: the server drains. `mule` may make that last 5 s; Ctrl-C again does not wait.
+";
+
 /// See what it does: a story in seven chapters, about 40 s, in one terminal.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -98,7 +103,7 @@ async fn play(pause: Duration) -> Result<Ended, Failure> {
     };
     let told = tokio::select! {
         told = story => told.map(|()| SUMMARY),
-        () = first.next() => out("\nTold to end: the server drains.\n").map(|()| ""),
+        () = first.next() => out(TOLD_TO_END).map(|()| ""),
     };
     // At the end of the story it drains already.
     shutdown.cancel();

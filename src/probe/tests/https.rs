@@ -3,7 +3,8 @@
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsAcceptor;
@@ -123,6 +124,26 @@ async fn a_valid_certificate_passes_and_the_handshake_is_timed() {
             assert!(resolve.unwrap_or_default() + told.iter().sum::<Duration>() <= elapsed, "{told:?} of {elapsed:?}");
         }
     }
+}
+
+/// Has a certificate only for those who ask for `localhost`, as a host of many sites has one for each.
+#[derive(Debug)]
+struct ByName(Arc<dyn ResolvesServerCert>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        (hello.server_name() == Some("localhost")).then(|| self.0.resolve(hello))?
+    }
+}
+
+#[tokio::test]
+async fn the_handshake_asks_for_the_host_by_name_where_it_has_one() {
+    let authority = Authority::new();
+    let mut config = authority.issue(&["127.0.0.1", "localhost"], |_| {});
+    config.cert_resolver = Arc::new(ByName(config.cert_resolver));
+    let target = answering(config, OK, true).await;
+    assert_finding(&authority.check(url(&target, "LOCALHOST"), AMPLE).await, Verdict::Pass, "");
+    assert_finding(&authority.check(url(&target, "127.0.0.1"), AMPLE).await, Verdict::Fail, "TLS_FAILED");
 }
 
 #[tokio::test]
