@@ -5,7 +5,8 @@ mod limiter;
 use tracing::{Level, error_span};
 
 use crate::model::{
-    Asked, CircuitReason, CircuitStatus, Detail, Event, EventType, Exit, Outcome, Pretty, State, Swap, Task,
+    Asked, CircuitReason, CircuitStatus, Detail, Event, EventType, Exit, Instance, Outcome, Pretty, State, Swap,
+    SwapPhase, Task,
 };
 
 use super::metrics::exit_label;
@@ -77,11 +78,15 @@ impl<'a> Line<'a> {
             EventType::InstanceStopping => routine("instance stopping"),
             EventType::InstanceAborting => routine("instance aborting"),
             EventType::InstanceStuck => warning("instance stuck"),
-            EventType::InstanceEnded => {
-                let outcome = outcome(event, task);
-                let line = if outcome.is_some_and(has_failed) { warning } else { routine };
-                line("instance ended").with_outcome(outcome)
-            }
+            EventType::InstanceEnded => match beside(event, task) {
+                // Of a candidate that failed, the end of its swap warns.
+                Some(instance) => Self { exit: instance.exit.map(exit_label), ..routine("instance ended") },
+                None => {
+                    let outcome = outcome(event, task);
+                    let line = if outcome.is_some_and(has_failed) { warning } else { routine };
+                    line("instance ended").with_outcome(outcome)
+                }
+            },
             EventType::RestartScheduled => {
                 Self { restarts: task.map(|task| task.restart.count), ..routine("restart scheduled") }
             }
@@ -89,6 +94,7 @@ impl<'a> Line<'a> {
             EventType::TaskDeleted => once("task deleted"),
             EventType::SwapStarted => routine("swap started").with_swap(event),
             EventType::SwapCommitted => routine("swap committed").with_swap(event),
+            EventType::SwapRolledBack if is_cancelled(event) => routine("swap cancelled").with_swap(event),
             EventType::SwapRolledBack => warning("swap rolled back").with_swap(event),
             EventType::CircuitTripped => warning("circuit tripped").with_circuit(event),
             EventType::CircuitHalfOpened => routine("circuit half-opened").with_circuit(event),
@@ -184,6 +190,19 @@ fn outcome<'a>(event: &'a Event, task: Option<&'a Task>) -> Option<&'a Outcome> 
         Some(Detail::Outcome(outcome)) => Some(outcome),
         _ => task?.outcome.as_ref(),
     }
+}
+
+/// The instance that the event is about, where that is not the task's active one: the task's outcome is then another's.
+fn beside<'a>(event: &'a Event, task: Option<&Task>) -> Option<&'a Instance> {
+    let Some(Detail::Instance(instance)) = &event.detail else { return None };
+    let about = |other: &Instance| (other.generation, other.attempt) == (instance.generation, instance.attempt);
+    let is_active = task.and_then(|task| task.instance.as_ref()).is_none_or(about);
+    (!is_active).then_some(instance)
+}
+
+/// Whether somebody wanted the task or the server to stop, and its swap with it.
+fn is_cancelled(event: &Event) -> bool {
+    matches!(&event.detail, Some(Detail::Swap(swap)) if swap.phase == SwapPhase::Cancelled)
 }
 
 /// Whether the monitor failed of its own accord, rather than on its way out.

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::model::{
-    Alert, AlertKind, Annotations, Attempt, Cause, CircuitState, Epoch, Exit, Generation, HttpDraft, Intent, Labels,
-    MonitorDraft, Restart, Sequence, SpecDraft, SwapPhase, SwapStrategy, TaskName, TaskSpec, Timestamp, Uid,
-    Violations,
+    Alert, AlertKind, Annotations, Attempt, Cause, CircuitState, Epoch, Exit, Generation, HttpDraft, InstanceState,
+    Intent, Labels, MonitorDraft, Restart, Sequence, SpecDraft, SwapPhase, SwapStrategy, TaskName, TaskSpec, Timestamp,
+    Uid, Violations,
 };
 
 #[derive(Clone, Default)]
@@ -218,10 +218,42 @@ fn a_swap_tells_from_where_to_where_and_what_went_wrong() {
         phase: SwapPhase::RolledBack,
         error: "not ready within 30s".to_owned(),
     };
-    let (_, json) = logged("info", &[event(EventType::SwapRolledBack, Some(Detail::Swap(Box::new(swap))))]);
+    let rolled_back = Some(Detail::Swap(Box::new(swap.clone())));
+    let (_, json) = logged("info", &[event(EventType::SwapRolledBack, rolled_back)]);
     let fields = &json[0]["fields"];
     assert_eq!((&fields["from_generation"], &fields["to_generation"]), (&3.into(), &4.into()));
     assert_eq!((&fields["phase"], &fields["detail"]), (&"ROLLED_BACK".into(), &"not ready within 30s".into()));
+    assert_eq!(json[0]["level"], "WARN");
+
+    let cancelled = Swap { phase: SwapPhase::Cancelled, ..swap };
+    let (_, json) = logged("info", &[event(EventType::SwapRolledBack, Some(Detail::Swap(Box::new(cancelled))))]);
+    assert_eq!((&json[0]["level"], &json[0]["fields"]["message"]), (&"INFO".into(), &"swap cancelled".into()));
+}
+
+#[test]
+fn the_end_of_a_replaced_instance_is_not_told_by_the_outcome_of_another() {
+    let instance = |generation, exit| Instance {
+        generation: Generation::new(generation),
+        attempt: Attempt::new(1),
+        state: InstanceState::Ended,
+        start_time: Timestamp::default(),
+        ready_time: None,
+        stop_time: None,
+        exit,
+        shutdown: None,
+    };
+    let failed =
+        Outcome { exit: Exit::Panic, asked: Asked::None, message: "no".to_owned(), time: Timestamp::default() };
+    let of = |about: Instance| {
+        let task = Task { instance: Some(instance(4, None)), outcome: Some(failed.clone()), ..task(State::Running) };
+        let ended = event(EventType::InstanceEnded, Some(Detail::Instance(about)));
+        logged("info", &[Event { task: Some(Arc::new(task)), ..ended }]).1.remove(0)
+    };
+    let replaced = of(instance(3, Some(Exit::Graceful)));
+    assert_eq!((&replaced["level"], &replaced["fields"]["exit"]), (&"INFO".into(), &"graceful".into()));
+    assert_eq!(replaced["fields"]["asked"], Value::Null);
+    let active = of(instance(4, Some(Exit::Panic)));
+    assert_eq!((&active["level"], &active["fields"]["exit"]), (&"WARN".into(), &"panic".into()));
 }
 
 #[test]
