@@ -1,5 +1,7 @@
 //! `swap`.
 
+use std::time::{Duration, Instant};
+
 use clap::{Args, ValueEnum};
 use prost_types::Timestamp;
 
@@ -10,6 +12,9 @@ use super::{Failure, json, words};
 use crate::client::{Client, Update};
 use crate::pb::v1;
 use v1::watch_tasks_request::Start;
+
+/// How long a swap is followed while no server answers. One that comes back sooner goes on where it was.
+const WITHOUT_SERVER: Duration = Duration::from_secs(30);
 
 /// Give a task a new spec while it runs: the new instance is ready before the old one stops.
 #[derive(Args, Debug)]
@@ -162,14 +167,21 @@ async fn follow(client: &Client, answer: &mut v1::SwapTaskResponse, output: Outp
         start: Some(Start::Cursor(answer.cursor.clone())),
         view: v1::EventView::Full.into(),
     });
+    let mut lost = None;
     loop {
         let events = match watch.next().await? {
             Update::Frame { events, .. } => events,
+            Update::Lost { error, .. } if lost.get_or_insert_with(Instant::now).elapsed() > WITHOUT_SERVER => {
+                return Err(error.into());
+            }
             Update::Lost { error, .. } => {
                 note(&format!("{}; trying again", clean(&error.message)));
                 continue;
             }
-            Update::Resumed { .. } => continue,
+            Update::Resumed { .. } => {
+                lost = None;
+                continue;
+            }
         };
         for event in events {
             let Some(now) = event.task.filter(|now| now.uid == task.uid) else { continue };
