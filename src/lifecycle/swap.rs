@@ -19,6 +19,7 @@ use super::run::Run;
 use super::{Lifecycle, Timer};
 use crate::model::{
     Annotations, Asked, Attempt, Cause, InstanceId, Intent, Now, Pretty, Swap, SwapPhase, SwapStrategy, Target, Uid,
+    cut, limits,
 };
 
 /// A swap that has not ended.
@@ -245,6 +246,8 @@ impl<C: Chance> Lifecycle<C> {
         let Some(swapping) = &mut entry.swap else { return };
         let broke = matches!(swapping.stage, Stage::Trying | Stage::Refused(_))
             && swapping.swap.strategy == SwapStrategy::BreakBeforeMake;
+        // A kind's own words may be as long as it likes.
+        let error = cut(error, limits::MESSAGE_BYTES);
         (swapping.swap.phase, swapping.swap.error) = (phase, error.clone());
         let cause = swapping.cause_of("swap", error);
         if broke && entry.task.intent == Intent::Run {

@@ -131,6 +131,13 @@ fn a_candidate_that_panics_is_rolled_back_with_its_words() {
 }
 
 #[test]
+fn the_words_of_a_candidate_are_cut() {
+    let (mut bench, _, new) = trying();
+    bench.end(new, RootEnd::Panicked("no ".repeat(100_000)));
+    assert_eq!(bench.task().swap.as_ref().unwrap().error.len(), limits::MESSAGE_BYTES);
+}
+
+#[test]
 fn a_candidate_that_is_not_ready_in_time_stops_and_then_the_swap_ends() {
     let (mut bench, old, new) = trying();
     bench.pass(30 * SECOND);
