@@ -26,6 +26,8 @@ pub struct Config {
     built_in_shards: usize,
     custom_shards: usize,
     max_tasks: usize,
+    max_stuck: usize,
+    exit_on_stuck_limit: bool,
     max_streams: usize,
     max_streams_per_connection: usize,
     event_retention: usize,
@@ -50,6 +52,11 @@ pub struct Layer {
     pub custom_shards: Option<usize>,
     /// The tasks the server holds, ended ones included. Default 100,000; 1 to 10,000,000.
     pub max_tasks: Option<usize>,
+    /// Threads that may be lost to instances of custom kinds which are stuck or block; then no more of a custom kind are started.
+    /// Default 64; 1 to 4,096.
+    pub max_stuck: Option<usize>,
+    /// Whether the server drains and ends once that many are lost. Default no.
+    pub exit_on_stuck_limit: Option<bool>,
     /// Watch streams in all. Default 1,000; 1 to 100,000.
     pub max_streams: Option<usize>,
     /// Watch streams of one connection. Default 16; 1 to 200, so that calls find room beside them.
@@ -126,6 +133,7 @@ impl Config {
             built_in_shards: count(Key::BuiltInShards, layer.built_in_shards, cores.min(MOST_SHARDS), MOST_SHARDS),
             custom_shards: count(Key::CustomShards, layer.custom_shards, 8, MOST_SHARDS),
             max_tasks: count(Key::MaxTasks, layer.max_tasks, 100_000, 10_000_000),
+            max_stuck: count(Key::MaxStuck, layer.max_stuck, 64, 4_096),
             max_streams: count(Key::MaxStreams, layer.max_streams, 1_000, 100_000),
             max_streams_per_connection: count(
                 Key::MaxStreamsPerConnection,
@@ -139,6 +147,7 @@ impl Config {
             http_listen: layer.http_listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 6711))),
             log: layer.log.unwrap_or_else(|| "info".to_owned()),
             log_format: layer.log_format.unwrap_or_default(),
+            exit_on_stuck_limit: layer.exit_on_stuck_limit.unwrap_or(false),
             enable_drills: layer.enable_drills.unwrap_or(false),
         };
         if let Err(error) = telemetry::check_filter(&config.log) {
@@ -188,6 +197,16 @@ impl Config {
     /// The tasks the server holds, ended ones included.
     pub fn max_tasks(&self) -> usize {
         self.max_tasks
+    }
+
+    /// Threads that may be lost to instances of custom kinds.
+    pub fn max_stuck(&self) -> usize {
+        self.max_stuck
+    }
+
+    /// Whether the server ends once so many are lost.
+    pub fn exit_on_stuck_limit(&self) -> bool {
+        self.exit_on_stuck_limit
     }
 
     /// Watch streams in all.

@@ -8,6 +8,7 @@
 //! - `run`: one instance, and its two-phase shutdown. `supervise`: what follows when instances move, end and are started again.
 //!   `next`: what becomes of a task then.
 //! - `swap`: one spec in another's place while it runs. `circuits`: what drives each task's circuit.
+//! - `pauses`: tasks that rest, and checks made on demand. `relief`: polls that block their thread, and who is in their way.
 //! - `watchdog`: the alerts.
 //! - `entry`: a task as the loop holds it. `record`: the one place where a task's status changes and yields its event.
 //! - `timers`, `idempotency`: what they say.
@@ -20,7 +21,9 @@ mod entry;
 mod idempotency;
 mod io;
 mod next;
+mod pauses;
 mod record;
+mod relief;
 mod run;
 mod supervise;
 mod swap;
@@ -33,10 +36,11 @@ mod simulation;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use io::{Chance, Command, Effect, Input, Launch, Reply, RootEnd};
 
-use crate::model::{Asked, Cause, InstanceId, Mono, Now, Sequence, TaskName, Uid};
+use crate::model::{Asked, Cause, InstanceId, Mono, Now, Sequence, TaskName, TaskSpec, Uid};
 use entry::Entry;
 use idempotency::Requests;
 use record::{Change, Log};
@@ -51,30 +55,43 @@ pub struct Lifecycle<C> {
     /// The tasks whose swaps wait for a candidate to be built.
     candidates: BTreeMap<InstanceId, Uid>,
     stuck: usize,
+    /// Instances that are stuck, or have a thread to themselves because they block it.
+    lost: usize,
     timers: Timers,
     requests: Requests,
     log: Log,
     last_instance: InstanceId,
-    draining: bool,
-    max_tasks: usize,
+    /// Since which place in the log it drains.
+    draining: Option<Sequence>,
+    limits: Limits,
     chance: C,
+}
+
+/// What there may be at the most.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Tasks, ended ones included.
+    pub max_tasks: usize,
+    /// Instances that are stuck or keep a thread to themselves by blocking it, when the next start or swap of a custom kind comes.
+    pub max_stuck: usize,
 }
 
 impl<C: Chance> Lifecycle<C> {
     /// Without tasks, at the journal's `head`.
-    pub fn new(head: Sequence, max_tasks: usize, chance: C) -> Self {
+    pub fn new(head: Sequence, limits: Limits, chance: C) -> Self {
         Self {
             tasks: BTreeMap::new(),
             names: BTreeMap::new(),
             runs: BTreeMap::new(),
             candidates: BTreeMap::new(),
             stuck: 0,
+            lost: 0,
             timers: Timers::default(),
             requests: Requests::default(),
             log: Log { head, effects: Vec::new() },
             last_instance: InstanceId::default(),
-            draining: false,
-            max_tasks,
+            draining: None,
+            limits,
             chance,
         }
     }
@@ -93,7 +110,10 @@ impl<C: Chance> Lifecycle<C> {
             Input::Committed(id) => self.on_committed(id, now),
             Input::RootEnded { instance, end, children } => self.on_root_ended(instance, end, children, now),
             Input::ChildrenEnded { instance, aborted } => self.on_children_ended(instance, aborted, now),
-            Input::Drain { bound } => self.drain(bound, now),
+            Input::PollBlocked(id, since) => self.on_poll_blocked(id, since, now),
+            Input::PollReturned(id) => self.on_poll_returned(id, now),
+            Input::Stalled { culprit, displaced } => self.on_stalled(culprit, displaced, now),
+            Input::Drain { bound, cause } => self.drain(bound, cause, now),
             Input::Tick => self.tick(now),
         }
         std::mem::take(&mut self.log.effects)
@@ -114,9 +134,28 @@ impl<C: Chance> Lifecycle<C> {
         self.stuck
     }
 
+    /// What a live instance runs.
+    pub fn spec(&self, id: InstanceId) -> Option<&Arc<TaskSpec>> {
+        let entry = self.tasks.get(self.runs.get(&id)?)?;
+        entry.run(id).map(|run| &run.spec)
+    }
+
+    /// The place in the log right after a drain began; the head as long as none has.
+    pub const fn draining_since(&self) -> Sequence {
+        match self.draining {
+            Some(since) => since,
+            None => self.log.head,
+        }
+    }
+
+    /// Whether so many instances are stuck, or block a thread that was given up for them, that no more may be put at risk.
+    pub const fn is_at_stuck_limit(&self) -> bool {
+        self.lost >= self.limits.max_stuck
+    }
+
     /// Whether a drain was asked for and has nothing left to wait for: what lives is stuck.
     pub fn is_drained(&self) -> bool {
-        self.draining && self.live() == self.stuck
+        self.draining.is_some() && self.live() == self.stuck
     }
 
     fn tick(&mut self, now: Now) {
@@ -128,18 +167,19 @@ impl<C: Chance> Lifecycle<C> {
                 Timer::SlowCancellation(id) => self.on_slow_cancellation(id, now),
                 Timer::LongRunning(id) => self.on_long_running(id, now),
                 Timer::Restart(uid) => self.on_restart_due(uid, now),
+                Timer::PauseExpires(uid) => self.on_pause_expired(uid, now),
                 Timer::Circuit(uid) => self.on_circuit_due(uid, now),
                 Timer::Expire(uid) => self.on_expired(uid, now),
             }
         }
     }
 
-    fn drain(&mut self, bound: Mono, now: Now) {
-        if self.draining {
+    fn drain(&mut self, bound: Mono, cause: Cause, now: Now) {
+        if self.draining.is_some() {
             return;
         }
-        self.draining = true;
-        self.log.record_draining(now, Cause::system("drain", "the server was asked to stop"));
+        self.log.record_draining(now, cause);
+        self.draining = Some(self.log.head);
         let swapped: Vec<_> =
             self.tasks.iter().filter(|(_, entry)| entry.swap.is_some()).map(|(uid, _)| *uid).collect();
         for uid in swapped {

@@ -2,7 +2,7 @@
 //!
 //! One loop on a thread of its own (`shell`) owns the machine and everything that runs: it takes commands from [`Handle`]s,
 //! reports from monitors and exits from reapers, appends the events to the journal and only then acts. Monitors run on
-//! `shards`: built-in kinds on their own, custom kinds on others, so that code we did not write never shares a thread with the
+//! `shards`, over which the `watchdog` keeps: built-in kinds on their own, custom kinds on others, so that code we did not write never shares a thread with the
 //! code we did. Custom code that runs before there is an instance (a kind's `validate` and `build`) is bounded by `vetting`.
 
 mod handle;
@@ -11,6 +11,7 @@ mod reaper;
 mod shards;
 mod shell;
 mod vetting;
+mod watchdog;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,18 +19,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use handle::{Accepted, Handle};
 
 use crate::journal::Journal;
+pub use crate::lifecycle::Limits;
+use crate::model::{Cause, Sequence};
 use crate::monitor::Registry;
 use crate::telemetry::Metrics;
 use handle::{Lives, Request};
 use shards::Shards;
 use shell::{Shell, Wiring};
 use vetting::Vetting;
+use watchdog::{Watch, Watchdog};
 
 /// Commands that wait for the loop. More callers wait for a place; their number is bounded by what the transport lets in.
 const COMMANDS: usize = 1024;
@@ -43,8 +47,8 @@ pub struct Options {
     pub built_in_shards: usize,
     /// Threads for custom kinds, at least one.
     pub custom_shards: usize,
-    /// Tasks, ended ones included.
-    pub max_tasks: usize,
+    /// What there may be at the most.
+    pub limits: Limits,
     /// What might help somebody who asked for a kind that is not registered.
     pub unknown_kind_hint: fn(&str) -> &'static str,
 }
@@ -55,6 +59,9 @@ pub enum Error {
     /// A shard has no thread or runtime.
     #[error("cannot start a shard")]
     StartShard(#[source] std::io::Error),
+    /// The watchdog has no thread.
+    #[error("cannot start the watchdog")]
+    StartWatchdog(#[source] std::io::Error),
     /// The loop has no thread or runtime.
     #[error("cannot start the manager's loop")]
     StartLoop(#[source] std::io::Error),
@@ -70,6 +77,7 @@ pub struct Died;
 pub struct Manager {
     requests: mpsc::Sender<Request>,
     counts: Arc<Counts>,
+    at_stuck_limit: watch::Receiver<bool>,
     thread: JoinHandle<()>,
     dead: oneshot::Receiver<()>,
     stop: DropGuard,
@@ -97,7 +105,13 @@ impl Manager {
         journal: Journal,
         metrics: Metrics,
     ) -> Result<(Self, Handle), Error> {
-        let shards = Shards::start(options.built_in_shards, options.custom_shards).map_err(Error::StartShard)?;
+        let polls = metrics.polls.clone();
+        let slots = Watch::new(polls.clone());
+        let shards = Shards::start(options.built_in_shards, options.custom_shards, slots.clone(), polls);
+        let shards = shards.map_err(Error::StartShard)?;
+        let (tell, news) = mpsc::channel(watchdog::NEWS);
+        let watchdog = Watchdog::start(slots, tell).map_err(Error::StartWatchdog)?;
+        let (stuck_limit, at_stuck_limit) = watch::channel(false);
         let (requests, commanded) = mpsc::channel(COMMANDS);
         let (reporter, reported) = mpsc::channel(REPORTS);
         let counts = Arc::new(Counts::default());
@@ -108,6 +122,8 @@ impl Manager {
             requests: commanded,
             reports: reported,
             reporter: reporter.clone(),
+            news,
+            stuck_limit,
             stop: stop.clone(),
             shards,
             vetting: vetting.clone(),
@@ -123,22 +139,32 @@ impl Manager {
         let (alive, dead) = oneshot::channel();
         let run = move || {
             // Dropped when this thread ends, by a panic too.
-            let _alive: oneshot::Sender<()> = alive;
+            let (_alive, _watchdog): (oneshot::Sender<()>, Watchdog) = (alive, watchdog);
             // The loop is alone on its runtime and bounds its turns itself; tokio's budget would only make ready exits wait.
-            let run = async { Shell::new(wiring, options.max_tasks).run().await };
+            let run = async { Shell::new(wiring, options.limits).run().await };
             runtime.block_on(tokio::task::unconstrained(run));
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("manager".to_owned()).spawn(run).map_err(Error::StartLoop)?;
-        Ok((Self { requests, counts, thread, dead, stop: stop.drop_guard() }, handle))
+        Ok((Self { requests, counts, at_stuck_limit, thread, dead, stop: stop.drop_guard() }, handle))
     }
 
     /// Stops every task within `bound` and starts none any more. Answers when no instance lives but stuck ones, and how many
-    /// these are.
-    pub async fn drain(&self, bound: Duration) -> Result<usize, Died> {
+    /// these are. `begun` is told the place in the log right after the drain began, once that is committed.
+    pub async fn drain(
+        &self,
+        bound: Duration,
+        cause: Cause,
+        begun: Option<oneshot::Sender<Sequence>>,
+    ) -> Result<usize, Died> {
         let (done, drained) = oneshot::channel();
-        self.requests.send(Request::Drain { bound, done }).await.map_err(|_| Died)?;
+        self.requests.send(Request::Drain { bound, cause, begun, done }).await.map_err(|_| Died)?;
         drained.await.map_err(|_| Died)
+    }
+
+    /// Whether so many instances are stuck, or have a thread to themselves by blocking it, that none of a custom kind is started.
+    pub fn at_stuck_limit(&self) -> watch::Receiver<bool> {
+        self.at_stuck_limit.clone()
     }
 
     /// Live instances, stuck ones included, as far as the loop last said.
@@ -154,7 +180,7 @@ impl Manager {
 
     /// Ends the loop, and waits for that. What still runs is abandoned.
     pub async fn close(self) -> Result<(), Died> {
-        let Self { thread, stop, .. } = self;
+        let Self { requests: _, counts: _, at_stuck_limit: _, thread, dead: _, stop } = self;
         drop(stop);
         match tokio::task::spawn_blocking(move || thread.join()).await {
             Ok(Ok(())) => Ok(()),

@@ -29,16 +29,18 @@ pub use metadata::{Annotations, Labels};
 pub use name::{InvalidName, Namespace, Parent, TaskName};
 pub use refusal::Refusal;
 pub(crate) use request::cut;
-pub use request::{CancelTask, DeleteTask, Idempotency, Method, Reason, StartTask, SwapTask};
+pub use request::{
+    CancelTask, DeleteTask, Idempotency, Method, PauseTask, Reason, ResumeTask, RunTask, StartTask, SwapTask,
+};
 pub use spec::{
-    BodyMatch, BodyMatchDraft, CircuitDraft, CircuitPolicy, ConfigValue, CustomSpec, HttpDraft, HttpSpec, MonitorDraft,
-    MonitorSpec, RestartDraft, RestartPolicy, Schedule, ScheduleDraft, ShutdownDraft, ShutdownPolicy, SpecDraft,
-    StatusRange, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, TcpDraft, TcpSpec, TcpStep, WatchdogDraft,
+    BodyMatch, BodyMatchDraft, CircuitDraft, CircuitPolicy, ConfigValue, CustomSpec, HttpDraft, HttpSpec, Isolation,
+    MonitorDraft, MonitorSpec, RestartDraft, RestartPolicy, Schedule, ScheduleDraft, ShutdownDraft, ShutdownPolicy,
+    SpecDraft, StatusRange, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, TcpDraft, TcpSpec, TcpStep, WatchdogDraft,
     WatchdogPolicy,
 };
 pub use swap::{Swap, SwapPhase};
 pub use task::{
-    Alert, AlertKind, Asked, End, Exit, Instance, InstanceState, Intent, Outcome, Restart, Shutdown, State, Task,
+    Alert, AlertKind, Asked, End, Exit, Instance, InstanceState, Intent, Outcome, Pause, Restart, Shutdown, State, Task,
 };
 pub use time::{InvalidDuration, Mono, Now, Pretty, Timestamp};
 pub use violation::{Violation, Violations};

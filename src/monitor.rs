@@ -81,6 +81,7 @@ mod grid;
 mod live;
 mod regime;
 mod registry;
+mod slot;
 pub mod testing;
 
 use std::sync::Arc;
@@ -113,8 +114,9 @@ pub use error::{Cancelled, IntoOutcome, MonitorError};
 pub use finding::{CANCELLED, Finding, PANICKED, SUPERSEDED, TIMEOUT};
 pub use from_fn::{FnKind, from_fn};
 pub use live::LiveCell;
-pub use regime::RegimeCell;
+pub use regime::{RegimeCell, Wanted};
 pub use registry::{DuplicateKind, Registry};
+pub use slot::{CoarseClock, Occupant, Polled, Running, SLOW, Slot, occupy};
 
 use crate::model::{TaskSpec, Violations};
 

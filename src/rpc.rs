@@ -24,6 +24,7 @@ mod wait;
 mod watch;
 
 use axum::middleware::{from_fn, from_fn_with_state};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 /// The compiled-in descriptors cannot be served: a bug of the build.
@@ -32,6 +33,7 @@ pub use tonic_reflection::server::Error as ReflectionError;
 pub use self::health::Health;
 use self::metrics::Calls;
 pub use self::serve::serve;
+pub use self::server_service::DrainRequest;
 use self::server_service::ServerRpc;
 use self::task_service::TaskRpc;
 use self::watch::Slots;
@@ -56,6 +58,8 @@ pub struct Rpc {
     pub metrics: telemetry::Rpcs,
     /// What the server allows.
     pub limits: Limits,
+    /// Whom to tell that a client wants the server to drain.
+    pub drain: mpsc::Sender<DrainRequest>,
     /// When the server was started.
     pub start_time: Timestamp,
     /// The server's version, `MAJOR.MINOR.PATCH`.
@@ -70,6 +74,8 @@ pub struct Rpc {
 pub struct Limits {
     /// Tasks, ended ones included.
     pub max_tasks: usize,
+    /// Threads that may be lost to instances of custom kinds.
+    pub max_stuck: usize,
     /// Watch streams in all.
     pub max_streams: usize,
     /// Watch streams of one connection.
@@ -93,10 +99,11 @@ impl Rpc {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let (health, health_service) = Health::new().await;
-        let Limits { max_tasks: _, max_streams, max_streams_per_connection } = self.limits;
+        let Limits { max_tasks: _, max_stuck: _, max_streams, max_streams_per_connection } = self.limits;
         let slots = Slots::new(max_streams, max_streams_per_connection, self.metrics.watch_streams.clone());
         let server = ServerRpc {
             journal: self.journal.clone(),
+            drain: self.drain,
             limits: self.limits,
             start_time: self.start_time,
             version: self.version,

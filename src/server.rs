@@ -28,7 +28,7 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -36,12 +36,16 @@ use crate::config::Config;
 use crate::http::{self, Phase, Readiness};
 use crate::journal::{self, Journal, MemoryStore, Writer};
 use crate::manager::{self, Manager};
-use crate::model::{AlertKind, CircuitState, State, Timestamp};
+use crate::model::{AlertKind, Cause, CircuitState, State, Timestamp};
 use crate::monitor::drill::Drill;
 use crate::monitor::{DuplicateKind, Kind, Registry};
 use crate::probe::BuiltIns;
-use crate::rpc::{self, Rpc};
+use crate::rpc::{self, DrainRequest, Rpc};
 use crate::telemetry::Metrics;
+use drain::Why;
+
+/// Clients that ask for a drain at the same moment; the first of them gets it.
+const DRAIN_REQUESTS: usize = 16;
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +114,7 @@ pub struct Builder {
 pub struct Server {
     address: SocketAddr,
     http_address: SocketAddr,
+    exit_on_stuck_limit: bool,
     parts: Parts,
 }
 
@@ -120,6 +125,10 @@ struct Parts {
     /// Resolves when the event log has ended, and that ends with the journal.
     event_log: oneshot::Receiver<()>,
     health: rpc::Health,
+    /// Turns the health at the stuck limit.
+    capacity: AbortOnDropHandle<()>,
+    /// Clients that want it to drain.
+    asked: mpsc::Receiver<DrainRequest>,
     readiness: Readiness,
     /// Ends the streams, when dropped: nothing more will be appended.
     closing: DropGuard,
@@ -148,9 +157,16 @@ impl Server {
     /// Serves until `shutdown`, then drains; `force` ends the drain at once. Takes at most 10 s from `shutdown`. However it ends,
     /// nothing of it goes on but what is stuck; dropping this future does the same.
     pub async fn run(self, shutdown: impl Future<Output = ()>, force: impl Future<Output = ()>) -> Ended {
-        let mut parts = self.parts;
-        tokio::select! {
-            () = shutdown => {}
+        let Self { mut parts, exit_on_stuck_limit, .. } = self;
+        let asked = |component, reason: &str| Why { cause: Cause::system(component, reason), begun: None };
+        let mut full = parts.manager.at_stuck_limit();
+        let reached = async move { full.wait_for(|full| *full).await.is_ok() };
+        let why = tokio::select! {
+            () = shutdown => asked("drain", "the server was asked to stop"),
+            Some(DrainRequest { cause, begun }) = parts.asked.recv() => Why { cause, begun: Some(begun) },
+            true = reached, if exit_on_stuck_limit => {
+                asked("stuck-limit", "as many instances are stuck as may be, and the server is to end then")
+            }
             () = parts.manager.died() => {
                 drain::say(|| tracing::error!("the manager's loop has died: ending the server")).await;
                 return Ended::Failed;
@@ -159,9 +175,9 @@ impl Server {
                 drain::say(|| tracing::error!("the journal, or its log, has died: ending the server")).await;
                 return Ended::Failed;
             }
-        }
+        };
         tokio::select! {
-            ended = drain::drain(parts) => ended,
+            ended = drain::drain(parts, why) => ended,
             () = force => {
                 drain::say(|| tracing::warn!("told not to wait: what still runs is abandoned")).await;
                 Ended::Forced
@@ -207,18 +223,20 @@ impl Builder {
         let options = manager::Options {
             built_in_shards: config.built_in_shards(),
             custom_shards: config.custom_shards(),
-            max_tasks: config.max_tasks(),
+            limits: manager::Limits { max_tasks: config.max_tasks(), max_stuck: config.max_stuck() },
             unknown_kind_hint,
         };
         let (manager, handle) =
             Manager::start(options, registry, journal.clone(), metrics.clone()).map_err(Error::StartManager)?;
 
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
+        let (drain, asked) = mpsc::channel(DRAIN_REQUESTS);
         let rpc = Rpc {
             manager: handle.clone(),
             journal: journal.clone(),
             metrics: metrics.rpcs.clone(),
             limits: rpc_limits(&config),
+            drain,
             start_time: now(),
             version: env!("CARGO_PKG_VERSION"),
             closing: closing.clone(),
@@ -234,8 +252,11 @@ impl Builder {
         let http = AbortOnDropHandle::new(http);
         readiness.set(Phase::Ready);
         let (closing, stopping) = (closing.drop_guard(), stopping.drop_guard());
-        let parts = Parts { manager, writer, event_log, health, readiness, closing, stopping, grpc, http };
-        Ok(Server { address, http_address, parts })
+        let capacity = tokio::spawn(follow_capacity(health.clone(), manager.at_stuck_limit()));
+        let capacity = AbortOnDropHandle::new(capacity);
+        let parts =
+            Parts { manager, writer, event_log, health, capacity, asked, readiness, closing, stopping, grpc, http };
+        Ok(Server { address, http_address, exit_on_stuck_limit: config.exit_on_stuck_limit(), parts })
     }
 }
 
@@ -243,6 +264,17 @@ fn unknown_kind_hint(kind: &str) -> &'static str {
     match kind {
         "drill" => "; to have it, run the server with --enable-drills",
         _ => "",
+    }
+}
+
+/// Tells by the health of TaskService whether tasks of every kind can be started; the rest of the server is as well as ever.
+async fn follow_capacity(health: rpc::Health, mut full: watch::Receiver<bool>) {
+    while full.changed().await.is_ok() {
+        let full = *full.borrow_and_update();
+        health.at_capacity(full).await;
+        if full {
+            tracing::warn!("as many instances are stuck as may be: none of a custom kind is started");
+        }
     }
 }
 
@@ -280,6 +312,7 @@ fn now() -> Timestamp {
 fn rpc_limits(config: &Config) -> rpc::Limits {
     rpc::Limits {
         max_tasks: config.max_tasks(),
+        max_stuck: config.max_stuck(),
         max_streams: config.max_streams(),
         max_streams_per_connection: config.max_streams_per_connection(),
     }

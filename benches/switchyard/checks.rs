@@ -126,6 +126,7 @@ impl Checks {
             reports,
             live: Arc::new(LiveCell::new()),
             regime: Arc::new(RegimeCell::new(Regime { epoch: Epoch::new(1), counted: true, trial_interval: None })),
+            spread: std::time::Duration::ZERO,
             checks: Metrics::new()?.checks,
         };
         Ok(Self { built_ins: BuiltIns::new(), assignment, _reports: inbox })

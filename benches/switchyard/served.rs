@@ -30,7 +30,7 @@ pub(crate) const IDLE: &str = "idle";
 /// No benchmark lasts that long: a task that checks once and then waits.
 pub(crate) const ONCE: Duration = Duration::from_secs(24 * 3_600);
 /// The tasks that a server takes, ended ones included: more than any row starts.
-const MAX_TASKS: usize = 1_000_000;
+const LIMITS: manager::Limits = manager::Limits { max_tasks: 1_000_000, max_stuck: 64 };
 
 /// A kind whose tasks do nothing until they are told to stop, and then do so at once.
 pub(crate) fn idle() -> impl Kind {
@@ -47,7 +47,7 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn start(lab: &Lab) -> Result<Self> {
         let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let layer = Layer { listen: any, http_listen: any, max_tasks: Some(MAX_TASKS), ..Layer::default() };
+        let layer = Layer { listen: any, http_listen: any, max_tasks: Some(LIMITS.max_tasks), ..Layer::default() };
         let builder = Server::builder().config(Config::try_new(layer)?).register(idle());
         lab.serving.block_on(async {
             let server = builder.bind().await?;
@@ -88,7 +88,7 @@ impl Managed {
         let options = manager::Options {
             built_in_shards: std::thread::available_parallelism().map_or(1, usize::from),
             custom_shards: 8,
-            max_tasks: MAX_TASKS,
+            limits: LIMITS,
             unknown_kind_hint: |_| "",
         };
         let metrics = Metrics::new()?;
@@ -119,7 +119,14 @@ impl Log {
                 manager: managed.handle.clone(),
                 journal: journal.clone(),
                 metrics: managed.metrics.rpcs.clone(),
-                limits: rpc::Limits { max_tasks: MAX_TASKS, max_streams: 1_000, max_streams_per_connection: 16 },
+                limits: rpc::Limits {
+                    max_tasks: LIMITS.max_tasks,
+                    max_stuck: LIMITS.max_stuck,
+                    max_streams: 1_000,
+                    max_streams_per_connection: 16,
+                },
+                // Nobody drains it.
+                drain: tokio::sync::mpsc::channel(1).0,
                 start_time: now(),
                 version: env!("CARGO_PKG_VERSION"),
                 closing: CancellationToken::new(),
@@ -166,6 +173,7 @@ fn task(number: usize) -> Result<Arc<Task>> {
         stop_time: None,
         exit: None,
         shutdown: None,
+        blocked_since: None,
     };
     Ok(Arc::new(Task {
         name: name(number)?,
@@ -183,6 +191,7 @@ fn task(number: usize) -> Result<Arc<Task>> {
         outcome: None,
         circuit: Circuit::new(Now { mono: Mono::ZERO, wall: time }).status(),
         alerts: Vec::new(),
+        pause: None,
         create_time: time,
         update_time: time,
         end: None,

@@ -60,7 +60,9 @@ pub(super) fn tone(event: &v1::Event) -> Tone {
         | T::CircuitHalfOpened
         | T::CircuitReset
         | T::ServerDraining => Tone::Changing,
-        T::TaskCreated | T::InstanceEnded | T::TaskEnded | T::TaskDeleted => Tone::Title,
+        T::TaskCreated | T::TaskPaused | T::TaskResumed | T::InstanceEnded | T::TaskEnded | T::TaskDeleted => {
+            Tone::Title
+        }
         T::Unspecified => Tone::Plain,
     }
 }
@@ -83,6 +85,7 @@ pub(super) fn detail(event: &v1::Event) -> String {
         Some(Detail::Swap(swap)) => words::swap(swap),
         Some(Detail::Circuit(circuit)) => words::circuit(circuit, event.time.as_ref()),
         Some(Detail::Alert(alert)) => format!("{}: {}", words::alert_kind(alert.kind), alert.message),
+        Some(Detail::Pause(pause)) => words::pause(pause),
         Some(Detail::Restart(restart)) => {
             let at = restart.next_time.as_ref().map(|time| format!(" at {}", words::time(time)));
             format!("restart {}{}", restart.count, at.unwrap_or_default())

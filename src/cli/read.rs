@@ -153,9 +153,11 @@ fn particulars(info: &v1::GetServerInfoResponse, output: Output) -> String {
             max_request_bytes,
             max_spec_bytes,
             max_page_size,
+            max_stuck,
         } = limits;
         lines.extend([
             ("tasks, at most", max_tasks.to_string()),
+            ("stuck, at most", max_stuck.to_string()),
             ("watch streams", format!("{max_streams}, of one connection {max_streams_per_connection}")),
             ("request", format!("{max_request_bytes} bytes")),
             ("spec", format!("{max_spec_bytes} bytes")),

@@ -57,6 +57,13 @@ pub(super) struct Serve {
     /// The tasks to hold, ended ones included [default: 100000].
     #[arg(long, value_name = "N")]
     max_tasks: Option<String>,
+    /// The threads that may be lost to instances of custom kinds which are stuck or block; then no more of a custom kind are
+    /// started [default: 64].
+    #[arg(long, value_name = "N")]
+    max_stuck: Option<String>,
+    /// Drain and end once that many are lost, with exit code 10.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    exit_on_stuck_limit: Option<String>,
     /// Watch streams in all [default: 1000].
     #[arg(long, value_name = "N")]
     max_streams: Option<String>,
@@ -99,6 +106,8 @@ impl Serve {
             (Key::BuiltInShards, self.built_in_shards),
             (Key::CustomShards, self.custom_shards),
             (Key::MaxTasks, self.max_tasks),
+            (Key::MaxStuck, self.max_stuck),
+            (Key::ExitOnStuckLimit, self.exit_on_stuck_limit),
             (Key::MaxStreams, self.max_streams),
             (Key::MaxStreamsPerConnection, self.max_streams_per_connection),
             (Key::EventRetention, self.event_retention),

@@ -45,7 +45,7 @@ pub(super) fn state_tone(value: i32) -> Tone {
         Ok(v1::State::Running | v1::State::Succeeded) => Tone::Good,
         Ok(v1::State::Failed | v1::State::Stuck | v1::State::Aborting) => Tone::Bad,
         Ok(v1::State::Pending | v1::State::Starting | v1::State::Stopping) => Tone::Changing,
-        Ok(v1::State::Cancelled) => Tone::Faint,
+        Ok(v1::State::Cancelled | v1::State::Paused) => Tone::Faint,
         Ok(v1::State::Unspecified) | Err(_) => Tone::Plain,
     }
 }
@@ -162,6 +162,14 @@ pub(super) fn outcome(outcome: &v1::Outcome) -> String {
         text += &format!(": {message}");
     }
     text
+}
+
+/// Until when the task is paused, and why: `until 2026-11-22T10:00:00.000Z: night shift`.
+pub(super) fn pause(pause: &v1::Pause) -> String {
+    let v1::Pause { reason, expire_time } = pause;
+    let until =
+        expire_time.as_ref().map_or_else(|| "until it is resumed".to_owned(), |at| format!("until {}", time(at)));
+    if reason.is_empty() { until } else { format!("{until}: {reason}") }
 }
 
 /// How the two-phase shutdown went so far: `phase 1 took 12ms`.

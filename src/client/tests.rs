@@ -43,6 +43,24 @@ struct Scripted {
 
 #[tonic::async_trait]
 impl TaskService for Scripted {
+    async fn pause_task(
+        &self,
+        _request: Request<v1::PauseTaskRequest>,
+    ) -> Result<Response<v1::PauseTaskResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn resume_task(
+        &self,
+        _request: Request<v1::ResumeTaskRequest>,
+    ) -> Result<Response<v1::ResumeTaskResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn run_task(&self, _request: Request<v1::RunTaskRequest>) -> Result<Response<v1::RunTaskResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
     type WatchTasksStream = Frames;
 
     async fn watch_tasks(&self, request: Request<v1::WatchTasksRequest>) -> Result<Response<Frames>, Status> {

@@ -18,6 +18,8 @@ pub enum Key {
     BuiltInShards,
     CustomShards,
     MaxTasks,
+    MaxStuck,
+    ExitOnStuckLimit,
     MaxStreams,
     MaxStreamsPerConnection,
     EventRetention,
@@ -43,7 +45,7 @@ impl Type {
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Listen,
         Self::HttpListen,
         Self::Log,
@@ -52,6 +54,8 @@ impl Key {
         Self::BuiltInShards,
         Self::CustomShards,
         Self::MaxTasks,
+        Self::MaxStuck,
+        Self::ExitOnStuckLimit,
         Self::MaxStreams,
         Self::MaxStreamsPerConnection,
         Self::EventRetention,
@@ -68,6 +72,8 @@ impl Key {
             Self::BuiltInShards => "built_in_shards",
             Self::CustomShards => "custom_shards",
             Self::MaxTasks => "max_tasks",
+            Self::MaxStuck => "max_stuck",
+            Self::ExitOnStuckLimit => "exit_on_stuck_limit",
             Self::MaxStreams => "max_streams",
             Self::MaxStreamsPerConnection => "max_streams_per_connection",
             Self::EventRetention => "event_retention",
@@ -91,10 +97,11 @@ impl Key {
     pub(super) fn takes(self) -> Type {
         match self {
             Self::Listen | Self::HttpListen | Self::Log | Self::LogFormat => Type::Text,
-            Self::EnableDrills => Type::Boolean,
+            Self::EnableDrills | Self::ExitOnStuckLimit => Type::Boolean,
             Self::BuiltInShards
             | Self::CustomShards
             | Self::MaxTasks
+            | Self::MaxStuck
             | Self::MaxStreams
             | Self::MaxStreamsPerConnection
             | Self::EventRetention => Type::Integer,
@@ -116,6 +123,8 @@ impl Layer {
             Key::BuiltInShards => self.built_in_shards = Some(scalar(text, Type::Integer)?),
             Key::CustomShards => self.custom_shards = Some(scalar(text, Type::Integer)?),
             Key::MaxTasks => self.max_tasks = Some(scalar(text, Type::Integer)?),
+            Key::MaxStuck => self.max_stuck = Some(scalar(text, Type::Integer)?),
+            Key::ExitOnStuckLimit => self.exit_on_stuck_limit = Some(scalar(text, Type::Boolean)?),
             Key::MaxStreams => self.max_streams = Some(scalar(text, Type::Integer)?),
             Key::MaxStreamsPerConnection => self.max_streams_per_connection = Some(scalar(text, Type::Integer)?),
             Key::EventRetention => self.event_retention = Some(scalar(text, Type::Integer)?),

@@ -39,6 +39,7 @@ pub(crate) fn task(id: &str, uid: u128) -> Task {
         swap: None,
         outcome: None,
         circuit: circuit(),
+        pause: None,
         alerts: Vec::<Alert>::new(),
         create_time: Timestamp::default(),
         update_time: Timestamp::default(),

@@ -10,24 +10,15 @@ use super::{Lifecycle, Timer};
 use crate::circuit::Circuit;
 use crate::model::{
     Asked, CancelTask, Cause, DeleteTask, End, Etag, Generation, Intent, Method, Now, Refusal, Restart, StartTask,
-    State, Target, Task, TaskName, Uid,
+    State, Target, Task, TaskName, TaskSpec, Uid,
 };
 
 impl<C: Chance> Lifecycle<C> {
     /// Answers every command, once all that its answer shows is committed: a refusal shows the state, too.
     pub(super) fn command(&mut self, command: Command, now: Now) {
-        let (method, idempotency, cause) = match &command {
-            Command::Start(start, _) => (Method::Start, start.idempotency, &start.cause),
-            Command::Swap(swap, _) => (Method::Swap, swap.idempotency, &swap.cause),
-            Command::Cancel(cancel) => (Method::Cancel, cancel.idempotency, &cancel.cause),
-            Command::Delete(delete) => (Method::Delete, delete.idempotency, &delete.cause),
-        };
+        let (method, idempotency, cause) = command.request();
         let actor = cause.actor.clone();
-        let records = match &command {
-            Command::Start(start, _) => !start.validate_only,
-            Command::Swap(swap, _) => !swap.validate_only,
-            Command::Cancel(_) | Command::Delete(_) => true,
-        };
+        let records = !command.is_dry();
         let reply = match self.requests.look_up(&actor, method, idempotency, now.mono) {
             Known::Reused => Err(Refusal::RequestIdReused),
             Known::Done(done) if method == Method::Delete => Ok(Reply::Deleted { sequence: done.sequence }),
@@ -41,6 +32,9 @@ impl<C: Chance> Lifecycle<C> {
                     Command::Swap(swap, target) => self.swap(*swap, target, now),
                     Command::Cancel(cancel) => self.cancel(cancel, now),
                     Command::Delete(delete) => self.delete(delete, now),
+                    Command::Pause(pause) => self.pause(pause, now),
+                    Command::Resume(resume) => self.resume(resume, now),
+                    Command::Run(run) => self.check_now(run),
                 };
                 done.map(|(uid, reply)| {
                     if records {
@@ -56,15 +50,16 @@ impl<C: Chance> Lifecycle<C> {
 
     fn start(&mut self, start: StartTask, target: Target, now: Now) -> Result<(Uid, Reply), Refusal> {
         let StartTask { name, labels, annotations, spec, validate_only, cause, idempotency: _ } = start;
-        if self.draining {
+        if self.draining.is_some() {
             return Err(Refusal::ServerDraining);
         }
         if self.names.contains_key(&name) {
             return Err(Refusal::TaskExists(name));
         }
-        if self.tasks.len() >= self.max_tasks {
-            return Err(Refusal::TaskLimit(self.max_tasks));
+        if self.tasks.len() >= self.limits.max_tasks {
+            return Err(Refusal::TaskLimit(self.limits.max_tasks));
         }
+        self.may_be_put_at_risk(&spec)?;
         let uid = Uid::new(self.chance.uuid());
         let circuit = Circuit::new(now);
         let task = Task {
@@ -83,6 +78,7 @@ impl<C: Chance> Lifecycle<C> {
             outcome: None,
             circuit: circuit.status(),
             alerts: Vec::new(),
+            pause: None,
             create_time: now.wall,
             update_time: now.wall,
             end: None,
@@ -110,7 +106,9 @@ impl<C: Chance> Lifecycle<C> {
     fn stop_for_good(&mut self, uid: Uid, force: bool, cause: Cause, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         entry.held = None;
+        entry.pause = None;
         self.timers.clear(Timer::Restart(uid));
+        self.timers.clear(Timer::PauseExpires(uid));
         let live: Vec<_> = entry.runs().map(|run| run.id).collect();
         self.abandon_swap(uid, "the task was cancelled", now);
         if live.is_empty() {
@@ -153,6 +151,14 @@ impl<C: Chance> Lifecycle<C> {
         let (end, expires) = (end(&entry.task, now), now.mono + entry.task.spec.terminal_ttl());
         self.timers.set(Timer::Expire(uid), expires);
         self.record(uid, cause, Change::TaskEnded(end, State::Cancelled), now);
+    }
+
+    /// A monitor of a custom kind may block, or refuse to end; once too many have, no other is started.
+    pub(super) fn may_be_put_at_risk(&self, spec: &TaskSpec) -> Result<(), Refusal> {
+        if self.is_at_stuck_limit() && !spec.monitor().is_built_in() {
+            return Err(Refusal::StuckLimit(self.limits.max_stuck));
+        }
+        Ok(())
     }
 
     pub(super) fn find(&self, name: &TaskName, etag: Option<&Etag>) -> Result<(Uid, &Task), Refusal> {

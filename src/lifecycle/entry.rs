@@ -7,8 +7,8 @@ use super::run::{Phase, Run};
 use super::swap::Swapping;
 use crate::circuit::Circuit;
 use crate::model::{
-    AlertKind, Attempt, CircuitState, Generation, Instance, InstanceId, InstanceState, Intent, Mono, Now, Regime,
-    State, Target, Task,
+    AlertKind, Attempt, CircuitState, Generation, Instance, InstanceId, InstanceState, Intent, Mono, Now, Pause,
+    Regime, State, Target, Task,
 };
 
 /// A task. At most two instances of it live.
@@ -28,6 +28,8 @@ pub(super) struct Entry {
     pub(super) restarts: VecDeque<Mono>,
     /// What becomes of the task, without an active instance, once it is alone.
     pub(super) held: Option<Held>,
+    /// What the task's owner has said of its pause, as long as it is to last.
+    pub(super) pause: Option<Box<Pause>>,
 }
 
 /// What waits for the instance beside, or for the swap, to end.
@@ -52,6 +54,7 @@ impl Entry {
             target,
             restarts: VecDeque::new(),
             held: None,
+            pause: None,
         }
     }
 
@@ -124,6 +127,7 @@ impl Entry {
         });
         match intent {
             Intent::Run => active.or(beside).unwrap_or(State::Pending),
+            Intent::Pause => active.max(beside).unwrap_or(State::Paused),
             Intent::Cancel => active.max(beside).unwrap_or(State::Cancelled),
         }
     }

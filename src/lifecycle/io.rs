@@ -5,8 +5,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::model::{
-    Attempt, CancelTask, DeleteTask, Event, Evidence, Generation, InstanceId, Mono, Refusal, Regime, Sequence,
-    StartTask, SwapTask, Target, Task, TaskName, TaskSpec, Uid, WindowCounts,
+    Attempt, CancelTask, Cause, DeleteTask, Event, Evidence, Generation, Idempotency, InstanceId, Method, Mono,
+    PauseTask, Refusal, Regime, ResumeTask, RunTask, Sequence, StartTask, SwapTask, Target, Task, TaskName, TaskSpec,
+    Uid, WindowCounts,
 };
 
 /// What a client commands.
@@ -20,6 +21,12 @@ pub enum Command {
     Cancel(CancelTask),
     /// Delete an ended task.
     Delete(DeleteTask),
+    /// Stop a task for a while.
+    Pause(PauseTask),
+    /// Have a paused task run again.
+    Resume(ResumeTask),
+    /// Make one check now.
+    Run(RunTask),
 }
 
 /// What goes into the loop. Facts about an instance that has ended are ignored: it is fenced.
@@ -53,10 +60,24 @@ pub enum Input {
         /// Whether one of them had to be aborted.
         aborted: bool,
     },
+    /// One poll of the instance has kept its thread since then, which is too long, and goes on.
+    PollBlocked(InstanceId, Mono),
+    /// That poll has returned.
+    PollReturned(InstanceId),
+    /// The thread of some instances has been blocked for so long that it is given up: what else ran there is displaced, and the
+    /// culprit has the thread to itself.
+    Stalled {
+        /// Whose poll it is.
+        culprit: InstanceId,
+        /// Every other instance that ran there.
+        displaced: Vec<InstanceId>,
+    },
     /// Stop every task, by this time at the latest, and start none any more.
     Drain {
         /// When the last instance has ended or is stuck.
         bound: Mono,
+        /// Who wants that, and why.
+        cause: Cause,
     },
     /// Fire the timers that are due. The shell feeds what has happened first: an exit that came in time must not be overtaken
     /// by the deadline that it met.
@@ -74,6 +95,8 @@ pub enum RootEnd {
     Panicked(String),
     /// It was dropped before it had returned.
     Cancelled,
+    /// It was given up, on a thread that another instance blocks.
+    Displaced,
 }
 
 /// What comes out of the loop, to be executed in this order.
@@ -123,6 +146,10 @@ pub enum Effect {
     Signal(InstanceId),
     /// Abort the instance's root and every child.
     Abort(InstanceId),
+    /// The instance counts as ended: see to it that nothing of it is polled any more, and wait for it no longer.
+    Displace(InstanceId),
+    /// Have the instance make a check now, and answer the command of this step with it.
+    CheckNow(InstanceId),
     /// The task is gone: forget what was sampled of it.
     Forget(Uid),
 }
@@ -142,6 +169,8 @@ pub struct Launch {
     pub attempt: Attempt,
     /// Under what its checks run.
     pub regime: Regime,
+    /// Whether many are started at once, so that their first checks are to be spread.
+    pub spread: bool,
 }
 
 /// What a command is answered with.
@@ -154,6 +183,11 @@ pub enum Reply {
         /// The position.
         sequence: Sequence,
     },
+    /// The task as it stands; the check that was asked for answers.
+    Checking {
+        /// The task.
+        task: Arc<Task>,
+    },
     /// The position right after the deletion.
     Deleted {
         /// The position.
@@ -162,12 +196,37 @@ pub enum Reply {
 }
 
 impl Command {
+    /// What makes it idempotent, and who wants it.
+    pub(super) fn request(&self) -> (Method, Option<Idempotency>, &Cause) {
+        match self {
+            Self::Start(start, _) => (Method::Start, start.idempotency, &start.cause),
+            Self::Swap(swap, _) => (Method::Swap, swap.idempotency, &swap.cause),
+            Self::Cancel(cancel) => (Method::Cancel, cancel.idempotency, &cancel.cause),
+            Self::Delete(delete) => (Method::Delete, delete.idempotency, &delete.cause),
+            Self::Pause(pause) => (Method::Pause, pause.idempotency, &pause.cause),
+            Self::Resume(resume) => (Method::Resume, resume.idempotency, &resume.cause),
+            Self::Run(run) => (Method::Run, run.idempotency, &run.cause),
+        }
+    }
+
+    /// Whether it only asks what would be.
+    pub(super) fn is_dry(&self) -> bool {
+        match self {
+            Self::Start(start, _) => start.validate_only,
+            Self::Swap(swap, _) => swap.validate_only,
+            Self::Cancel(_) | Self::Delete(_) | Self::Pause(_) | Self::Resume(_) | Self::Run(_) => false,
+        }
+    }
+
     pub(super) fn name(&self) -> &TaskName {
         match self {
             Self::Start(start, _) => &start.name,
             Self::Swap(swap, _) => &swap.name,
             Self::Cancel(cancel) => &cancel.name,
             Self::Delete(delete) => &delete.name,
+            Self::Pause(pause) => &pause.name,
+            Self::Resume(resume) => &resume.name,
+            Self::Run(run) => &run.name,
         }
     }
 }

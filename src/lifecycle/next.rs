@@ -17,6 +17,10 @@ pub(super) enum Next {
     End(State, End),
     /// It is started again.
     Restart(Restart),
+    /// It is started elsewhere at once: nothing was wrong with it. `once`, as [`Run::once`].
+    Rehome { once: bool },
+    /// It is paused.
+    Rest,
     /// It goes on as it is: another instance lives, or decides first; or the next server starts it.
     Stay,
 }
@@ -26,18 +30,21 @@ pub(super) enum Next {
 /// or a swap may still bring one.
 pub(super) fn next(entry: &mut Entry, run: &Run, exit: Exit, draining: bool, chance: f64, now: Now) -> Next {
     match (entry.task.intent, run.asked(), exit) {
-        (Intent::Cancel, ..) | (Intent::Run, Asked::Cancel, _) => next_beside(entry, now),
+        (Intent::Cancel | Intent::Pause, ..) | (Intent::Run, Asked::Cancel, _) => next_beside(entry, now),
         (Intent::Run, Asked::None, Exit::Completed) => end_or_hold(entry, State::Succeeded, now),
         (Intent::Run, Asked::Drain, _) => Next::Stay,
-        (Intent::Run, Asked::Swap, _) => {
-            // It was stuck, and the swap that had asked it to stop has been rolled back: its spec runs again.
+        (Intent::Run, Asked::Swap | Asked::Pause, _) => {
+            // It was stuck, and the swap that had asked it to stop has been rolled back; or its task was resumed meanwhile: its
+            // spec runs again.
             if entry.swap.is_none() {
                 entry.held = Some(Held::Launch { once: false });
             }
             Next::Stay
         }
-        (Intent::Run, Asked::None | Asked::StartTimeout, _) if draining => Next::Stay,
-        (Intent::Run, Asked::None | Asked::StartTimeout, _) => restart(entry, run, chance, now),
+        (Intent::Run, Asked::None | Asked::StartTimeout | Asked::Relief, _) if draining => Next::Stay,
+        // That it was not ready in time was not its doing, either.
+        (Intent::Run, _, Exit::Displaced) => Next::Rehome { once: run.once },
+        (Intent::Run, Asked::None | Asked::StartTimeout | Asked::Relief, _) => restart(entry, run, chance, now),
     }
 }
 
@@ -46,7 +53,8 @@ pub(super) fn next_beside(entry: &Entry, now: Now) -> Next {
     let last = entry.active.is_none() && entry.beside.is_none();
     match entry.task.intent {
         Intent::Cancel if last => Next::End(State::Cancelled, end(&entry.task, now)),
-        Intent::Cancel | Intent::Run => Next::Stay,
+        Intent::Pause if last => Next::Rest,
+        Intent::Cancel | Intent::Pause | Intent::Run => Next::Stay,
     }
 }
 

@@ -7,7 +7,7 @@ use super::io::Effect;
 use super::next::Next;
 use crate::model::{
     Alert, AlertKind, Annotations, Attempt, Cause, Detail, End, Event, EventType, Generation, Instance, InstanceId,
-    InstanceState, Intent, Now, Outcome, Restart, Sequence, State, Swap, Task,
+    InstanceState, Intent, Now, Outcome, Pause, Restart, Sequence, State, Swap, Task,
 };
 
 /// What has happened to a task. Where its runs, its swap and its circuit stand by then, its entry knows.
@@ -27,6 +27,10 @@ pub(super) enum Change {
         next: Next,
     },
     RestartScheduled,
+    /// Nothing is live, as the entry's pause wants it; or that has been told already, and the end of the pause has moved.
+    Paused,
+    /// The pause, no longer the entry's, is over.
+    Resumed(Box<Pause>),
     TaskEnded(End, State),
     Deleted,
     AlertRaised(Alert),
@@ -82,7 +86,7 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
         Change::Moved { run, intent } => {
             let instance = entry.run(*run).map(|run| run.instance());
             // What moves beside the active instance says nothing of its next start.
-            let restarts_no_more = entry.is_active(*run) || *intent == Intent::Cancel;
+            let restarts_no_more = entry.is_active(*run) || *intent != Intent::Run;
             let task = Arc::make_mut(&mut entry.task);
             task.intent = *intent;
             if restarts_no_more {
@@ -100,6 +104,15 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
         Change::Ended { instance, outcome, next } => tell_ended(task, instance, outcome, next),
         Change::Created => (EventType::TaskCreated, None, None),
         Change::RestartScheduled => (EventType::RestartScheduled, Some(Detail::Restart(task.restart)), None),
+        Change::Paused => {
+            task.intent = Intent::Pause;
+            task.restart.next_time = None;
+            (EventType::TaskPaused, task.pause.clone().map(Detail::Pause), None)
+        }
+        Change::Resumed(pause) => {
+            task.intent = Intent::Run;
+            (EventType::TaskResumed, Some(Detail::Pause(pause)), None)
+        }
         Change::TaskEnded(end, state) => {
             (task.state, task.end) = (state, Some(end));
             task.restart.next_time = None;
@@ -139,10 +152,11 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
 fn refresh(entry: &mut Entry, now: Now) {
     let swap = entry.swap.as_ref().map(|swapping| Box::new(swapping.swap.clone()));
     let (active, draining) = (entry.active.as_ref().map(|run| run.instance()), entry.draining());
-    let circuit = entry.circuit.status();
+    let (circuit, pause) = (entry.circuit.status(), &entry.pause);
     let task = Arc::make_mut(&mut entry.task);
     task.update_time = now.wall;
     (task.circuit, task.draining) = (circuit, draining);
+    task.pause.clone_from(pause);
     if active.is_some() {
         task.instance = active;
     }
@@ -158,7 +172,7 @@ fn tell_ended(task: &mut Task, instance: Instance, outcome: Option<Outcome>, nex
     match next {
         Next::End(state, end) => (task.state, task.end) = (state, Some(end)),
         Next::Restart(restart) => task.restart = restart,
-        Next::Stay => {}
+        Next::Stay | Next::Rehome { .. } | Next::Rest => {}
     }
     let about = Some((instance.generation, instance.attempt));
     (EventType::InstanceEnded, Some(Detail::Instance(instance)), about)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::io::RootEnd;
+use super::relief::RELIEVED;
 use crate::model::{
     Asked, Attempt, Cause, Exit, Generation, Instance, InstanceId, InstanceState, Mono, Now, Shutdown, TaskSpec,
     Timestamp,
@@ -21,6 +22,12 @@ pub(super) struct Run {
     pub(super) work: Work,
     /// A failure before it is ready ends its task, whatever the restart policy says.
     pub(super) once: bool,
+    /// Whether it marks its checks, so that one can be asked for.
+    pub(super) marks_checks: bool,
+    /// Whether its thread was given up because it blocks it.
+    pub(super) lost: bool,
+    /// Since when a poll of it has kept its thread, where that is too long and goes on.
+    pub(super) blocked_since: Option<Timestamp>,
     generation: Generation,
     attempt: Attempt,
     start_time: Timestamp,
@@ -73,8 +80,21 @@ pub(super) enum Asking {
 impl Run {
     pub(super) fn new(id: InstanceId, spec: Arc<TaskSpec>, generation: Generation, attempt: Attempt, now: Now) -> Self {
         let work = Work { since: Some(now.mono) };
-        let (phase, root, ready_time) = (Phase::Starting, None, None);
-        Self { id, spec, phase, root, work, once: false, generation, attempt, start_time: now.wall, ready_time }
+        Self {
+            id,
+            phase: Phase::Starting,
+            root: None,
+            work,
+            once: false,
+            marks_checks: spec.monitor().is_built_in(),
+            lost: false,
+            blocked_since: None,
+            generation,
+            attempt,
+            start_time: now.wall,
+            ready_time: None,
+            spec,
+        }
     }
 
     /// The instance as clients see it.
@@ -99,12 +119,14 @@ impl Run {
                 graceful_duration: stop.graceful,
                 abort_duration,
             }),
+            blocked_since: self.blocked_since,
         }
     }
 
     /// The instance as clients see it once it has ended.
     pub(super) fn ended_instance(mut self, exit: Exit, now: Now) -> Instance {
         let mut abort_duration = None;
+        self.blocked_since = None;
         match &mut self.phase {
             Phase::Starting | Phase::Ready => {}
             Phase::Stopping(stop) => stop.graceful = Some(now.mono.since(stop.since.mono)),
@@ -139,6 +161,11 @@ impl Run {
 
     pub(super) const fn is_stuck(&self) -> bool {
         matches!(self.phase, Phase::Stuck(..))
+    }
+
+    /// Whether its thread is not to be had back until it ends, or its poll returns.
+    pub(super) const fn is_lost(&self) -> bool {
+        self.lost || self.is_stuck()
     }
 
     /// Why it was asked to stop, if it was.
@@ -206,6 +233,7 @@ impl Run {
             (RootEnd::Panicked(message), _) => (Exit::Panic, message),
             (RootEnd::Cancelled, _) if aborting => (Exit::Aborted, "it did not return, and was aborted".to_owned()),
             (RootEnd::Cancelled, _) => (Exit::Interrupted, "what it ran on has ended".to_owned()),
+            (RootEnd::Displaced, _) => (Exit::Displaced, RELIEVED.to_owned()),
             (RootEnd::Returned, Asked::None) if self.may_complete() => (Exit::Completed, String::new()),
             (RootEnd::Returned, Asked::None) => {
                 (Exit::Error, "it returned, though it had to run until it was asked to stop".to_owned())

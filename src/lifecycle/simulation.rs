@@ -78,7 +78,11 @@ struct Simulation {
 impl Simulation {
     fn new(seed: u64, verbose: bool) -> Self {
         let mut rng = Rng(seed);
-        let machine = Lifecycle::new(Sequence::default(), MAX_TASKS, Rng(rng.next()));
+        let machine = Lifecycle::new(
+            Sequence::default(),
+            Limits { max_tasks: MAX_TASKS, max_stuck: usize::MAX },
+            Rng(rng.next()),
+        );
         let wall = Timestamp::from_nanos(1_700_000_000_000_000_000);
         let now = Now { mono: Mono::from_nanos(1_000_000_000), wall };
         let (world, oracle) = (World::default(), Oracle::default());
@@ -117,7 +121,7 @@ impl Simulation {
     fn drain(&mut self) -> Result<(), String> {
         self.draining = true;
         let bound = self.now.mono + self.rng.millis(8_000);
-        self.feed(Input::Drain { bound })?;
+        self.feed(Input::Drain { bound, cause: Cause::system("simulation", "") })?;
         self.pass_until(bound)?;
         if self.machine.is_drained() { Ok(()) } else { Err("not drained by its bound".to_owned()) }
     }

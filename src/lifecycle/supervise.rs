@@ -8,11 +8,23 @@ use super::entry::Held;
 use super::io::{Chance, Effect, Launch, RootEnd};
 use super::next::{Next, next, next_beside};
 use super::record::Change;
+use super::relief::RELIEVED;
 use super::run::{Asking, Phase, Run};
 use super::{Lifecycle, Timer};
 use crate::model::{
     AlertKind, Asked, Attempt, Cause, Exit, InstanceId, Intent, Mono, Now, Outcome, Pretty, Regime, Uid,
 };
+
+/// How an instance begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entering {
+    /// How long it may take to become ready.
+    pub(super) ready_within: Duration,
+    /// Under what its checks run.
+    pub(super) regime: Regime,
+    /// Whether many are started at once, so that their first checks are to be spread.
+    pub(super) spread: bool,
+}
 
 impl<C: Chance> Lifecycle<C> {
     /// Starts the task's next instance; where it is to run `once`, a failure before it is ready ends the task.
@@ -28,21 +40,27 @@ impl<C: Chance> Lifecycle<C> {
         let attempt = last.map_or(Attempt::default(), |last| last.attempt).next();
         let mut run = Run::new(id, Arc::clone(&entry.task.spec), entry.task.generation, attempt, now);
         run.once = once;
-        let (ready_within, regime) = (run.spec.start_timeout(), entry.regime());
+        let entering = Entering { ready_within: run.spec.start_timeout(), regime: entry.regime(), spread: false };
         entry.active = Some(run);
-        self.enter(uid, id, ready_within, regime, cause, now);
+        self.enter(uid, id, entering, cause, now);
+    }
+
+    /// Starts the task's next instance in place of one that was displaced, and of which this much is known already.
+    fn rehome(&mut self, uid: Uid, once: bool, marks_checks: bool, now: Now) {
+        self.last_instance = self.last_instance.next();
+        let id = self.last_instance;
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let attempt = entry.task.instance.as_ref().map_or(Attempt::default(), |last| last.attempt).next();
+        let mut run = Run::new(id, Arc::clone(&entry.task.spec), entry.task.generation, attempt, now);
+        (run.once, run.marks_checks) = (once, marks_checks);
+        let entering = Entering { ready_within: run.spec.start_timeout(), regime: entry.regime(), spread: true };
+        entry.active = Some(run);
+        self.enter(uid, id, entering, Cause::system("relief", RELIEVED), now);
     }
 
     /// Has a run that is in its place in the entry begin.
-    pub(super) fn enter(
-        &mut self,
-        uid: Uid,
-        id: InstanceId,
-        ready_within: Duration,
-        regime: Regime,
-        cause: Cause,
-        now: Now,
-    ) {
+    pub(super) fn enter(&mut self, uid: Uid, id: InstanceId, entering: Entering, cause: Cause, now: Now) {
+        let Entering { ready_within, regime, spread } = entering;
         let Some(run) = self.tasks.get(&uid).and_then(|entry| entry.run(id)) else { return };
         let (spec, generation, attempt) = (Arc::clone(&run.spec), run.generation(), run.attempt());
         self.timers.set(Timer::StartTimeout(id), now.mono + ready_within);
@@ -51,7 +69,7 @@ impl<C: Chance> Lifecycle<C> {
         self.moved(id, cause, now);
         let Some(entry) = self.tasks.get(&uid) else { return };
         let task = Arc::clone(&entry.task);
-        self.log.effects.push(Effect::Launch(Launch { instance: id, task, spec, generation, attempt, regime }));
+        self.log.effects.push(Effect::Launch(Launch { instance: id, task, spec, generation, attempt, regime, spread }));
     }
 
     pub(super) fn on_ready(&mut self, id: InstanceId, now: Now) {
@@ -83,7 +101,11 @@ impl<C: Chance> Lifecycle<C> {
     /// unasked and be restarted.
     pub(super) fn shutdown_task(&mut self, id: InstanceId, asked: Asked, cause: Cause, bound: Option<Mono>, now: Now) {
         let Some((uid, entry)) = self.entry_of(id) else { return };
-        let intent = if asked == Asked::Cancel { Intent::Cancel } else { entry.task.intent };
+        let intent = match asked {
+            Asked::Cancel => Intent::Cancel,
+            Asked::Pause => Intent::Pause,
+            _ => entry.task.intent,
+        };
         let says_more = intent != entry.task.intent;
         let Some(run) = entry.run_mut(id) else { return };
         let slow_after = run.spec.watchdog().slow_cancellation_after();
@@ -93,7 +115,7 @@ impl<C: Chance> Lifecycle<C> {
             (Phase::Aborting(..), Some(stop)) => Some((Timer::Abort(id), stop.abort_deadline)),
             _ => None,
         };
-        if asking == Asking::Joined && asked == Asked::Cancel {
+        if asking == Asking::Joined && says_more {
             run.attribute(cause.clone());
         }
         if let Some((timer, due)) = deadline {
@@ -150,9 +172,11 @@ impl<C: Chance> Lifecycle<C> {
         if !run.enter_stuck(now) {
             return;
         }
+        let newly_lost = !run.lost;
         let took = run.instance().shutdown.and_then(|shutdown| shutdown.abort_duration).unwrap_or_default();
         let reason = format!("no exit {} after the abort", Pretty::about(took));
         self.stuck += 1;
+        self.lost += usize::from(newly_lost);
         self.swap_decides(id);
         let cause = Cause { request_id, ..Cause::system("shutdown", reason.clone()) };
         self.moved(id, cause, now);
@@ -201,7 +225,7 @@ impl<C: Chance> Lifecycle<C> {
 
     /// The instance has ended, and nothing of it is left: what becomes of its task is decided first, so that no event shows a
     /// task between two states.
-    fn ended(&mut self, id: InstanceId, root: RootEnd, child_aborted: bool, now: Now) {
+    pub(super) fn ended(&mut self, id: InstanceId, root: RootEnd, child_aborted: bool, now: Now) {
         self.swap_decides(id);
         let chance = self.chance.unit();
         let Some(uid) = self.runs.remove(&id) else { return };
@@ -210,14 +234,19 @@ impl<C: Chance> Lifecycle<C> {
         let was_active = entry.is_active(id);
         let Some(run) = entry.take(id) else { return };
         self.stuck -= usize::from(run.is_stuck());
+        self.lost -= usize::from(run.is_lost());
         let (exit, message) = run.exit(root, child_aborted);
-        let (asked, generation, attempt) = (run.asked(), run.generation(), run.attempt());
+        let (generation, attempt, marks_checks) = (run.generation(), run.attempt(), run.marks_checks);
+        let asked = match (exit, run.asked()) {
+            (Exit::Displaced, Asked::None) => Asked::Relief,
+            (_, asked) => asked,
+        };
         let cause = match run.stop() {
             Some(stop) => stop.cause.clone(),
-            None => Cause::system("monitor", message.clone()),
+            None => Cause::system(if exit == Exit::Displaced { "relief" } else { "monitor" }, message.clone()),
         };
         let next = match was_active {
-            true => next(entry, &run, exit, self.draining, chance, now),
+            true => next(entry, &run, exit, self.draining.is_some(), chance, now),
             false => next_beside(entry, now),
         };
         let why = why(exit, &message);
@@ -226,7 +255,10 @@ impl<C: Chance> Lifecycle<C> {
         self.record(uid, cause.clone(), Change::Ended { instance, outcome, next }, now);
         self.resolve_all(uid, (generation, attempt), now);
         self.swap_goes_on(uid, id, &why, now);
-        self.settle(uid, next, cause, now);
+        match next {
+            Next::Rehome { once } => self.rehome(uid, once, marks_checks, now),
+            next => self.settle(uid, next, cause, now),
+        }
         self.settle_held(uid, now);
     }
 
@@ -234,7 +266,8 @@ impl<C: Chance> Lifecycle<C> {
     fn settle(&mut self, uid: Uid, next: Next, cause: Cause, now: Now) {
         let Some(entry) = self.tasks.get(&uid) else { return };
         match next {
-            Next::Stay => {}
+            Next::Stay | Next::Rehome { .. } => {}
+            Next::Rest => self.record(uid, cause, Change::Paused, now),
             Next::Restart(restart) => {
                 let delay = restart.next_time.map_or(Duration::ZERO, |time| time.since(now.wall));
                 self.timers.set(Timer::Restart(uid), now.mono + delay);
@@ -257,7 +290,7 @@ impl<C: Chance> Lifecycle<C> {
                 let next = Next::End(state, end(&entry.task, now));
                 self.settle(uid, next, Cause::system("swap", "no other instance has taken over"), now);
             }
-            Some(Held::Launch { .. }) if self.draining => {}
+            Some(Held::Launch { .. }) if self.draining.is_some() => {}
             Some(Held::Launch { once }) => {
                 let cause = Cause::system("restart", "nothing is in its way any more");
                 self.launch(uid, once, cause, now);
@@ -266,7 +299,7 @@ impl<C: Chance> Lifecycle<C> {
     }
 
     pub(super) fn on_restart_due(&mut self, uid: Uid, now: Now) {
-        if self.draining {
+        if self.draining.is_some() {
             return;
         }
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
@@ -287,6 +320,7 @@ fn why(exit: Exit, message: &str) -> String {
         Exit::Error => "has failed",
         Exit::Panic => "panicked",
         Exit::Interrupted => "was interrupted",
+        Exit::Displaced => "was displaced",
     };
     if message.is_empty() { how.to_owned() } else { format!("{how}: {message}") }
 }

@@ -13,9 +13,11 @@ mod command;
 use std::sync::Arc;
 
 use super::entry::Held;
-use super::io::{Chance, Effect};
+use super::io::{Chance, Effect, RootEnd};
 use super::record::Change;
+use super::relief::RELIEVED;
 use super::run::Run;
+use super::supervise::Entering;
 use super::{Lifecycle, Timer};
 use crate::model::{
     Annotations, Asked, Attempt, Cause, InstanceId, Intent, Now, Pretty, Swap, SwapPhase, SwapStrategy, Target, Uid,
@@ -85,8 +87,14 @@ impl<C: Chance> Lifecycle<C> {
         match strategy {
             // There is nothing that could be lost: a broken roll-out must always be replaceable (kubernetes #67250).
             _ if !entry.is_ready() => {
+                let runs = entry.task.intent == Intent::Run;
                 self.commit(uid, now);
-                self.launch_as(candidate, uid, false, cause, now);
+                // One that is paused stays so, with the new spec.
+                if runs {
+                    self.launch_as(candidate, uid, false, cause, now);
+                } else {
+                    self.log.effects.push(Effect::Discard(candidate));
+                }
             }
             SwapStrategy::MakeBeforeBreak => self.try_candidate(uid, now),
             SwapStrategy::BreakBeforeMake => self.break_old(uid, now),
@@ -112,7 +120,7 @@ impl<C: Chance> Lifecycle<C> {
         let run = Run::new(id, Arc::clone(&swap.to_spec), swap.to_generation, Attempt::default().next(), now);
         let within = run.spec.swap().readiness_timeout();
         entry.beside = Some(Box::new(run));
-        self.enter(uid, id, within, regime, cause, now);
+        self.enter(uid, id, Entering { ready_within: within, regime, spread: false }, cause, now);
     }
 
     /// The candidate is ready: it takes over.
@@ -164,6 +172,26 @@ impl<C: Chance> Lifecycle<C> {
         swapping.swap.phase = SwapPhase::Draining;
         let cause = swapping.cause.clone();
         self.shutdown_task(old, Asked::Swap, cause, None, now);
+    }
+
+    /// The undecided candidate was on a thread that another instance blocks: it is started once more elsewhere, and has what is left
+    /// of its time.
+    pub(super) fn try_candidate_again(&mut self, uid: Uid, id: InstanceId, now: Now) {
+        let Some(entry) = self.tasks.get(&uid) else { return };
+        let Some(attempt) = entry.run(id).map(|run| run.attempt().next()) else { return };
+        let due = self.timers.due(Timer::StartTimeout(id)).unwrap_or(now.mono);
+        self.last_instance = self.last_instance.next();
+        let again = self.last_instance;
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let Some(swapping) = &mut entry.swap else { return };
+        swapping.candidate = again;
+        let (spec, generation) = (Arc::clone(&swapping.swap.to_spec), swapping.swap.to_generation);
+        let cause = swapping.cause_of("relief", RELIEVED);
+        self.ended(id, RootEnd::Displaced, false, now);
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let regime = entry.shadow_regime();
+        entry.beside = Some(Box::new(Run::new(again, spec, generation, attempt, now)));
+        self.enter(uid, again, Entering { ready_within: due.since(now.mono), regime, spread: false }, cause, now);
     }
 
     /// The candidate was not ready in time.

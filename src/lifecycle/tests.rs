@@ -3,6 +3,8 @@
 mod alerts;
 mod circuits;
 mod commands;
+mod pauses;
+mod relief;
 mod restarts;
 mod shutdown;
 mod swap;
@@ -73,7 +75,7 @@ impl Bench {
         let wall = Timestamp::from_nanos(1_700_000_000_000_000_000);
         let now = Now { mono: Mono::from_nanos(1_000_000_000), wall };
         Self {
-            machine: Lifecycle::new(Sequence::default(), 10, Fixed::default()),
+            machine: Lifecycle::new(Sequence::default(), Limits { max_tasks: 10, max_stuck: 2 }, Fixed::default()),
             now,
             events: vec![],
             effects: vec![],
@@ -114,6 +116,11 @@ impl Bench {
             _ => None,
         });
         answer.expect("every command is answered in its own step")
+    }
+
+    /// Has the server drain, and everything stop by `bound`.
+    fn drain(&mut self, bound: Mono) -> Vec<Effect> {
+        self.feed(Input::Drain { bound, cause: cause() })
     }
 
     fn start(&mut self, draft: SpecDraft) -> Result<Reply, Refusal> {

@@ -20,6 +20,8 @@ pub(super) enum Timer {
     LongRunning(InstanceId),
     /// The task's next instance is due.
     Restart(Uid),
+    /// The task has been paused for long enough.
+    PauseExpires(Uid),
     /// The open span of the task's circuit is over, or the deadline of its trial.
     Circuit(Uid),
     /// The ended task has been kept for long enough.
@@ -55,6 +57,11 @@ impl Timers {
         {
             self.clear(timer);
         }
+    }
+
+    /// When a timer is due, if it is set.
+    pub(super) fn due(&self, timer: Timer) -> Option<Mono> {
+        self.due.get(&timer).copied()
     }
 
     /// Whether a timer is set.

@@ -20,6 +20,7 @@ impl<C: Chance> Lifecycle<C> {
         let Some((_, entry)) = self.entry_of(id) else { return };
         let Some(run) = entry.run_mut(id) else { return };
         run.work.since = Some(at);
+        run.marks_checks = true;
         let due = at + run.spec.watchdog().long_running_after();
         if !self.timers.is_set(Timer::LongRunning(id)) {
             self.timers.set(Timer::LongRunning(id), due);
@@ -71,7 +72,7 @@ impl<C: Chance> Lifecycle<C> {
         }
     }
 
-    fn resolve(
+    pub(super) fn resolve(
         &mut self,
         uid: Uid,
         (generation, attempt): (Generation, Attempt),

@@ -10,20 +10,27 @@ use tokio::sync::{mpsc, oneshot};
 use super::Counts;
 use super::vetting::{Built, Vetting};
 use crate::lifecycle::{Command, Reply};
-use crate::model::{CancelTask, DeleteTask, Live, Refusal, Sequence, StartTask, SwapTask, Task, Uid, WindowCounts};
-use crate::monitor::{LiveCell, Report};
+use crate::model::{
+    CancelTask, Cause, Check, DeleteTask, Live, PauseTask, Refusal, ResumeTask, RunTask, Sequence, StartTask, State,
+    SwapTask, Task, Uid, WindowCounts,
+};
+use crate::monitor::{LiveCell, Report, Wanted};
 
 /// A request to the loop.
 pub(super) enum Request {
     /// A client's command.
-    Command {
-        command: Command,
-        /// For a start: the monitor, built and found good.
-        monitor: Option<Built>,
-        answer: oneshot::Sender<Result<Reply, Refusal>>,
-    },
+    Command { command: Command, with: With, answer: oneshot::Sender<Result<Reply, Refusal>> },
     /// Stop every task.
-    Drain { bound: Duration, done: oneshot::Sender<usize> },
+    Drain { bound: Duration, cause: Cause, begun: Option<oneshot::Sender<Sequence>>, done: oneshot::Sender<usize> },
+}
+
+/// What a command brings along for what it brings about.
+#[derive(Default)]
+pub(super) struct With {
+    /// For a start: the monitor, built and found good.
+    pub(super) monitor: Option<Built>,
+    /// For a check: who waits for it.
+    pub(super) wanted: Option<Wanted>,
 }
 
 /// A command's answer.
@@ -50,25 +57,52 @@ impl Handle {
     /// Starts a task, or says why not.
     pub async fn start(&self, start: StartTask) -> Result<Accepted, Refusal> {
         let (target, monitor) = self.vetting.vet(start.spec.monitor()).await?;
-        self.command(Command::Start(Box::new(start), target), monitor).await.and_then(accepted)
+        let with = With { monitor, wanted: None };
+        self.command(Command::Start(Box::new(start), target), with).await.and_then(accepted)
     }
 
     /// Replaces a task's spec while it runs, or says why not. Answers when the swap has begun; what comes of it, the task shows.
     pub async fn swap(&self, swap: SwapTask) -> Result<Accepted, Refusal> {
         let target = self.vetting.validate(swap.spec.monitor()).await?;
-        self.command(Command::Swap(Box::new(swap), target), None).await.and_then(accepted)
+        self.command(Command::Swap(Box::new(swap), target), With::default()).await.and_then(accepted)
     }
 
     /// Stops a task for good, or says why not. Answers when the stop has been asked for.
     pub async fn cancel(&self, cancel: CancelTask) -> Result<Accepted, Refusal> {
-        self.command(Command::Cancel(cancel), None).await.and_then(accepted)
+        self.command(Command::Cancel(cancel), With::default()).await.and_then(accepted)
+    }
+
+    /// Stops a task until it is resumed, or says why not. Answers when the stop has been asked for.
+    pub async fn pause(&self, pause: PauseTask) -> Result<Accepted, Refusal> {
+        self.command(Command::Pause(pause), With::default()).await.and_then(accepted)
+    }
+
+    /// Has a paused task run again, or says why not.
+    pub async fn resume(&self, resume: ResumeTask) -> Result<Accepted, Refusal> {
+        self.command(Command::Resume(resume), With::default()).await.and_then(accepted)
+    }
+
+    /// Has a task make a check now, and answers with it; or says why not. Where the same request was answered before, with the newest
+    /// check.
+    pub async fn run(&self, run: RunTask) -> Result<Check, Refusal> {
+        let (wanted, check) = oneshot::channel();
+        let name = run.name.clone();
+        let with = With { monitor: None, wanted: Some(wanted) };
+        let made = match self.command(Command::Run(run), with).await? {
+            Reply::Checking { .. } => check.await.ok(),
+            Reply::Accepted { task, .. } => self.live(task.uid).and_then(|live| live.last_check),
+            Reply::Deleted { .. } => None,
+        };
+        // The instance has ended before its check did.
+        made.ok_or(Refusal::TaskNotRunning { name, state: State::Stopping })
     }
 
     /// Deletes an ended task, or says why not; answers with the place in the log right after.
     pub async fn delete(&self, delete: DeleteTask) -> Result<Sequence, Refusal> {
-        self.command(Command::Delete(delete), None).await.map(|reply| match reply {
-            Reply::Deleted { sequence } | Reply::Accepted { sequence, .. } => sequence,
-        })
+        match self.command(Command::Delete(delete), With::default()).await? {
+            Reply::Deleted { sequence } | Reply::Accepted { sequence, .. } => Ok(sequence),
+            Reply::Checking { .. } => Err(Refusal::ServerDraining),
+        }
     }
 
     /// What is known of a task at this moment; `None` for tasks that never ran here.
@@ -86,10 +120,10 @@ impl Handle {
         waiting(&self.requests) + waiting(&self.reports)
     }
 
-    async fn command(&self, command: Command, monitor: Option<Built>) -> Result<Reply, Refusal> {
+    async fn command(&self, command: Command, with: With) -> Result<Reply, Refusal> {
         let (answer, answered) = oneshot::channel();
         // The loop ends only with the process, after a drain.
-        let request = Request::Command { command, monitor, answer };
+        let request = Request::Command { command, with, answer };
         self.requests.send(request).await.map_err(|_| Refusal::ServerDraining)?;
         answered.await.unwrap_or(Err(Refusal::ServerDraining))
     }
@@ -102,8 +136,8 @@ fn waiting<T>(channel: &mpsc::Sender<T>) -> usize {
 fn accepted(reply: Reply) -> Result<Accepted, Refusal> {
     match reply {
         Reply::Accepted { task, sequence } => Ok(Accepted { task, sequence }),
-        // Only a deletion is answered so; it is never asked for here.
-        Reply::Deleted { .. } => Err(Refusal::ServerDraining),
+        // Only a deletion and a check are answered so; they are never asked for here.
+        Reply::Deleted { .. } | Reply::Checking { .. } => Err(Refusal::ServerDraining),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::model::{
-    AlertKind, CircuitState, CircuitStatus, Detail, Event, EventType, Instance, Shutdown, Task, Timestamp, Uid,
+    AlertKind, CircuitState, CircuitStatus, Detail, Event, EventType, Exit, Instance, Shutdown, Task, Timestamp, Uid,
 };
 use crate::telemetry::{Circuits, Instances, Metrics, Swaps};
 
@@ -61,8 +61,9 @@ impl Observer {
         }
         let key = (AlertKind::AbortTimeout, instance.generation, instance.attempt);
         let was_stuck = task.alerts.iter().any(|alert| (alert.kind, alert.generation, alert.attempt) == key);
-        // One that was stuck ended in no phase; a phase 1 that was cut short by force was neither met nor missed.
-        let Some(shutdown) = instance.shutdown.filter(|_| !was_stuck) else { return };
+        let was_displaced = instance.exit == Some(Exit::Displaced);
+        // One that was stuck or displaced ended in no phase; a phase 1 that was cut short by force was neither met nor missed.
+        let Some(shutdown) = instance.shutdown.filter(|_| !was_stuck && !was_displaced) else { return };
         match (shutdown.graceful_duration, shutdown.abort_duration) {
             (_, Some(took)) => self.instances.abort_phase(took, true),
             (Some(took), None) => self.instances.graceful_phase(took, true),

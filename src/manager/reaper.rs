@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::runtime::Handle;
@@ -11,10 +10,11 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::{JoinError, JoinHandle};
 
-use super::shards::{Slot, Slotted};
 use crate::lifecycle::RootEnd;
 use crate::model::InstanceId;
-use crate::monitor::{CancellationToken, Children, Clock, Context, Fact, Monitor, MonitorError, MonitorFuture, Report};
+use crate::monitor::{
+    CancellationToken, Children, Clock, Context, Fact, Monitor, MonitorError, MonitorFuture, Occupant, Polled, Report,
+};
 
 /// What an instance's monitor is run with.
 pub(super) struct Body {
@@ -28,13 +28,9 @@ pub(super) struct Body {
 }
 
 /// Runs a monitor on a shard. Its future is made there, too: that is the monitor's own code.
-pub(super) fn spawn(runtime: &Handle, slot: Option<Arc<Slot>>, body: Body) -> JoinHandle<Result<(), String>> {
+pub(super) fn spawn(runtime: &Handle, occupant: Occupant, body: Body) -> JoinHandle<Result<(), String>> {
     // On the heap, and only until the first poll: there are many instances, and each is as large as what it keeps.
-    let run = run(Box::new(body));
-    match slot {
-        Some(slot) => runtime.spawn(Slotted::new(slot, run)),
-        None => runtime.spawn(run),
-    }
+    runtime.spawn(Polled::new(occupant, run(Box::new(body))))
 }
 
 async fn run(body: Box<Body>) -> Result<(), String> {

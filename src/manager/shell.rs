@@ -2,28 +2,33 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, unconstrained};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Counts;
-use super::handle::{Lives, Request};
+use super::handle::{Lives, Request, With};
 use super::observe::Observer;
 use super::reaper::{Body, Reaped, reap_children, reap_root, spawn};
-use super::shards::{ShardId, Shards};
+use super::shards::{ShardId, Shards, Tenant};
 use super::vetting::{Built, Vetting};
+use super::watchdog::News;
 use crate::journal::{Journal, Release};
-use crate::lifecycle::{Chance, Command, Effect, Input, Launch, Lifecycle, Reply, RootEnd};
+use crate::lifecycle::{Chance, Command, Effect, Input, Launch, Lifecycle, Limits, Reply, RootEnd};
 use crate::model::{Event, InstanceId, Refusal, Sequence, TaskSpec};
-use crate::monitor::{Assignment, Children, Clock, Context, Fact, LiveCell, RegimeCell, Report};
+use crate::monitor::{Assignment, Children, Clock, Context, Fact, LiveCell, Occupant, RegimeCell, Report};
 use crate::telemetry::Metrics;
 
 /// What one turn takes from each source, so that none starves the others or the timers.
 const TURN: usize = 256;
+
+/// Over how long the first checks are spread of instances that are started together.
+const SPREAD: Duration = Duration::from_secs(1);
 
 /// What the loop is connected with.
 pub(super) struct Wiring {
@@ -31,6 +36,10 @@ pub(super) struct Wiring {
     pub(super) reports: mpsc::Receiver<Report>,
     /// The other end of `reports`, for monitors.
     pub(super) reporter: mpsc::Sender<Report>,
+    /// What the watchdog has seen.
+    pub(super) news: mpsc::Receiver<News>,
+    /// Whether too many instances are stuck for any of a custom kind to be started.
+    pub(super) stuck_limit: watch::Sender<bool>,
     /// Ends the loop.
     pub(super) stop: CancellationToken,
     pub(super) shards: Shards,
@@ -80,14 +89,14 @@ enum Build {
 struct Turn {
     events: Vec<Event>,
     releases: Vec<Release>,
-    actions: Vec<(Effect, Option<Built>)>,
+    actions: Vec<(Effect, With)>,
 }
 
 impl Shell {
     /// Call it in the loop's runtime.
-    pub(super) fn new(wiring: Wiring, max_tasks: usize) -> Self {
+    pub(super) fn new(wiring: Wiring, limits: Limits) -> Self {
         Self {
-            lifecycle: Lifecycle::new(wiring.journal.view().head(), max_tasks, Dice::new()),
+            lifecycle: Lifecycle::new(wiring.journal.view().head(), limits, Dice::new()),
             observer: Observer::new(&wiring.metrics),
             clock: Clock::new(),
             reapers: FuturesUnordered::new(),
@@ -131,6 +140,7 @@ impl Shell {
             Some(reaped) = self.reapers.next() => self.on_reaped(reaped, turn),
             Some(built) = self.builds.next() => self.on_built(built, turn),
             Some(replaced) = self.commits.next() => self.step(Input::Committed(replaced), turn),
+            Some(news) = self.wiring.news.recv() => self.on_news(news, turn),
             Some(report) = self.wiring.reports.recv() => self.on_report(&report, turn),
             Some(request) = self.wiring.requests.recv() => self.on_request(request, turn),
             () = timer => {}
@@ -156,6 +166,10 @@ impl Shell {
             let Some(Some(replaced)) = unconstrained(self.commits.next()).now_or_never() else { break };
             self.step(Input::Committed(replaced), turn);
         }
+        for _ in 0..TURN {
+            let Ok(news) = self.wiring.news.try_recv() else { break };
+            self.on_news(news, turn);
+        }
         self.take_reports(TURN, turn);
         for _ in 0..TURN {
             let Ok(request) = self.wiring.requests.try_recv() else { break };
@@ -172,11 +186,19 @@ impl Shell {
 
     fn on_request(&mut self, request: Request, turn: &mut Turn) {
         match request {
-            Request::Command { command, monitor, answer } => self.on_command(command, monitor, answer, turn),
-            Request::Drain { bound, done } => {
+            Request::Command { command, with, answer } => self.on_command(command, with, answer, turn),
+            Request::Drain { bound, cause, begun, done } => {
                 self.drained.push(done);
                 let bound = self.clock.now().mono + bound;
-                self.step(Input::Drain { bound }, turn);
+                self.step(Input::Drain { bound, cause }, turn);
+                if let Some(begun) = begun {
+                    let after = self.lifecycle.draining_since();
+                    let run = Box::new(move || {
+                        // Whoever asked may have stopped waiting.
+                        let _ = begun.send(after);
+                    });
+                    turn.releases.push(Release { after, run });
+                }
             }
         }
     }
@@ -184,7 +206,7 @@ impl Shell {
     fn on_command(
         &mut self,
         command: Command,
-        mut monitor: Option<Built>,
+        mut with: With,
         answer: oneshot::Sender<Result<Reply, Refusal>>,
         turn: &mut Turn,
     ) {
@@ -197,7 +219,7 @@ impl Shell {
                     let run = Box::new(move || drop(answer.send(reply)));
                     turn.releases.push(Release { after, run });
                 }
-                Effect::Launch(_) => turn.actions.push((effect, monitor.take())),
+                Effect::Launch(_) | Effect::CheckNow(_) => turn.actions.push((effect, std::mem::take(&mut with))),
                 effect => self.gather(effect, turn),
             }
         }
@@ -211,6 +233,37 @@ impl Shell {
             Fact::CheckEnded(evidence) => Input::CheckEnded(instance, at, evidence),
         };
         self.step(input, turn);
+    }
+
+    fn on_news(&mut self, news: News, turn: &mut Turn) {
+        match news {
+            News::Blocked { instance, lasts } => {
+                let since = self.clock.now().mono.before(lasts);
+                self.step(Input::PollBlocked(instance, since), turn);
+            }
+            News::Returned { instance } => self.step(Input::PollReturned(instance), turn),
+            News::Stalled { shard, turn: poll, culprit } => self.on_stalled(shard, poll, culprit, turn),
+        }
+    }
+
+    /// Leaves a blocked shard to the instance that blocks it; what else ran there is started again on others. At the stuck limit
+    /// custom kinds have lost as many threads as they may: then they wait, and are told of again.
+    fn on_stalled(&mut self, shard: ShardId, poll: u64, culprit: InstanceId, turn: &mut Turn) {
+        if self.lifecycle.is_at_stuck_limit() && self.wiring.shards.is_custom(shard) {
+            return;
+        }
+        let Some(spec) = self.lifecycle.spec(culprit) else { return };
+        match self.wiring.shards.relieve(shard, poll, Tenant::of(spec)) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::error!(%error, "no thread can be put in a blocked one's place"),
+        }
+        let on_it = |running: &Running| running.root.as_ref().is_some_and(|(_, place)| *place == shard);
+        let others = self.running.iter().filter(|(id, running)| **id != culprit && on_it(running));
+        let mut displaced: Vec<_> = others.map(|(id, _)| *id).collect();
+        displaced.sort_unstable();
+        tracing::warn!(instances = displaced.len(), kind = spec.monitor().kind(), "a blocked thread is relieved");
+        self.step(Input::Stalled { culprit, displaced }, turn);
     }
 
     fn on_reaped(&mut self, reaped: Reaped, turn: &mut Turn) {
@@ -269,7 +322,7 @@ impl Shell {
                 self.observer.observe(&event);
                 turn.events.push(event);
             }
-            effect => turn.actions.push((effect, None)),
+            effect => turn.actions.push((effect, With::default())),
         }
     }
 
@@ -278,6 +331,8 @@ impl Shell {
         let Turn { events, mut releases, actions } = turn;
         // Before clients can see what has come of the turn, so that no scrape after that shows less.
         self.wiring.counts.set(self.lifecycle.live());
+        let full = self.lifecycle.is_at_stuck_limit();
+        self.wiring.stuck_limit.send_if_modified(|was| std::mem::replace(was, full) != full);
         for (effect, _) in &actions {
             if let Effect::AwaitCommit { after, instance } = *effect {
                 releases.push(self.await_commit(after, instance));
@@ -286,8 +341,8 @@ impl Shell {
         if !events.is_empty() || !releases.is_empty() {
             self.wiring.journal.append(events, releases);
         }
-        for (effect, monitor) in actions {
-            self.act(effect, monitor);
+        for (effect, with) in actions {
+            self.act(effect, with);
         }
         if self.lifecycle.is_drained() {
             for done in self.drained.drain(..) {
@@ -310,9 +365,9 @@ impl Shell {
         Release { after, run: Box::new(move || drop(committed)) }
     }
 
-    fn act(&mut self, effect: Effect, monitor: Option<Built>) {
+    fn act(&mut self, effect: Effect, with: With) {
         match effect {
-            Effect::Launch(launch) => self.launch(launch, monitor),
+            Effect::Launch(launch) => self.launch(launch, with.monitor),
             Effect::Build { instance, spec } => self.build(instance, spec),
             // Dropped on the blocking pool.
             Effect::Discard(instance) => drop(self.candidates.remove(&instance)),
@@ -327,6 +382,18 @@ impl Shell {
                         root.abort();
                     }
                     running.children.abort_all();
+                }
+            }
+            Effect::Displace(instance) => {
+                // An aborted root that is not being polled is dropped instead of polled again; and who is polled there is another.
+                if let Some((root, _)) = self.running.get(&instance).and_then(|running| running.root.as_ref()) {
+                    root.abort();
+                }
+                self.leave(instance);
+            }
+            Effect::CheckNow(instance) => {
+                if let (Some(running), Some(wanted)) = (self.running.get(&instance), with.wanted) {
+                    running.regime.want(wanted);
                 }
             }
             Effect::Regime(instance, regime) => {
@@ -381,12 +448,18 @@ impl Shell {
     }
 
     fn place(&mut self, launch: &Launch, built: Built) {
-        let Launch { instance, ref task, ref spec, generation, attempt, regime: _ } = *launch;
+        let Launch { instance, ref task, ref spec, generation, attempt, regime: _, spread } = *launch;
         let Some(running) = self.running.get_mut(&instance) else { return };
         let declares_readiness = built.declares_readiness;
         let Some(monitor) = built.take() else { return };
-        let built_in = spec.monitor().is_built_in();
-        let (shard, runtime, slot) = self.wiring.shards.enter(built_in);
+        let (shard, runtime) = match self.wiring.shards.enter(Tenant::of(spec)) {
+            Ok(place) => place,
+            Err(error) => {
+                // The loop hears of it as of any other end: what acts does not decide.
+                let failed = Build::Instance(launch.clone(), Some(Err(format!("no thread to run on: {error}"))));
+                return self.builds.push(async move { failed }.boxed());
+            }
+        };
         let assignment = Assignment {
             instance,
             name: task.name.clone(),
@@ -399,6 +472,7 @@ impl Shell {
             reports: self.wiring.reporter.clone(),
             live: Arc::clone(&running.live),
             regime: Arc::clone(&running.regime),
+            spread: if spread { SPREAD.min(spec.start_timeout() / 4) } else { Duration::ZERO },
             checks: self.wiring.metrics.checks.clone(),
         };
         let body = Body {
@@ -409,7 +483,8 @@ impl Shell {
             reports: self.wiring.reporter.clone(),
             clock: self.clock,
         };
-        let root = spawn(&runtime, (!built_in).then_some(slot), body);
+        let occupant = Occupant::new(instance, spec.watchdog().blocked_poll_after());
+        let root = spawn(&runtime, occupant, body);
         running.root = Some((root.abort_handle(), shard));
         self.reapers.push(reap_root(instance, root, running.children.clone()).boxed());
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Alert, Attempt, CircuitStatus, Generation, Instance, Outcome, Reason, Restart, Sequence, Swap, Task, Timestamp,
+    Alert, Attempt, CircuitStatus, Generation, Instance, Outcome, Pause, Reason, Restart, Sequence, Swap, Task,
+    Timestamp,
 };
 
 /// Something that has happened to a task, or to the server. The journal is made of these.
@@ -40,6 +41,8 @@ pub enum Detail {
     Outcome(Outcome),
     /// An alert.
     Alert(Alert),
+    /// A pause.
+    Pause(Box<Pause>),
     /// A restart.
     Restart(Restart),
     /// A swap.
@@ -67,6 +70,10 @@ pub enum EventType {
     InstanceEnded,
     /// It failed, and will be started again.
     RestartScheduled,
+    /// The task rests; or the end of its pause was moved.
+    TaskPaused,
+    /// The task is to run again.
+    TaskResumed,
     /// The task has ended.
     TaskEnded,
     /// The ended task was deleted.
@@ -95,7 +102,7 @@ pub enum EventType {
 
 impl EventType {
     /// Every type.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::TaskCreated,
         Self::InstanceStarting,
         Self::InstanceReady,
@@ -104,6 +111,8 @@ impl EventType {
         Self::InstanceStuck,
         Self::InstanceEnded,
         Self::RestartScheduled,
+        Self::TaskPaused,
+        Self::TaskResumed,
         Self::TaskEnded,
         Self::TaskDeleted,
         Self::SwapStarted,
@@ -129,6 +138,8 @@ impl EventType {
             Self::InstanceStuck => "INSTANCE_STUCK",
             Self::InstanceEnded => "INSTANCE_ENDED",
             Self::RestartScheduled => "RESTART_SCHEDULED",
+            Self::TaskPaused => "TASK_PAUSED",
+            Self::TaskResumed => "TASK_RESUMED",
             Self::TaskEnded => "TASK_ENDED",
             Self::TaskDeleted => "TASK_DELETED",
             Self::SwapStarted => "SWAP_STARTED",

@@ -58,8 +58,8 @@ pub enum Refusal {
     /// One swap at a time.
     #[error("a swap of {0} is running; wait for it, or cancel the task")]
     SwapInProgress(TaskName),
-    /// Only a task that is to run can be swapped.
-    #[error("the task {name} is {}; only one that is to run can be swapped", .state.name())]
+    /// The task has no instance that could do what was asked for, or is about to have none.
+    #[error("the task {name} is {}; that is for one that runs", .state.name())]
     TaskNotRunning {
         /// The task.
         name: TaskName,
@@ -69,6 +69,14 @@ pub enum Refusal {
     /// An instance that does not end is in the way.
     #[error("an earlier instance of {0} is stuck; it can be swapped once that has ended")]
     PredecessorStuck(TaskName),
+    /// The task's monitor marks no checks of its own.
+    #[error("the monitor of {0} marks no checks, so that none can be asked for")]
+    NoChecks(TaskName),
+    /// As many threads are lost to instances of custom kinds as may be.
+    #[error(
+        "{0} instances are stuck or block their threads, which is the limit; none of a custom kind is started until one ends"
+    )]
+    StuckLimit(usize),
     /// The server holds as many tasks as it may.
     #[error("the server holds {0} tasks, which is its limit; delete ended ones, or raise the limit")]
     TaskLimit(usize),

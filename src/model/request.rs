@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Annotations, Cause, Etag, Labels, SwapStrategy, TaskName, TaskSpec, limits};
+use super::{Annotations, Cause, Etag, Labels, SwapStrategy, TaskName, TaskSpec, Timestamp, limits};
 
 /// The free text of an audit trail: at most 1 KiB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,12 @@ pub enum Method {
     Cancel,
     /// `DeleteTask`.
     Delete,
+    /// `PauseTask`.
+    Pause,
+    /// `ResumeTask`.
+    Resume,
+    /// `RunTask`.
+    Run,
 }
 
 /// What makes a mutation idempotent: with the actor and the method, the client's id; and a fingerprint of all else it said.
@@ -115,6 +121,47 @@ pub struct CancelTask {
     pub name: TaskName,
     /// Abort at once.
     pub force: bool,
+    /// If given, must match.
+    pub etag: Option<Etag>,
+    /// Who asks, and why.
+    pub cause: Cause,
+    /// If the client gave a `request_id`.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Asks for a task to be stopped for a while.
+#[derive(Clone, Debug)]
+pub struct PauseTask {
+    /// Its name.
+    pub name: TaskName,
+    /// When the server is to resume it.
+    pub expire_time: Option<Timestamp>,
+    /// If given, must match.
+    pub etag: Option<Etag>,
+    /// Who asks, and why.
+    pub cause: Cause,
+    /// If the client gave a `request_id`.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Asks for a paused task to run again.
+#[derive(Clone, Debug)]
+pub struct ResumeTask {
+    /// Its name.
+    pub name: TaskName,
+    /// If given, must match.
+    pub etag: Option<Etag>,
+    /// Who asks, and why.
+    pub cause: Cause,
+    /// If the client gave a `request_id`.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Asks for one check, now.
+#[derive(Clone, Debug)]
+pub struct RunTask {
+    /// The task's name.
+    pub name: TaskName,
     /// If given, must match.
     pub etag: Option<Etag>,
     /// Who asks, and why.

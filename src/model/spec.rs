@@ -49,6 +49,23 @@ pub struct SpecDraft {
     pub swap: SwapDraft,
     /// How long an ended task is kept.
     pub terminal_ttl: Option<Duration>,
+    /// With whom its instances share a thread.
+    pub isolation: Option<Isolation>,
+}
+
+/// With whom an instance shares a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isolation {
+    /// With others of its sort.
+    #[default]
+    Shared,
+    /// With none.
+    Thread,
+}
+
+impl Isolation {
+    /// Every isolation.
+    pub const ALL: [Self; 2] = [Self::Shared, Self::Thread];
 }
 
 /// A monitor as a client wrote it.
@@ -74,6 +91,7 @@ pub struct TaskSpec {
     circuit: CircuitPolicy,
     swap: SwapPolicy,
     terminal_ttl: Duration,
+    isolation: Isolation,
 }
 
 /// What a task watches.
@@ -116,8 +134,18 @@ impl TaskSpec {
     /// Checks a draft; `None` where `violations` grew.
     pub fn try_new(draft: SpecDraft, violations: &mut Violations) -> Option<Self> {
         let before = violations.as_slice().len();
-        let SpecDraft { monitor, schedule, start_timeout, shutdown, watchdog, restart, circuit, swap, terminal_ttl } =
-            draft;
+        let SpecDraft {
+            monitor,
+            schedule,
+            start_timeout,
+            shutdown,
+            watchdog,
+            restart,
+            circuit,
+            swap,
+            terminal_ttl,
+            isolation,
+        } = draft;
         let monitor = match monitor {
             None => {
                 violations.add("monitor", "exactly one of http, tcp and custom must be set");
@@ -154,6 +182,7 @@ impl TaskSpec {
                 circuit,
                 swap,
                 terminal_ttl,
+                isolation: isolation.unwrap_or_default(),
             }),
             _ => None,
         }
@@ -202,6 +231,11 @@ impl TaskSpec {
     /// How long an ended task is kept.
     pub const fn terminal_ttl(&self) -> Duration {
         self.terminal_ttl
+    }
+
+    /// With whom its instances share a thread.
+    pub const fn isolation(&self) -> Isolation {
+        self.isolation
     }
 }
 

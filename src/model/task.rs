@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Annotations, Attempt, CircuitStatus, Etag, Generation, Labels, Swap, TaskName, TaskSpec, Timestamp, Uid};
+use super::{
+    Annotations, Attempt, CircuitStatus, Etag, Generation, Labels, Reason, Swap, TaskName, TaskSpec, Timestamp, Uid,
+};
 
 /// The named resource a client owns, as it stands after some event. Events carry it; the view is made of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +40,8 @@ pub struct Task {
     pub circuit: CircuitStatus,
     /// The open alerts, in the order they were raised.
     pub alerts: Vec<Alert>,
+    /// That it is paused, as long as its owner wants that.
+    pub pause: Option<Box<Pause>>,
     /// When the task was created.
     pub create_time: Timestamp,
     /// When an event last changed it.
@@ -89,6 +93,8 @@ pub enum State {
     Aborting,
     /// The instance outlived both phases.
     Stuck,
+    /// Nothing is live, nor is to be until it is resumed.
+    Paused,
     /// Ended: completed unasked.
     Succeeded,
     /// Ended: the restart policy has given up.
@@ -99,13 +105,14 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Pending,
         Self::Starting,
         Self::Running,
         Self::Stopping,
         Self::Aborting,
         Self::Stuck,
+        Self::Paused,
         Self::Succeeded,
         Self::Failed,
         Self::Cancelled,
@@ -125,6 +132,7 @@ impl State {
             Self::Stopping => "STOPPING",
             Self::Aborting => "ABORTING",
             Self::Stuck => "STUCK",
+            Self::Paused => "PAUSED",
             Self::Succeeded => "SUCCEEDED",
             Self::Failed => "FAILED",
             Self::Cancelled => "CANCELLED",
@@ -137,6 +145,8 @@ impl State {
 pub enum Intent {
     /// To run.
     Run,
+    /// To rest, and to go on later.
+    Pause,
     /// To end.
     Cancel,
 }
@@ -160,6 +170,8 @@ pub struct Instance {
     pub exit: Option<Exit>,
     /// Its two-phase shutdown, if it was asked to stop.
     pub shutdown: Option<Shutdown>,
+    /// Since when one poll of it has kept its thread, where that is too long and goes on.
+    pub blocked_since: Option<Timestamp>,
 }
 
 /// Where a run is.
@@ -205,6 +217,14 @@ pub enum Exit {
     Panic,
     /// The server ended under it.
     Interrupted,
+    /// It was given up on a thread that another instance blocked.
+    Displaced,
+}
+
+impl Exit {
+    /// Every exit.
+    pub const ALL: [Self; 7] =
+        [Self::Completed, Self::Graceful, Self::Aborted, Self::Error, Self::Panic, Self::Interrupted, Self::Displaced];
 }
 
 /// Why an instance was asked to stop.
@@ -220,6 +240,10 @@ pub enum Asked {
     StartTimeout,
     /// A swap put another instance in its place, or refused it.
     Swap,
+    /// Its task was paused.
+    Pause,
+    /// Its thread was relieved.
+    Relief,
 }
 
 /// How an instance ended, and why.
@@ -233,6 +257,15 @@ pub struct Outcome {
     pub message: String,
     /// When.
     pub time: Timestamp,
+}
+
+/// That a task is paused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// The words of whoever paused it.
+    pub reason: Reason,
+    /// When the server resumes it by itself.
+    pub expire_time: Option<Timestamp>,
 }
 
 /// The restarts of a task.
@@ -270,11 +303,14 @@ pub enum AlertKind {
     AbortRequired,
     /// No exit `abort_timeout` after the abort.
     AbortTimeout,
+    /// One poll has kept its thread for longer than `blocked_poll_after`.
+    PollBlocked,
 }
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::SlowCancellation, Self::LongRunningTask, Self::AbortRequired, Self::AbortTimeout];
+    pub const ALL: [Self; 5] =
+        [Self::SlowCancellation, Self::LongRunningTask, Self::AbortRequired, Self::AbortTimeout, Self::PollBlocked];
 
     /// The name as filters and tables write it.
     pub const fn name(self) -> &'static str {
@@ -283,6 +319,7 @@ impl AlertKind {
             Self::LongRunningTask => "LONG_RUNNING_TASK",
             Self::AbortRequired => "ABORT_REQUIRED",
             Self::AbortTimeout => "ABORT_TIMEOUT",
+            Self::PollBlocked => "POLL_BLOCKED",
         }
     }
 
@@ -293,6 +330,7 @@ impl AlertKind {
             Self::LongRunningTask => "long_running_task",
             Self::AbortRequired => "abort_required",
             Self::AbortTimeout => "abort_timeout",
+            Self::PollBlocked => "poll_blocked",
         }
     }
 }

@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tracing::Span;
 
+use super::slot::{self, Polled};
+
 /// The children of one instance. Clones mean the same children. Costs a few words of memory until the first child:
 /// built-in monitors have none, and there are many of them.
 #[derive(Clone, Default)]
@@ -52,7 +54,12 @@ impl Children {
         let membership = Membership { children: self.clone(), number, returned: false };
         let child = Child { future: Box::pin(future), span: Span::current(), membership };
         // Outside of the lock: a runtime that shuts down drops the future, and so the membership, right here.
-        let handle = tokio::spawn(child).abort_handle();
+        let handle = match slot::occupant() {
+            // A child that blocks its thread is its instance's doing.
+            Some(parent) => tokio::spawn(Polled::new(parent, child)),
+            None => tokio::spawn(child),
+        }
+        .abort_handle();
         self.tracked().adopt(number, &handle);
         handle
     }

@@ -61,6 +61,9 @@ pub struct Assignment {
     pub live: Arc<LiveCell>,
     /// Under what checks run.
     pub regime: Arc<RegimeCell>,
+    /// Within how long the first check is to begin; zero is at once. Where many instances are started together, their tasks' uids
+    /// spread them over this.
+    pub spread: Duration,
     /// Where checks are counted.
     pub checks: Checks,
 }
@@ -74,12 +77,14 @@ pub struct Context {
     token: CancellationToken,
     children: Children,
     said_ready: AtomicBool,
+    has_checked: AtomicBool,
 }
 
 impl Context {
     /// The context of one instance. The caller keeps clones of the token and of the children.
     pub const fn new(assignment: Assignment, token: CancellationToken, children: Children) -> Self {
-        Self { assignment, token, children, said_ready: AtomicBool::new(false) }
+        let (said_ready, has_checked) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { assignment, token, children, said_ready, has_checked }
     }
 
     /// What tells the monitor to stop. To be looked at on **every** iteration.
@@ -211,6 +216,11 @@ impl Context {
 
     pub(super) fn regime(&self) -> &RegimeCell {
         &self.assignment.regime
+    }
+
+    /// How long the first check of all may be put off; asked for once.
+    pub(super) fn take_spread(&self) -> Duration {
+        if self.has_checked.swap(true, Ordering::Relaxed) { Duration::ZERO } else { self.assignment.spread }
     }
 
     pub(super) const fn checks(&self) -> &Checks {

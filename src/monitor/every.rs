@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::grid::Grid;
-use super::{CANCELLED, Context, Fact, Finding, PANICKED, SUPERSEDED, TIMEOUT};
+use super::regime::Call;
+use super::{CANCELLED, Context, Fact, Finding, PANICKED, SUPERSEDED, TIMEOUT, Wanted};
 use crate::model::{Check, Evidence, Mono, Now, Pretty, Regime, limits};
 
 impl Context {
@@ -23,6 +24,8 @@ impl Context {
     ///
     /// While the task's circuit is half-open, checks run at its `trial_interval` instead: the first one at once, in place of one that
     /// may be running then, which is dropped: NEUTRAL, [`SUPERSEDED`].
+    ///
+    /// A check that somebody asks for, by `RunTask`, begins at once, or when the one that runs has ended.
     ///
     /// What checks find is shown as `Task.live.last_check` and counted in the metrics, and drives the task's circuit. Call it once
     /// at a time: two loops of one context would mark each other's work as theirs.
@@ -75,7 +78,7 @@ impl Context {
         Fut: Future<Output = Finding> + Send,
     {
         let grid = Grid::new(self.clock(), self.uid(), interval);
-        let mut due = None;
+        let mut due = self.first_due(grid);
         let mut runs = 0_u64;
         while self.wait_for(grid, &mut due).await {
             match self.check_once(grid, due.map(|due: Due| due.at), &mut check).await {
@@ -91,20 +94,36 @@ impl Context {
             }
         }
         self.live().update(|live| live.next_check_time = None);
+        // Whoever still waits for a check learns that there is none.
+        drop(self.regime().take_wanted());
     }
 
-    /// Waits until a check is due; the first one is at once, and so is the first of a trial. False where the instance is told to
-    /// stop.
+    /// `None` where the first check is to begin at once.
+    fn first_due(&self, grid: Grid) -> Option<Due> {
+        let spread = self.take_spread();
+        let now = self.clock().now().mono;
+        (!spread.is_zero()).then(|| Due { at: grid.spread(self.uid(), now, spread), under: self.regime().get() })
+    }
+
+    /// Waits until a check is due; the first one is at once, and so is the first of a trial, and one that is asked for. False where
+    /// the instance is told to stop.
     async fn wait_for(&self, grid: Grid, due: &mut Option<Due>) -> bool {
         while let Some(Due { at, under }) = *due {
             // All three in one place, and not one within another: this is what an idle instance's memory is made of.
-            let regime = tokio::select! {
+            let call = tokio::select! {
                 biased;
                 () = self.token().cancelled() => return false,
-                regime = self.regime().changed(under) => regime,
+                call = self.regime().called(under) => call,
                 () = sleep_until(self.clock().instant(at)) => return true,
             };
             let now = self.clock().now().mono;
+            let regime = match call {
+                Call::Changed(regime) => regime,
+                Call::Wanted => {
+                    *due = Some(Due { at: now, under });
+                    return true;
+                }
+            };
             let at = match regime.trial_interval {
                 Some(_) if regime.begins_trial_after(under) => now,
                 None if under.trial_interval.is_some() => grid.after(now),
@@ -126,7 +145,7 @@ impl Context {
         Fut: Future<Output = Finding> + Send,
     {
         self.report(Fact::CheckBegan).await;
-        let running = Running::begin(self, due);
+        let mut running = Running::begin(self, due);
         let deadline = self.clock().instant(grid.deadline(running.began.mono, self.schedule().timeout()));
         let regime = running.regime;
         // On the heap, and only while it runs, so that an idle instance is small.
@@ -140,6 +159,9 @@ impl Context {
         });
         let finding = self.run_until_cancelled(check).await?;
         let superseded = finding.is_none();
+        if superseded {
+            self.regime().want_again(std::mem::take(&mut running.wanted));
+        }
         let neutral = || Finding::neutral(SUPERSEDED, "a trial of the target has begun, with a check of its own");
         let (span, evidence) = running.end(finding.unwrap_or_else(neutral));
         if !superseded {
@@ -206,6 +228,8 @@ struct Running<'a> {
     context: &'a Context,
     began: Now,
     regime: Regime,
+    /// Who has asked for it.
+    wanted: Vec<Wanted>,
     recorded: bool,
 }
 
@@ -216,7 +240,7 @@ impl<'a> Running<'a> {
             context.checks().lagged(began.mono.since(due));
         }
         context.live().update(|live| live.next_check_time = None);
-        Self { context, began, regime, recorded: false }
+        Self { context, began, regime, wanted: context.regime().take_wanted(), recorded: false }
     }
 
     fn end(mut self, finding: Finding) -> (Span, Evidence) {
@@ -236,6 +260,10 @@ impl<'a> Running<'a> {
         } else {
             self.context.checks().shadowed(self.context.kind(), verdict);
         }
+        for wanted in self.wanted.drain(..) {
+            // Whoever asked may have gone.
+            let _ = wanted.send(check.clone());
+        }
         self.context.live().update(|live| {
             live.last_check = Some(check);
             live.last_progress_time = Some(ended.wall);
@@ -249,6 +277,8 @@ impl Drop for Running<'_> {
         if self.recorded {
             return;
         }
+        // It was cut short, so it is not what was asked for.
+        self.wanted.clear();
         let finding = if std::thread::panicking() {
             Finding::neutral(PANICKED, "the check panicked")
         } else {

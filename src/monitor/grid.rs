@@ -32,6 +32,13 @@ impl Grid {
         Self { interval, first }
     }
 
+    /// When the first check is due of one of many instances that are started together, at `at`: within `spread`, by a hash of the
+    /// task's uid, but no later than its next point.
+    pub(super) fn spread(self, uid: Uid, at: Mono, spread: Duration) -> Mono {
+        let share = Duration::from_nanos(hash(uid) % nanos(spread).max(1));
+        (at + share).min(self.after(at))
+    }
+
     /// The first point after `at`.
     pub(super) fn after(self, at: Mono) -> Mono {
         let passed = self.passed(at);
@@ -114,6 +121,16 @@ mod tests {
             tenths[usize::try_from(first / nanos(SECOND)).expect("small")] += 1;
         }
         assert!(tenths.iter().all(|count| (50..200).contains(count)), "{tenths:?}");
+    }
+
+    #[test]
+    fn first_checks_are_spread_and_none_is_put_off_beyond_its_point() {
+        let (grid, now) = (grid(SECOND), at(10_400 * MS));
+        let due: Vec<_> = (0..100).map(|number| grid.spread(uid(number), now, SECOND)).collect();
+        assert!(due.iter().all(|due| (now..=at(11 * SECOND)).contains(due)), "{due:?}");
+        let early = due.iter().filter(|due| **due < at(10_700 * MS)).count();
+        assert!((15..50).contains(&early), "{early} of 100 in 300 ms of 1 s");
+        assert_eq!(grid.spread(uid(1), now, Duration::ZERO), now);
     }
 
     #[test]

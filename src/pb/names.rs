@@ -19,18 +19,19 @@ macro_rules! same_names {
 }
 
 same_names! {
-    State { Pending, Starting, Running, Stopping, Aborting, Stuck, Succeeded, Failed, Cancelled }
-    Intent { Run, Cancel }
+    State { Pending, Starting, Running, Stopping, Aborting, Stuck, Paused, Succeeded, Failed, Cancelled }
+    Intent { Run, Pause, Cancel }
     InstanceState { Starting, Ready, Stopping, Aborting, Stuck, Ended }
-    Exit { Completed, Graceful, Aborted, Error, Panic, Interrupted }
-    Asked { None, Cancel, Drain, StartTimeout, Swap }
-    AlertKind { SlowCancellation, LongRunningTask, AbortRequired, AbortTimeout }
+    Exit { Completed, Graceful, Aborted, Error, Panic, Interrupted, Displaced }
+    Asked { None, Cancel, Drain, StartTimeout, Swap, Pause, Relief }
+    AlertKind { SlowCancellation, LongRunningTask, AbortRequired, AbortTimeout, PollBlocked }
     Verdict { Pass, Fail, Neutral }
     EventType {
         TaskCreated, InstanceStarting, InstanceReady, InstanceStopping, InstanceAborting, InstanceStuck, InstanceEnded,
-        RestartScheduled, TaskEnded, TaskDeleted, SwapStarted, SwapCommitted, SwapRolledBack, CircuitTripped,
+        RestartScheduled, TaskPaused, TaskResumed, TaskEnded, TaskDeleted, SwapStarted, SwapCommitted, SwapRolledBack, CircuitTripped,
         CircuitHalfOpened, CircuitRecovered, CircuitReset, AlertRaised, AlertResolved, ServerDraining,
     }
+    Isolation { Shared, Thread }
     SwapStrategy { MakeBeforeBreak, BreakBeforeMake }
     SwapPhase { Building, Starting, Gating, Committed, Draining, Done, RolledBack, Cancelled }
     CircuitState { Closed, Open, HalfOpen }
@@ -48,6 +49,17 @@ pub(super) fn swap_strategy(number: i32) -> Result<Option<model::SwapStrategy>, 
     let wire = v1::SwapStrategy::try_from(number).map_err(|_| UnknownStrategy(number))?;
     Ok(model::SwapStrategy::ALL.into_iter().find(|strategy| v1::SwapStrategy::from(*strategy) == wire))
 }
+
+/// The isolation of a number on the wire, `None` within for the unspecified one; `Err` for those that this version does not know.
+pub(super) fn isolation(number: i32) -> Result<Option<model::Isolation>, UnknownIsolation> {
+    let wire = v1::Isolation::try_from(number).map_err(|_| UnknownIsolation(number))?;
+    Ok(model::Isolation::ALL.into_iter().find(|isolation| v1::Isolation::from(*isolation) == wire))
+}
+
+/// A number that is no isolation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of ISOLATION_SHARED and ISOLATION_THREAD, got {0}")]
+pub(super) struct UnknownIsolation(i32);
 
 /// A number that is no strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

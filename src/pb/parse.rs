@@ -8,15 +8,24 @@ mod read;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod time;
 
-pub use mutation::{cancel_task, delete_task, start_task, swap_task};
+pub use mutation::{cancel_task, delete_task, drain_server, pause_task, resume_task, run_task, start_task, swap_task};
 pub use read::{ListTasks, Start, Until, WaitTask, WatchTasks, get_task, list_tasks, wait_task, watch_tasks};
 
 use super::names;
-use crate::model::{SwapStrategy, TaskName, Violations};
+use crate::model::{Isolation, SwapStrategy, TaskName, Violations};
 
 fn task_name(v: &mut Violations, name: &str) -> Option<TaskName> {
     TaskName::parse(name).map_err(|problem| v.add("name", problem.to_string())).ok()
+}
+
+/// The isolation, where one was given and there is such a one.
+fn isolation(v: &mut Violations, number: i32) -> Option<Isolation> {
+    names::isolation(number).unwrap_or_else(|problem| {
+        v.add("isolation", problem.to_string());
+        None
+    })
 }
 
 /// The strategy, where one was given and there is such a one.

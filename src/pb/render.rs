@@ -8,6 +8,7 @@ mod swap;
 mod task;
 mod time;
 
+pub use check::check;
 pub use event::{EventView, event};
 pub use spec::spec;
 pub use task::task;

@@ -79,6 +79,8 @@ impl Error {
                 Refusal::LabelsImmutable(_) => (Code::InvalidArgument, "LABELS_IMMUTABLE"),
                 Refusal::SwapInProgress(_) => (Code::Aborted, "SWAP_IN_PROGRESS"),
                 Refusal::TaskNotRunning { .. } => (Code::FailedPrecondition, "TASK_NOT_RUNNING"),
+                Refusal::NoChecks(_) => (Code::FailedPrecondition, "NO_CHECKS"),
+                Refusal::StuckLimit(_) => (Code::ResourceExhausted, "STUCK_LIMIT"),
                 Refusal::PredecessorStuck(_) => (Code::FailedPrecondition, "PREDECESSOR_STUCK"),
                 Refusal::TaskLimit(_) => (Code::ResourceExhausted, "TASK_LIMIT"),
                 Refusal::ServerDraining => (Code::Unavailable, "SERVER_DRAINING"),

@@ -30,6 +30,12 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
+    /// Tells whether TaskService has come to what it can bear: NOT_SERVING under its name alone, so that whoever is to help gets in.
+    pub async fn at_capacity(&self, full: bool) {
+        let status = if full { ServingStatus::NotServing } else { ServingStatus::Serving };
+        self.0.set_service_status(TaskServiceServer::<TaskRpc>::NAME, status).await;
+    }
+
     /// Ends the streams of those who watch health, which would outlive the drain.
     pub async fn close(mut self) {
         for name in NAMES {

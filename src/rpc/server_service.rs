@@ -1,16 +1,28 @@
 //! ServerService: what the server is, and what it allows.
 
+use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 
-use super::Limits;
+use super::error::Error;
+use super::{Limits, peer};
 use crate::journal::Journal;
-use crate::model::{Timestamp, limits};
+use crate::model::{Cause, Sequence, Timestamp, limits};
 use crate::pb::v1::server_service_server::ServerService;
-use crate::pb::{render, v1};
+use crate::pb::{parse, render, v1};
+
+/// A client wants the server to drain. Dropping it says that it drains already.
+#[derive(Debug)]
+pub struct DrainRequest {
+    /// Who, and why.
+    pub cause: Cause,
+    /// Takes the place in the log right after the drain began, once that is committed.
+    pub begun: oneshot::Sender<Sequence>,
+}
 
 /// The service.
 pub(super) struct ServerRpc {
     pub(super) journal: Journal,
+    pub(super) drain: mpsc::Sender<DrainRequest>,
     pub(super) limits: Limits,
     pub(super) start_time: Timestamp,
     pub(super) version: &'static str,
@@ -37,8 +49,28 @@ impl ServerService for ServerRpc {
                 max_request_bytes: number(limits::REQUEST_BYTES),
                 max_spec_bytes: number(limits::SPEC_BYTES),
                 max_page_size: limits::PAGE_SIZE,
+                max_stuck: number(self.limits.max_stuck),
             }),
         }))
+    }
+
+    async fn drain_server(
+        &self,
+        request: Request<v1::DrainServerRequest>,
+    ) -> Result<Response<v1::DrainServerResponse>, Status> {
+        Ok(Response::new(self.drain(request).await?))
+    }
+}
+
+impl ServerRpc {
+    async fn drain(&self, request: Request<v1::DrainServerRequest>) -> Result<v1::DrainServerResponse, Error> {
+        let actor = peer::actor(&request)?;
+        let cause = parse::drain_server(request.into_inner(), actor)?;
+        let (begun, since) = oneshot::channel();
+        // Whoever takes these goes when the first has come: then the server drains already.
+        let _ = self.drain.send(DrainRequest { cause, begun }).await;
+        let since = since.await.unwrap_or_else(|_| self.journal.bounds().head);
+        Ok(v1::DrainServerResponse { cursor: self.journal.cursor(since) })
     }
 }
 

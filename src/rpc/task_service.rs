@@ -68,6 +68,24 @@ impl TaskService for TaskRpc {
         Ok(Response::new(self.wait(request).await?))
     }
 
+    async fn pause_task(
+        &self,
+        request: Request<v1::PauseTaskRequest>,
+    ) -> Result<Response<v1::PauseTaskResponse>, Status> {
+        Ok(Response::new(self.pause(request).await?))
+    }
+
+    async fn resume_task(
+        &self,
+        request: Request<v1::ResumeTaskRequest>,
+    ) -> Result<Response<v1::ResumeTaskResponse>, Status> {
+        Ok(Response::new(self.resume(request).await?))
+    }
+
+    async fn run_task(&self, request: Request<v1::RunTaskRequest>) -> Result<Response<v1::RunTaskResponse>, Status> {
+        Ok(Response::new(self.run(request).await?))
+    }
+
     type WatchTasksStream = BoxStream<'static, Result<v1::WatchTasksResponse, Status>>;
 
     async fn watch_tasks(
@@ -123,6 +141,30 @@ impl TaskRpc {
             task = watched.proven(then, &self.closing).await?;
         }
         Ok(v1::CancelTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
+    }
+
+    async fn pause(&self, request: Request<v1::PauseTaskRequest>) -> Result<v1::PauseTaskResponse, Error> {
+        let actor = peer::actor(&request)?;
+        let request = parse::pause_task(request.into_inner(), actor)?;
+        let Accepted { task, sequence } = self.manager.pause(request).await?;
+        Ok(v1::PauseTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
+    }
+
+    async fn resume(&self, request: Request<v1::ResumeTaskRequest>) -> Result<v1::ResumeTaskResponse, Error> {
+        let actor = peer::actor(&request)?;
+        let request = parse::resume_task(request.into_inner(), actor)?;
+        let Accepted { task, sequence } = self.manager.resume(request).await?;
+        Ok(v1::ResumeTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
+    }
+
+    /// The audit trail of a check on demand is the log: it is no event, unless the circuit moves.
+    async fn run(&self, request: Request<v1::RunTaskRequest>) -> Result<v1::RunTaskResponse, Error> {
+        let actor = peer::actor(&request)?;
+        let request = parse::run_task(request.into_inner(), actor)?;
+        let (task, reason) = (request.name.clone(), request.cause.reason.clone());
+        tracing::info!(task = %task, actor = %request.cause.actor, reason = reason.as_str(), "a check was asked for");
+        let check = self.manager.run(request).await?;
+        Ok(v1::RunTaskResponse { check: Some(render::check(&check)) })
     }
 
     async fn delete(&self, request: Request<v1::DeleteTaskRequest>) -> Result<v1::DeleteTaskResponse, Error> {

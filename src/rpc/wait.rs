@@ -44,7 +44,7 @@ fn toward_state(until: &BTreeSet<State>, task: &Task) -> Progress {
     match task.intent {
         _ if task.state.is_ended() => Progress::Unreachable,
         Intent::Cancel if !cancelled.iter().any(|state| until.contains(state)) => Progress::Unreachable,
-        Intent::Cancel | Intent::Run => Progress::Pending,
+        Intent::Cancel | Intent::Pause | Intent::Run => Progress::Pending,
     }
 }
 

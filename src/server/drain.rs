@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use tokio::sync::oneshot;
+
 use super::{Ended, Parts};
 use crate::http::Phase;
 use crate::manager::Manager;
+use crate::model::{Cause, Sequence};
 
 /// Tasks stop within this: the seed's 5 s and 2 s.
 const TASKS: Duration = Duration::from_secs(7);
@@ -19,13 +22,24 @@ const TRANSPORT: Duration = Duration::from_millis(1_700);
 /// For each of the lines that say what went wrong, of which there are three at the most.
 const SAYING: Duration = Duration::from_millis(100);
 
+/// Why a server drains.
+pub(super) struct Why {
+    pub(super) cause: Cause,
+    /// Who waits to hear that it has begun.
+    pub(super) begun: Option<oneshot::Sender<Sequence>>,
+}
+
 /// Ends everything, in an order in which clients see the end of every task before the end of their streams. A drain is no
 /// cancel: the tasks are still to run.
-pub(super) async fn drain(parts: Parts) -> Ended {
-    let Parts { manager, writer, event_log, health, readiness, closing, stopping, grpc, http } = parts;
+pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
+    let Parts { manager, writer, event_log, health, capacity, asked: _, readiness, closing, stopping, grpc, http } =
+        parts;
     readiness.set(Phase::Draining);
+    // First: it would turn the health back.
+    capacity.abort();
+    let _ = capacity.await;
     health.drain().await;
-    let ended = stop_tasks(&manager).await;
+    let ended = stop_tasks(&manager, why).await;
     let flushed = tokio::task::spawn_blocking(move || writer.close(FLUSH)).await;
     if !matches!(flushed, Ok(true)) {
         say(|| tracing::error!("the journal did not commit everything in time")).await;
@@ -42,8 +56,8 @@ pub(super) async fn drain(parts: Parts) -> Ended {
     ended
 }
 
-async fn stop_tasks(manager: &Manager) -> Ended {
-    let left = match timeout(TASKS + TASKS_SLACK, manager.drain(TASKS)).await {
+async fn stop_tasks(manager: &Manager, Why { cause, begun }: Why) -> Ended {
+    let left = match timeout(TASKS + TASKS_SLACK, manager.drain(TASKS, cause, begun)).await {
         Ok(Ok(0)) => return Ended::Clean,
         Ok(Ok(stuck)) => stuck,
         Ok(Err(_)) => 0,

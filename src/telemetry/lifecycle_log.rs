@@ -61,6 +61,7 @@ struct Line<'a> {
     detail: Option<&'a str>,
     swap: Option<&'a Swap>,
     circuit: Option<&'a CircuitStatus>,
+    paused_for: Option<Pretty>,
 }
 
 impl<'a> Line<'a> {
@@ -90,6 +91,8 @@ impl<'a> Line<'a> {
             EventType::RestartScheduled => {
                 Self { restarts: task.map(|task| task.restart.count), ..routine("restart scheduled") }
             }
+            EventType::TaskPaused => once("task paused").with_pause(event),
+            EventType::TaskResumed => once("task resumed"),
             EventType::TaskEnded => once(ended(task)).with_outcome(outcome(event, task)),
             EventType::TaskDeleted => once("task deleted"),
             EventType::SwapStarted => routine("swap started").with_swap(event),
@@ -110,6 +113,16 @@ impl<'a> Line<'a> {
         let Some(outcome) = outcome else { return self };
         let detail = Some(outcome.message.as_str()).filter(|message| !message.is_empty());
         Self { exit: Some(exit_label(outcome.exit)), asked: asked_label(outcome.asked), detail, ..self }
+    }
+
+    fn with_pause(self, event: &'a Event) -> Self {
+        match &event.detail {
+            Some(Detail::Pause(pause)) => {
+                let paused_for = pause.expire_time.map(|until| Pretty::about(until.since(event.time)));
+                Self { paused_for, ..self }
+            }
+            _ => self,
+        }
     }
 
     fn with_alert(self, event: &'a Event) -> Self {
@@ -139,7 +152,20 @@ impl<'a> Line<'a> {
     }
 
     fn emit(&self, event: &Event, suppressed: Option<u64>) {
-        let Self { message, warn, importance: _, kind, exit, asked, restarts, alert, detail, swap, circuit } = self;
+        let Self {
+            message,
+            warn,
+            importance: _,
+            kind,
+            exit,
+            asked,
+            restarts,
+            alert,
+            detail,
+            swap,
+            circuit,
+            paused_for,
+        } = self;
         let reason = Some(event.cause.reason.as_str()).filter(|reason| !reason.is_empty());
         let open_for =
             circuit.and_then(|circuit| circuit.open_until).map(|until| Pretty::about(until.since(event.time)));
@@ -164,6 +190,7 @@ impl<'a> Line<'a> {
                     circuit = circuit.map(|circuit| circuit.state.label()),
                     circuit_reason = circuit.and_then(|circuit| circuit.reason).map(CircuitReason::label),
                     open_for = open_for.map(tracing::field::display),
+                    paused_for = paused_for.map(tracing::field::display),
                     epoch = circuit.map(|circuit| circuit.epoch.get()),
                     detail,
                     suppressed,
@@ -218,6 +245,8 @@ fn asked_label(asked: Asked) -> Option<&'static str> {
         Asked::Drain => Some("drain"),
         Asked::StartTimeout => Some("start_timeout"),
         Asked::Swap => Some("swap"),
+        Asked::Pause => Some("pause"),
+        Asked::Relief => Some("relief"),
     }
 }
 

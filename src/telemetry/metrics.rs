@@ -3,6 +3,7 @@
 
 mod checks;
 mod circuits;
+mod polls;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::process::ProcessCollector;
 
 pub use checks::Checks;
 pub use circuits::{Circuits, Swaps};
+pub use polls::{Polls, Threads};
 
 /// Half a millisecond to a minute: checks, RPCs.
 const LATENCY: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -38,6 +40,8 @@ pub struct Metrics {
     pub circuits: Circuits,
     /// About swaps.
     pub swaps: Swaps,
+    /// About polls, and the threads that make them.
+    pub polls: Polls,
     /// About the manager's loop.
     pub manager: Loop,
     /// About RPCs and watch streams.
@@ -91,6 +95,7 @@ impl Metrics {
             checks: Checks::register(&families)?,
             circuits: Circuits::register(&families)?,
             swaps: Swaps::register(&families)?,
+            polls: Polls::register(&families)?,
             manager: Loop::register(&families)?,
             rpcs: Rpcs::register(&families)?,
             registry,
@@ -132,7 +137,7 @@ impl Instances {
             metrics.alerts_raised.with_label_values(&[kind.label()]);
             metrics.alerts_active.with_label_values(&[kind.label()]);
         }
-        for exit in [Exit::Completed, Exit::Graceful, Exit::Aborted, Exit::Error, Exit::Panic, Exit::Interrupted] {
+        for exit in Exit::ALL {
             metrics.exits.with_label_values(&[exit_label(exit)]);
         }
         Ok(metrics)
@@ -239,6 +244,7 @@ pub(super) fn exit_label(exit: Exit) -> &'static str {
         Exit::Error => "error",
         Exit::Panic => "panic",
         Exit::Interrupted => "interrupted",
+        Exit::Displaced => "displaced",
     }
 }
 

@@ -16,7 +16,7 @@ impl<C: Chance> Lifecycle<C> {
         now: Now,
     ) -> Result<(Uid, Reply), Refusal> {
         let (uid, task) = self.find(&swap.name, swap.etag.as_ref())?;
-        if self.draining {
+        if self.draining.is_some() {
             return Err(Refusal::ServerDraining);
         }
         if !swap.labels.is_empty() && swap.labels != task.labels {
@@ -38,6 +38,7 @@ impl<C: Chance> Lifecycle<C> {
             if matches!(entry.task.state, State::Stopping | State::Aborting) {
                 return Err(not_running());
             }
+            self.may_be_put_at_risk(&swap.spec)?;
         }
         if swap.validate_only {
             let task = preview(&entry.task, swap, same_spec, entry.last_generation.next());

@@ -72,7 +72,7 @@ fn a_stale_etag_is_refused() {
 #[test]
 fn the_server_holds_no_more_tasks_than_it_may() {
     let mut bench = Bench::new();
-    bench.machine.max_tasks = 1;
+    bench.machine.limits.max_tasks = 1;
     bench.start(custom()).unwrap();
     let other = TaskName::parse("namespaces/default/tasks/other").unwrap();
     let refused =

@@ -92,7 +92,7 @@ fn completing_unasked_succeeds_and_for_a_built_in_without_counted_runs_is_an_err
 fn a_task_that_backs_off_is_not_restarted_during_a_drain() {
     let (mut bench, id) = Bench::ready(custom());
     bench.end(id, RootEnd::Failed(String::new()));
-    bench.feed(Input::Drain { bound: bench.now.mono + 7 * SECOND });
+    bench.drain(bench.now.mono + 7 * SECOND);
     bench.pass(60 * SECOND);
     assert_eq!(bench.task().state, State::Pending);
     assert!(bench.machine.is_drained());

@@ -164,7 +164,7 @@ fn with_no_grace_phase_two_begins_with_the_next_tick() {
 #[test]
 fn a_bound_shorter_than_abort_leaves_phase_two_what_there_is() {
     let (mut bench, _) = Bench::ready(grace(5 * SECOND, 2 * SECOND));
-    bench.feed(Input::Drain { bound: bench.now.mono + SECOND });
+    bench.drain(bench.now.mono + SECOND);
     bench.pass(Duration::ZERO);
     assert_eq!(bench.task().state, State::Aborting);
     bench.pass(SECOND);
@@ -175,7 +175,7 @@ fn a_bound_shorter_than_abort_leaves_phase_two_what_there_is() {
 #[test]
 fn a_bound_takes_from_the_first_phase_before_the_second() {
     let (mut bench, _) = Bench::ready(grace(60 * SECOND, 2 * SECOND));
-    bench.feed(Input::Drain { bound: bench.now.mono + 7 * SECOND });
+    bench.drain(bench.now.mono + 7 * SECOND);
     bench.pass(5 * SECOND - MS);
     assert_eq!(bench.task().state, State::Stopping);
     bench.pass(MS);
@@ -239,7 +239,7 @@ fn a_cancel_joins_a_stop_under_way_and_is_on_record() {
 #[test]
 fn a_drain_stops_everything_starts_nothing_and_is_no_cancel() {
     let (mut bench, id) = Bench::ready(custom());
-    bench.feed(Input::Drain { bound: bench.now.mono + 7 * SECOND });
+    bench.drain(bench.now.mono + 7 * SECOND);
     assert_eq!(bench.task().state, State::Stopping);
     assert!(!bench.machine.is_drained());
     bench.end(id, RootEnd::Returned);

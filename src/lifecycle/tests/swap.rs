@@ -398,7 +398,7 @@ fn an_old_instance_that_completes_meanwhile_does_not_end_the_task_under_the_cand
 fn a_drain_cancels_the_swap_and_stops_both() {
     let (mut bench, old, new) = trying();
     let bound = bench.now.mono + 7 * SECOND;
-    bench.feed(Input::Drain { bound });
+    bench.drain(bound);
     assert!(signalled(&bench, old) && signalled(&bench, new));
     bench.end(new, RootEnd::Returned);
     bench.end(old, RootEnd::Returned);

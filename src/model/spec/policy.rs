@@ -120,6 +120,8 @@ pub struct WatchdogDraft {
     pub slow_cancellation_after: Option<Duration>,
     /// For `LongRunningTask`.
     pub long_running_after: Option<Duration>,
+    /// For `PollBlocked`.
+    pub blocked_poll_after: Option<Duration>,
 }
 
 /// The thresholds of alerts.
@@ -127,15 +129,17 @@ pub struct WatchdogDraft {
 pub struct WatchdogPolicy {
     slow_cancellation_after: Duration,
     long_running_after: Duration,
+    blocked_poll_after: Duration,
 }
 
 impl WatchdogPolicy {
     pub(super) fn new(draft: &WatchdogDraft, violations: &mut Violations) -> Self {
-        let WatchdogDraft { slow_cancellation_after, long_running_after } = *draft;
+        let WatchdogDraft { slow_cancellation_after, long_running_after, blocked_poll_after } = *draft;
         let mut after = |field, value, default| ranged(violations, field, value, default, 10 * MS, HOUR);
         Self {
             slow_cancellation_after: after("slow_cancellation_after", slow_cancellation_after, 5 * SECOND),
             long_running_after: after("long_running_after", long_running_after, 10 * SECOND),
+            blocked_poll_after: after("blocked_poll_after", blocked_poll_after, SECOND),
         }
     }
 
@@ -147,6 +151,11 @@ impl WatchdogPolicy {
     /// The threshold of `LongRunningTask`.
     pub const fn long_running_after(&self) -> Duration {
         self.long_running_after
+    }
+
+    /// The threshold of `PollBlocked`.
+    pub const fn blocked_poll_after(&self) -> Duration {
+        self.blocked_poll_after
     }
 }
 

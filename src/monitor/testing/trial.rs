@@ -136,6 +136,7 @@ pub(crate) fn assignment(
         reports,
         live: Arc::new(LiveCell::new()),
         regime: Arc::new(RegimeCell::new(Regime { epoch: Epoch::new(1), counted: true, trial_interval: None })),
+        spread: Duration::ZERO,
         checks: Metrics::new().map_err(|error| error.to_string())?.checks,
     })
 }

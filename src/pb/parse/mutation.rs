@@ -4,10 +4,11 @@ use prost::Message;
 use uuid::Uuid;
 
 use super::spec::spec;
+use super::time::timestamp;
 use super::{swap_strategy, task_name};
 use crate::model::{
-    Actor, Annotations, CancelTask, Cause, DeleteTask, Etag, Idempotency, Labels, Namespace, Reason, StartTask,
-    SwapTask, TaskName, TaskSpec, Violations,
+    Actor, Annotations, CancelTask, Cause, DeleteTask, Etag, Idempotency, Labels, Namespace, PauseTask, Reason,
+    ResumeTask, RunTask, StartTask, SwapTask, TaskName, TaskSpec, Violations,
 };
 use crate::pb::v1;
 
@@ -86,6 +87,51 @@ pub fn delete_task(mut request: v1::DeleteTaskRequest, actor: Actor) -> Result<D
     v.finish(name.map(|name| DeleteTask { name, etag: given(etag), cause, idempotency }))
 }
 
+/// Parses a PauseTask.
+pub fn pause_task(mut request: v1::PauseTaskRequest, actor: Actor) -> Result<PauseTask, Violations> {
+    let mut v = Violations::new();
+    let id = std::mem::take(&mut request.request_id);
+    let idempotency = idempotency(&mut v, &id, &request);
+    // `request_id` was taken above.
+    let v1::PauseTaskRequest { name, expire_time, etag, reason, request_id: _ } = request;
+    let name = task_name(&mut v, &name);
+    let expire_time = timestamp(&mut v, "expire_time", expire_time);
+    let cause = cause(&mut v, actor, reason, idempotency);
+    v.finish(name.map(|name| PauseTask { name, expire_time, etag: given(etag), cause, idempotency }))
+}
+
+/// Parses a ResumeTask.
+pub fn resume_task(mut request: v1::ResumeTaskRequest, actor: Actor) -> Result<ResumeTask, Violations> {
+    let mut v = Violations::new();
+    let id = std::mem::take(&mut request.request_id);
+    let idempotency = idempotency(&mut v, &id, &request);
+    // `request_id` was taken above.
+    let v1::ResumeTaskRequest { name, etag, reason, request_id: _ } = request;
+    let name = task_name(&mut v, &name);
+    let cause = cause(&mut v, actor, reason, idempotency);
+    v.finish(name.map(|name| ResumeTask { name, etag: given(etag), cause, idempotency }))
+}
+
+/// Parses a RunTask.
+pub fn run_task(mut request: v1::RunTaskRequest, actor: Actor) -> Result<RunTask, Violations> {
+    let mut v = Violations::new();
+    let id = std::mem::take(&mut request.request_id);
+    let idempotency = idempotency(&mut v, &id, &request);
+    // `request_id` was taken above.
+    let v1::RunTaskRequest { name, etag, reason, request_id: _ } = request;
+    let name = task_name(&mut v, &name);
+    let cause = cause(&mut v, actor, reason, idempotency);
+    v.finish(name.map(|name| RunTask { name, etag: given(etag), cause, idempotency }))
+}
+
+/// Parses a DrainServer: who asks, and why.
+pub fn drain_server(request: v1::DrainServerRequest, actor: Actor) -> Result<Cause, Violations> {
+    let mut v = Violations::new();
+    let v1::DrainServerRequest { reason } = request;
+    let cause = cause(&mut v, actor, reason, None);
+    v.finish(Some(cause))
+}
+
 struct NewTask {
     labels: Labels,
     annotations: Annotations,
@@ -115,6 +161,7 @@ fn new_task(v: &mut Violations, wire: Option<v1::Task>) -> Option<NewTask> {
         outcome: _,
         circuit: _,
         alerts: _,
+        pause: _,
         create_time: _,
         update_time: _,
         end_time: _,

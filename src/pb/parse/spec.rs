@@ -4,7 +4,7 @@ use prost::Message;
 
 use super::config_value::config;
 use super::duration::duration;
-use super::swap_strategy;
+use super::{isolation, swap_strategy};
 use crate::model::{
     BodyMatchDraft, CircuitDraft, CustomSpec, HttpDraft, MonitorDraft, RestartDraft, ScheduleDraft, ShutdownDraft,
     SpecDraft, SwapDraft, TaskSpec, TcpDraft, TcpStep, Violations, WatchdogDraft, limits,
@@ -29,8 +29,18 @@ pub(super) fn spec(v: &mut Violations, wire: Option<v1::TaskSpec>) -> Option<Tas
 }
 
 fn draft(v: &mut Violations, wire: v1::TaskSpec) -> SpecDraft {
-    let v1::TaskSpec { monitor, schedule, start_timeout, shutdown, watchdog, restart, terminal_ttl, circuit, swap } =
-        wire;
+    let v1::TaskSpec {
+        monitor,
+        schedule,
+        start_timeout,
+        shutdown,
+        watchdog,
+        restart,
+        terminal_ttl,
+        circuit,
+        swap,
+        isolation: shares,
+    } = wire;
     SpecDraft {
         monitor: monitor.map(|wire| monitor_draft(v, wire)),
         schedule: v.within("schedule", |v| schedule_draft(v, schedule)),
@@ -41,6 +51,7 @@ fn draft(v: &mut Violations, wire: v1::TaskSpec) -> SpecDraft {
         terminal_ttl: duration(v, "terminal_ttl", terminal_ttl),
         circuit: v.within("circuit", |v| circuit_draft(v, circuit)),
         swap: v.within("swap", |v| swap_draft(v, swap)),
+        isolation: isolation(v, shares),
     }
 }
 
@@ -84,12 +95,13 @@ fn shutdown_draft(v: &mut Violations, wire: Option<v1::ShutdownPolicy>) -> Shutd
 }
 
 fn watchdog_draft(v: &mut Violations, wire: Option<v1::WatchdogPolicy>) -> WatchdogDraft {
-    let Some(v1::WatchdogPolicy { slow_cancellation_after, long_running_after }) = wire else {
+    let Some(v1::WatchdogPolicy { slow_cancellation_after, long_running_after, blocked_poll_after }) = wire else {
         return WatchdogDraft::default();
     };
     WatchdogDraft {
         slow_cancellation_after: duration(v, "slow_cancellation_after", slow_cancellation_after),
         long_running_after: duration(v, "long_running_after", long_running_after),
+        blocked_poll_after: duration(v, "blocked_poll_after", blocked_poll_after),
     }
 }
 

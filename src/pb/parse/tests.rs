@@ -177,7 +177,10 @@ fn waits_have_a_default_and_a_most() {
     }
     let running = v1::State::Running.into();
     assert_eq!(wait(&[running, running], None).expect("valid").until, Until::States([State::Running].into()));
-    assert_eq!(fields(&wait(&[running, 0, 7, 4711], None).expect_err("unknown")), ["until[1]", "until[2]", "until[3]"]);
+    assert_eq!(
+        fields(&wait(&[running, 0, 11, 4711], None).expect_err("unknown")),
+        ["until[1]", "until[2]", "until[3]"]
+    );
 }
 
 #[test]
@@ -265,7 +268,11 @@ fn a_rendered_spec_reads_back_as_the_same() {
         schedule: Some(v1::Schedule { interval: seconds(3), timeout: seconds(2), max_runs: 7 }),
         start_timeout: seconds(9),
         shutdown: Some(v1::ShutdownPolicy { grace_timeout: seconds(0), abort_timeout: seconds(1) }),
-        watchdog: Some(v1::WatchdogPolicy { slow_cancellation_after: seconds(1), long_running_after: seconds(2) }),
+        watchdog: Some(v1::WatchdogPolicy {
+            slow_cancellation_after: seconds(1),
+            long_running_after: seconds(2),
+            blocked_poll_after: seconds(3),
+        }),
         restart: Some(v1::RestartPolicy {
             max_restarts: Some(0),
             initial_backoff: seconds(1),
@@ -290,6 +297,7 @@ fn a_rendered_spec_reads_back_as_the_same() {
             stable_for: seconds(0),
             streak_cap: 64,
         }),
+        isolation: v1::Isolation::Thread.into(),
         swap: Some(v1::SwapPolicy {
             strategy: v1::SwapStrategy::BreakBeforeMake.into(),
             readiness_timeout: seconds(11),

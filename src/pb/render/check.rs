@@ -20,7 +20,8 @@ fn circuit_counts(counts: WindowCounts) -> v1::CircuitCounts {
     v1::CircuitCounts { results, failed, slow, consecutive }
 }
 
-fn check(check: &Check) -> v1::Check {
+/// A check.
+pub fn check(check: &Check) -> v1::Check {
     let Check { time, duration: took, phases, verdict, reason, message, attempt } = check;
     v1::Check {
         time: Some(timestamp(*time)),

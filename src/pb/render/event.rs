@@ -2,7 +2,7 @@
 
 use super::circuit::circuit;
 use super::swap::swap;
-use super::task::{alert, instance, outcome, restart, task as full_task};
+use super::task::{alert, instance, outcome, pause, restart, task as full_task};
 use super::time::timestamp;
 use crate::model::{Cause, Detail, Event, Task};
 use crate::pb::v1;
@@ -51,6 +51,7 @@ fn detail(detail: &Detail, task: Option<&Task>) -> Option<v1::event::Detail> {
         Detail::Instance(wire) => v1::event::Detail::Instance(instance(wire)),
         Detail::Outcome(wire) => v1::event::Detail::Outcome(outcome(wire)),
         Detail::Alert(wire) => v1::event::Detail::Alert(alert(wire)),
+        Detail::Pause(wire) => v1::event::Detail::Pause(pause(wire)),
         Detail::Restart(wire) => v1::event::Detail::Restart(restart(wire)),
         Detail::Swap(wire) => v1::event::Detail::Swap(Box::new(swap(wire))),
         Detail::Circuit(wire) => v1::event::Detail::Circuit(circuit(&task?.name, *wire)),

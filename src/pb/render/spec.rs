@@ -22,6 +22,7 @@ pub fn spec(spec: &TaskSpec) -> v1::TaskSpec {
         terminal_ttl: Some(duration(spec.terminal_ttl())),
         circuit: Some(circuit(spec.circuit())),
         swap: Some(swap(spec.swap())),
+        isolation: v1::Isolation::from(spec.isolation()).into(),
     }
 }
 
@@ -76,6 +77,7 @@ fn watchdog(policy: &WatchdogPolicy) -> v1::WatchdogPolicy {
     v1::WatchdogPolicy {
         slow_cancellation_after: Some(duration(policy.slow_cancellation_after())),
         long_running_after: Some(duration(policy.long_running_after())),
+        blocked_poll_after: Some(duration(policy.blocked_poll_after())),
     }
 }
 

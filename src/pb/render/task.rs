@@ -5,7 +5,7 @@ use super::circuit::circuit as render_circuit;
 use super::spec::spec as render_spec;
 use super::swap::swap as render_swap;
 use super::time::{duration, timestamp};
-use crate::model::{Alert, End, Instance, Live, Outcome, Restart, Shutdown, Task};
+use crate::model::{Alert, End, Instance, Live, Outcome, Pause, Restart, Shutdown, Task};
 use crate::pb::v1;
 
 /// A task, with what was sampled of it, if anything was.
@@ -27,6 +27,7 @@ pub fn task(task: &Task, live: Option<&Live>) -> v1::Task {
         outcome: last,
         circuit,
         alerts,
+        pause: rests,
         create_time,
         update_time,
         end,
@@ -50,6 +51,7 @@ pub fn task(task: &Task, live: Option<&Live>) -> v1::Task {
         outcome: last.as_ref().map(outcome),
         circuit: Some(render_circuit(name, *circuit)),
         alerts: alerts.iter().map(alert).collect(),
+        pause: rests.as_deref().map(pause),
         create_time: Some(timestamp(*create_time)),
         update_time: Some(timestamp(*update_time)),
         end_time,
@@ -59,7 +61,8 @@ pub fn task(task: &Task, live: Option<&Live>) -> v1::Task {
 }
 
 pub(super) fn instance(instance: &Instance) -> v1::Instance {
-    let Instance { generation, attempt, state, start_time, ready_time, stop_time, exit, shutdown: stop } = instance;
+    let Instance { generation, attempt, state, start_time, ready_time, stop_time, exit, shutdown: stop, blocked_since } =
+        instance;
     v1::Instance {
         generation: generation.get(),
         attempt: attempt.get(),
@@ -69,6 +72,7 @@ pub(super) fn instance(instance: &Instance) -> v1::Instance {
         stop_time: stop_time.map(timestamp),
         exit: exit.map_or(v1::Exit::Unspecified, v1::Exit::from).into(),
         shutdown: stop.map(shutdown),
+        blocked_since: blocked_since.map(timestamp),
     }
 }
 
@@ -89,6 +93,11 @@ pub(super) fn outcome(outcome: &Outcome) -> v1::Outcome {
         message: message.clone(),
         time: Some(timestamp(*time)),
     }
+}
+
+pub(super) fn pause(pause: &Pause) -> v1::Pause {
+    let Pause { reason, expire_time } = pause;
+    v1::Pause { reason: reason.as_str().to_owned(), expire_time: expire_time.map(timestamp) }
 }
 
 pub(super) fn restart(restart: &Restart) -> v1::Restart {

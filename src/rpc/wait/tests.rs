@@ -62,6 +62,7 @@ fn instance(state: InstanceState) -> Instance {
         stop_time: None,
         exit: None,
         shutdown: None,
+        blocked_since: None,
     }
 }
 

@@ -74,6 +74,7 @@ fn task(state: State) -> Task {
         outcome: None,
         circuit: circuit(CircuitState::Closed),
         alerts: Vec::new(),
+        pause: None,
         create_time: Timestamp::default(),
         update_time: Timestamp::default(),
         end: None,
@@ -241,6 +242,7 @@ fn the_end_of_a_replaced_instance_is_not_told_by_the_outcome_of_another() {
         stop_time: None,
         exit,
         shutdown: None,
+        blocked_since: None,
     };
     let failed =
         Outcome { exit: Exit::Panic, asked: Asked::None, message: "no".to_owned(), time: Timestamp::default() };

@@ -211,12 +211,17 @@ fn policies() -> Vec<Case> {
         watchdog(
             "slow at once",
             "task.spec.watchdog.slow_cancellation_after",
-            WatchdogPolicy { slow_cancellation_after: seconds(0), long_running_after: None },
+            WatchdogPolicy { slow_cancellation_after: seconds(0), ..WatchdogPolicy::default() },
         ),
         watchdog(
             "long after 2 h",
             "task.spec.watchdog.long_running_after",
-            WatchdogPolicy { slow_cancellation_after: None, long_running_after: seconds(7_200) },
+            WatchdogPolicy { long_running_after: seconds(7_200), ..WatchdogPolicy::default() },
+        ),
+        watchdog(
+            "blocked at once",
+            "task.spec.watchdog.blocked_poll_after",
+            WatchdogPolicy { blocked_poll_after: seconds(0), ..WatchdogPolicy::default() },
         ),
         restart(
             "101 restarts",

@@ -55,12 +55,7 @@ impl Answers {
     pub(super) fn before(&mut self, input: &Input, view: &View, head: Sequence, draining: bool, now: Now) -> Checked {
         check(self.due.is_none(), || "a command was not answered in its step".to_owned())?;
         let Input::Command(command) = input else { return Ok(()) };
-        let (method, idempotency) = match command {
-            Command::Start(start, _) => (Method::Start, start.idempotency),
-            Command::Swap(swap, _) => (Method::Swap, swap.idempotency),
-            Command::Cancel(cancel) => (Method::Cancel, cancel.idempotency),
-            Command::Delete(delete) => (Method::Delete, delete.idempotency),
-        };
+        let (method, idempotency, _) = command.request();
         self.done.retain(|_, done| now.mono.since(done.time) < DAY);
         let known = idempotency.and_then(|id| self.done.get(&(method, id.request_id)).cloned());
         let verdict = match known {
@@ -119,7 +114,7 @@ impl Answers {
         check(right, wrong)?;
         let dry = matches!((&verdict, method), (Verdict::Idle, Method::Start)) || dry_swap.is_some();
         let uid = match reply {
-            Ok(Reply::Accepted { task, .. }) => Ok(task.uid),
+            Ok(Reply::Accepted { task, .. } | Reply::Checking { task }) => Ok(task.uid),
             Ok(Reply::Deleted { .. }) => Err(()),
             Err(_) => return Ok(()),
         };
@@ -145,6 +140,9 @@ fn afresh(command: &Command, view: &View, draining: bool) -> Verdict {
         Command::Swap(swap, _) => swap.etag.as_ref(),
         Command::Cancel(cancel) => cancel.etag.as_ref(),
         Command::Delete(delete) => delete.etag.as_ref(),
+        Command::Pause(pause) => pause.etag.as_ref(),
+        Command::Resume(resume) => resume.etag.as_ref(),
+        Command::Run(run) => run.etag.as_ref(),
     };
     let Some(task) = seen else { return Verdict::Refused(Refusal::TaskNotFound(command.name().clone())) };
     if etag.is_some_and(|etag| *etag != task.etag()) {

@@ -55,7 +55,7 @@ impl Promises {
                     known.took = known.work.take().map(|since| at.since(since));
                 }
             }
-            Input::Drain { bound } if self.drain_bound.is_none() => {
+            Input::Drain { bound, .. } if self.drain_bound.is_none() => {
                 self.drain_bound = Some(*bound);
                 for known in self.live.values_mut() {
                     if let Some(stop) = known.stop.as_mut() {
@@ -135,6 +135,7 @@ impl Promises {
             }
             AlertKind::AbortRequired => !self.commanded && state == Some(InstanceState::Aborting),
             AlertKind::AbortTimeout => state == Some(InstanceState::Stuck),
+            AlertKind::PollBlocked => false,
         };
         check(right, || format!("{alert:?} without a reason"))
     }

@@ -185,6 +185,7 @@ impl Roles {
             RootEnd::Failed(_) => Exit::Error,
             RootEnd::Panicked(_) => Exit::Panic,
             RootEnd::Cancelled => Exit::Aborted,
+            RootEnd::Displaced => Exit::Displaced,
             RootEnd::Returned if !asked && unbounded => Exit::Error,
             RootEnd::Returned if !asked => Exit::Completed,
             RootEnd::Returned if *child_aborted => Exit::Aborted,
@@ -267,6 +268,7 @@ impl Roles {
         let state = match task.intent {
             _ if task.end.is_some() => active.or(beside).unwrap_or(task.state),
             Intent::Run => active.or(beside).unwrap_or(State::Pending),
+            Intent::Pause => active.max(beside).unwrap_or(State::Paused),
             Intent::Cancel => active.max(beside).unwrap_or(State::Cancelled),
         };
         check(task.state == state && state.is_ended() == task.end.is_some(), || {

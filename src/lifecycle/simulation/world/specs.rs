@@ -39,6 +39,7 @@ pub(in crate::lifecycle::simulation) fn spec(rng: &mut Rng) -> TaskSpec {
             max_backoff: milliseconds(1_000, rng.millis(10_000)),
             ..RestartDraft::default()
         },
+        isolation: None,
         terminal_ttl: milliseconds(0, if rng.one_in(3) { rng.millis(86_400_000) } else { rng.millis(60_000) }),
         circuit: circuit(rng),
         swap: SwapDraft {

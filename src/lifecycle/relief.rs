@@ -1,0 +1,63 @@
+//! Polls that block their thread, and relief (lifecycle.md §3): what shares a thread with one that blocks it is given up there and
+//! started anew elsewhere, so that it costs only itself. The thread is the culprit's own from there on.
+
+use super::Lifecycle;
+use super::io::{Chance, Effect, RootEnd};
+use crate::model::{AlertKind, InstanceId, Mono, Now, Pretty};
+
+/// Why an instance was displaced.
+pub(super) const RELIEVED: &str = "another instance blocked its thread";
+
+impl<C: Chance> Lifecycle<C> {
+    /// One poll of the instance has kept its thread since then, and goes on.
+    pub(super) fn on_poll_blocked(&mut self, id: InstanceId, since: Mono, now: Now) {
+        let Some((_, entry)) = self.entry_of(id) else { return };
+        let Some(run) = entry.run_mut(id) else { return };
+        let lasts = now.mono.since(since);
+        run.blocked_since = Some(now.wall.before(lasts));
+        let message = format!("one poll has kept its thread for {}, and goes on", Pretty::about(lasts));
+        self.raise(id, AlertKind::PollBlocked, message, now);
+    }
+
+    /// The poll has returned: the instance hears of what it was told meanwhile.
+    pub(super) fn on_poll_returned(&mut self, id: InstanceId, now: Now) {
+        let Some((uid, entry)) = self.entry_of(id) else { return };
+        let Some(run) = entry.run_mut(id) else { return };
+        run.blocked_since = None;
+        let was_lost = std::mem::take(&mut run.lost);
+        let back = was_lost && !run.is_stuck();
+        let about = (run.generation(), run.attempt());
+        let alerted = entry.has_alert(about, AlertKind::PollBlocked);
+        self.lost -= usize::from(back);
+        if alerted {
+            self.resolve(uid, about, AlertKind::PollBlocked, "the poll has returned", now);
+        }
+    }
+
+    /// A thread is given up for the instance that blocks it.
+    pub(super) fn on_stalled(&mut self, culprit: InstanceId, displaced: Vec<InstanceId>, now: Now) {
+        if let Some((_, entry)) = self.entry_of(culprit)
+            && let Some(run) = entry.run_mut(culprit)
+        {
+            let newly = !run.is_lost();
+            run.lost = true;
+            self.lost += usize::from(newly);
+        }
+        for id in displaced {
+            self.displace(id, now);
+        }
+    }
+
+    /// The instance counts as ended at once, since nothing of it is polled again; and where its task is to run, another one takes
+    /// its place.
+    fn displace(&mut self, id: InstanceId, now: Now) {
+        let Some((uid, entry)) = self.entry_of(id) else { return };
+        let is_candidate = entry.is_candidate(id);
+        self.log.effects.push(Effect::Displace(id));
+        if is_candidate {
+            self.try_candidate_again(uid, id, now);
+        } else {
+            self.ended(id, RootEnd::Displaced, false, now);
+        }
+    }
+}

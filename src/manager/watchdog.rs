@@ -1,0 +1,163 @@
+//! The watchdog: a thread that looks at every shard's slot, a hundred times a second, and tells the loop of polls that last for too
+//! long. It needs no help from the shards, which is the point: they are what may be blocked.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::shards::ShardId;
+use crate::model::InstanceId;
+use crate::monitor::{CoarseClock, Running, Slot};
+use crate::telemetry::Polls;
+
+/// How often it looks.
+const TICK: Duration = Duration::from_millis(10);
+/// What one tick counts for at the most: a process that was suspended, or got no processor at all, must not take its own absence
+/// for a poll's.
+const LONGEST_TICK: Duration = Duration::from_millis(50);
+/// A shard that is blocked for longer than this is to be relieved; told of again each time that it has passed.
+pub(super) const STALL_AFTER: Duration = Duration::from_secs(1);
+/// News that wait for the loop. More are told of at a later tick.
+pub(super) const NEWS: usize = 256;
+
+/// What the watchdog tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// A poll of the instance lasts for longer than its spec allows, and this long by now.
+    Blocked { instance: InstanceId, lasts: Duration },
+    /// That poll has returned.
+    Returned { instance: InstanceId },
+    /// The shard has stood still for [`STALL_AFTER`], in that poll of the instance's.
+    Stalled { shard: ShardId, turn: u64, culprit: InstanceId },
+}
+
+/// The slots that are looked at. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    clock: Arc<CoarseClock>,
+    polls: Polls,
+    slots: Arc<Mutex<BTreeMap<ShardId, Watched>>>,
+}
+
+/// A slot, and what has been told of it.
+#[derive(Debug)]
+struct Watched {
+    slot: Arc<Slot>,
+    /// The poll that was told of as blocked, and whose it is.
+    blocked: Option<(u64, InstanceId)>,
+    /// The poll that was told of as a stall, and how long it had lasted by then.
+    stalled: Option<(u64, Duration)>,
+    /// Nothing is to be told of stalls any more.
+    relieved: bool,
+}
+
+/// The running watchdog; dropping it ends the thread.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    _stop: SyncSender<()>,
+}
+
+impl Watchdog {
+    /// Starts looking.
+    pub(super) fn start(watch: Watch, news: mpsc::Sender<News>) -> io::Result<Self> {
+        let (stop, stopped) = sync_channel(0);
+        std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || look(&watch, &news, &stopped))?;
+        Ok(Self { _stop: stop })
+    }
+}
+
+fn look(watch: &Watch, news: &mpsc::Sender<News>, stopped: &Receiver<()>) {
+    let mut last = Instant::now();
+    while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+        let now = Instant::now();
+        watch.clock.advance(now.duration_since(last).min(LONGEST_TICK));
+        last = now;
+        watch.look(|it| news.try_send(it).is_ok());
+    }
+}
+
+impl Watch {
+    /// Nothing to look at yet.
+    pub(super) fn new(polls: Polls) -> Self {
+        Self { clock: Arc::default(), polls, slots: Arc::default() }
+    }
+
+    /// A slot for a new shard.
+    pub(super) fn slot(&self, id: ShardId) -> Arc<Slot> {
+        let slot = Arc::new(Slot::new(Arc::clone(&self.clock), self.polls.clone()));
+        let watched = Watched { slot: Arc::clone(&slot), blocked: None, stalled: None, relieved: false };
+        self.lock().insert(id, watched);
+        slot
+    }
+
+    /// The shard has been relieved.
+    pub(super) fn relieved(&self, id: ShardId) {
+        if let Some(watched) = self.lock().get_mut(&id) {
+            watched.relieved = true;
+        }
+    }
+
+    /// The shard is gone.
+    pub(super) fn forget(&self, id: ShardId) {
+        self.lock().remove(&id);
+    }
+
+    #[cfg(test)]
+    pub(super) fn advance(&self, span: Duration) {
+        self.clock.advance(span);
+    }
+
+    /// Looks at every slot once, and tells what is new. `tell` says whether it could; what could not be told is at the next look.
+    fn look(&self, mut tell: impl FnMut(News) -> bool) {
+        let mut slots = self.lock();
+        let mut blocked = 0;
+        for (id, watched) in slots.iter_mut() {
+            let running = watched.slot.running();
+            watched.tell_returned(running, &mut tell);
+            if let Some(running) = running {
+                watched.tell_blocked(running, &mut tell);
+                watched.tell_stalled(*id, running, &mut tell);
+                blocked += usize::from(running.lasts >= running.limit);
+            }
+        }
+        self.polls.set_blocked(blocked);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ShardId, Watched>> {
+        // The map is whole at every step.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched {
+    fn tell_returned(&mut self, running: Option<Running>, tell: &mut impl FnMut(News) -> bool) {
+        let Some((turn, instance)) = self.blocked else { return };
+        let returned = running.is_none_or(|running| running.turn != turn);
+        if returned && tell(News::Returned { instance }) {
+            self.blocked = None;
+        }
+    }
+
+    fn tell_blocked(&mut self, running: Running, tell: &mut impl FnMut(News) -> bool) {
+        let Running { turn, instance, lasts, limit } = running;
+        if self.blocked.is_none() && lasts >= limit && tell(News::Blocked { instance, lasts }) {
+            self.blocked = Some((turn, instance));
+        }
+    }
+
+    fn tell_stalled(&mut self, shard: ShardId, running: Running, tell: &mut impl FnMut(News) -> bool) {
+        let Running { turn, instance, lasts, .. } = running;
+        let told = self.stalled.filter(|(of, _)| *of == turn).map_or(Duration::ZERO, |(_, lasted)| lasted);
+        let is_due = lasts >= told + STALL_AFTER && !self.relieved;
+        if is_due && tell(News::Stalled { shard, turn, culprit: instance }) {
+            self.stalled = Some((turn, lasts));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
