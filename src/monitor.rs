@@ -66,7 +66,8 @@
 //! # }
 //! ```
 //!
-//! Whether a monitor is cooperative can be tested: [`testing::assert_cooperative`].
+//! Whether a monitor is cooperative can be tested: [`testing::assert_cooperative`]; and whether it gives up a clean-up that hangs:
+//! [`testing::assert_cleanup_bounded`].
 
 mod children;
 mod clock;
@@ -96,7 +97,7 @@ use futures_util::future::BoxFuture;
 /// - no blocking calls: no `std::thread::sleep`, no blocking I/O or FFI, no long computation without an `.await`. Wrapping them in
 ///   `async {}` does not make them asynchronous. Use tokio's own, or `tokio::task::spawn_blocking`;
 /// - long work is split into chunks that can be cancelled: [`Context::checkpoint`];
-/// - clean-up has a timeout: [`Context::cleanup`];
+/// - clean-up has a timeout: [`Context::cleanup`], tested by [`testing::assert_cleanup_bounded`];
 /// - what it spawns ends with it: [`Context::spawn`], and a clone of the token for the child;
 /// - it logs what an operator will want to know;
 /// - its cancellation is tested: [`testing::assert_cooperative`].

@@ -35,7 +35,7 @@ async fn do_work() {
 
 #[cfg(test)]
 mod tests {
-    use switchyard::monitor::testing::assert_cooperative;
+    use switchyard::monitor::testing::{CLEANUP_BOUND, assert_cleanup_bounded, assert_cooperative};
     use switchyard::monitor::{Config, from_fn};
     use tokio::time::Instant;
 
@@ -46,6 +46,12 @@ mod tests {
         let brief = || sleep(Duration::from_millis(50));
         let kind = from_fn("cleanup", move |token| monitoring_task_with_cleanup(token, brief()));
         assert_cooperative(kind, Config::default()).await;
+    }
+
+    #[tokio::test]
+    async fn it_ends_in_time_although_its_clean_up_hangs() {
+        let kind = from_fn("cleanup", |token| monitoring_task_with_cleanup(token, std::future::pending()));
+        assert_cleanup_bounded(kind, Config::default(), CLEANUP_BOUND).await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
-//! A testing kit for monitors: is this one cooperative?
+//! A testing kit for monitors: does this one keep the [rules](Rule)?
+//!
+//! Every kind should have the first of these tests, and each whose monitor cleans up the second:
 //!
 //! ```no_run
-//! use switchyard::monitor::testing::assert_cooperative;
+//! use switchyard::monitor::testing::{CLEANUP_BOUND, assert_cleanup_bounded, assert_cooperative};
 //! use switchyard::monitor::{Config, from_fn};
 //!
 //! #[tokio::test]
@@ -9,75 +11,49 @@
 //!     let kind = from_fn("endpoint-health", |token| async move { token.cancelled().await });
 //!     assert_cooperative(kind, Config::default()).await;
 //! }
+//!
+//! #[tokio::test]
+//! async fn a_clean_up_that_hangs_is_given_up() {
+//!     let kind = from_fn("lease", |token| async move {
+//!         token.cancelled().await;
+//!         // What gives a lease back, where nobody answers.
+//!         let give_back = std::future::pending::<()>();
+//!         let _given_up = tokio::time::timeout(std::time::Duration::from_secs(2), give_back).await;
+//!     });
+//!     assert_cleanup_bounded(kind, Config::default(), CLEANUP_BOUND).await;
+//! }
 //! ```
 
+mod ear;
+mod fault;
+mod pulse;
+mod rule;
 mod trial;
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use thiserror::Error;
-
 use super::{Config, Kind};
-use crate::model::{Pretty, Violations};
-use trial::{Pulse, conduct};
+pub use fault::Uncooperative;
+use pulse::Pulse;
+pub use rule::Rule;
+use trial::{Question, conduct};
 
-/// How long a monitor has to end after its token was cancelled.
+/// How long a monitor has to end after its token was cancelled. As in the test of the seed document, "Testing Your Tasks".
 pub const BOUND: Duration = Duration::from_secs(1);
+/// How long a monitor whose clean-up hangs has to end after its token was cancelled, unless the test has its own idea: the 2 s that
+/// the seed document gives a clean-up ("Graceful Cleanup with Timeout"), and [`BOUND`] for what is around it.
+pub const CLEANUP_BOUND: Duration = Duration::from_secs(3);
 /// How long a monitor that declares readiness has to become ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(10);
+/// The grace period of a spec that says nothing of it. A clean-up that takes longer is aborted.
+const GRACE: Duration = Duration::from_secs(5);
+/// For how long a monitor that is late is watched, to tell one that finds out by itself from one that never does: so long as the
+/// seed document waits for a task after it has waited in vain. Only a test that fails takes that much longer.
+const WATCHED: Duration = Duration::from_secs(2);
 /// For how long its thread may be silent until it counts as blocked. Longer than a busy machine keeps a thread waiting.
 const SILENCE: Duration = Duration::from_secs(2);
-
-/// Which rule a monitor breaks, and what to do about it.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum Uncooperative {
-    /// Its kind refuses the configuration.
-    #[error("the kind does not accept this configuration: {0}")]
-    Configuration(#[source] Violations),
-    /// Its kind cannot build it.
-    #[error("the kind cannot build a monitor of this configuration: {0}")]
-    Build(String),
-    /// It was never ready.
-    #[error(
-        "its kind declares readiness, but it was not ready within {}. Call `context.ready()` once it is, or make its checks by \
-         `context.every(…)`, or let the kind not declare readiness",
-        Pretty(READY_WITHIN)
-    )]
-    NotReady,
-    /// It ended before it was told to.
-    #[error(
-        "it ended before it was told to stop ({0}), so that its cancellation was not tested. Give it work that lasts"
-    )]
-    EndedBefore(String),
-    /// It did not end in time.
-    #[error(
-        "it had not ended {} after its token was cancelled. Look at the token on every iteration: `tokio::select!` with \
-         `token.cancelled()`, or `context.run_until_cancelled(…)`; split long work by `context.checkpoint()`; bound its clean-up by \
-         `context.cleanup(…)`",
-        Pretty(BOUND)
-    )]
-    IgnoresToken,
-    /// It kept its thread from polling anything else.
-    #[error(
-        "it blocks its thread, so that nothing can cancel it, and every monitor beside it stands still. No `std::thread::sleep`, no \
-         blocking I/O or FFI, no long computation between two awaits: use tokio's own, or `tokio::task::spawn_blocking`, or split \
-         the work by `context.checkpoint()`"
-    )]
-    BlocksThread,
-    /// Something that it spawned lived on.
-    #[error(
-        "it ended, but children it had spawned had not {} after its token was cancelled. Give each of them a clone of the token to \
-         watch, and await them or leave them to `context.spawn(…)`",
-        Pretty(BOUND)
-    )]
-    LeavesChildren,
-    /// It panicked.
-    #[error("it panicked: {0}. A monitor returns its errors, in its clean-up too")]
-    Panics(String),
-}
 
 /// Asserts that the kind's monitor is cooperative: it is built and run, and when it is ready (at its first pending poll, if its
 /// kind does not declare readiness) its token is cancelled; it and its children must end within [`BOUND`].
@@ -102,20 +78,101 @@ pub async fn assert_cooperative(kind: impl Kind, config: Config) {
 ///
 /// Outside of a tokio runtime.
 pub async fn check_cooperative(kind: impl Kind, config: Config) -> Result<(), Uncooperative> {
+    try_out(kind, config, Question::Cooperative).await
+}
+
+/// Asserts that the kind's monitor gives up a clean-up that hangs: as [`assert_cooperative`], but it and its children have `bound`
+/// to end. That the clean-up cannot finish is for the test to arrange; what then ends within `bound` has ended by itself, since the
+/// trial aborts nothing. `bound` is longer than the monitor's own timeout, by as much as a busy machine may take, and shorter than
+/// the default grace period, 5 s: [`CLEANUP_BOUND`] where nothing speaks against it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use switchyard::model::Violations;
+/// use switchyard::monitor::testing::{CLEANUP_BOUND, assert_cleanup_bounded};
+/// use switchyard::monitor::{Config, Context, Kind, Monitor, MonitorError, MonitorFuture};
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// use tokio::net::{TcpListener, TcpStream};
+///
+/// /// Holds a lease; configured by `{"address": "127.0.0.1:7000"}`.
+/// #[derive(serde::Deserialize)]
+/// struct Lease {
+///     address: String,
+/// }
+///
+/// impl Monitor for Lease {
+///     fn run(self: Box<Self>, context: Context) -> MonitorFuture {
+///         Box::pin(async move {
+///             let mut server = TcpStream::connect(&self.address).await?;
+///             context.token().cancelled().await;
+///             let give_back = async {
+///                 // Lost or not, the server lets the lease run out.
+///                 let _ = server.write_all(b"RELEASE\n").await;
+///                 let _ = server.read_u8().await;
+///             };
+///             context.cleanup(Duration::from_millis(500), give_back).await;
+///             Ok(())
+///         })
+///     }
+/// }
+/// # struct LeaseKind;
+/// # impl Kind for LeaseKind {
+/// #     fn name(&self) -> &str { "lease" }
+/// #     fn validate(&self, config: &Config) -> Result<(), Violations> { config.parse::<Lease>().map(drop) }
+/// #     fn build(&self, config: &Config) -> Result<Box<dyn Monitor>, MonitorError> {
+/// #         Ok(Box::new(config.parse::<Lease>()?))
+/// #     }
+/// # }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// // The system accepts for it, and it never answers.
+/// let silent = TcpListener::bind("127.0.0.1:0").await?;
+/// let config = serde_json::json!({"address": silent.local_addr()?.to_string()});
+/// assert_cleanup_bounded(LeaseKind, config.into(), CLEANUP_BOUND).await;
+/// # Ok(()) }
+/// ```
+///
+/// # Panics
+///
+/// Where the clean-up has not ended within `bound`, or the monitor breaks another rule before; the message says which one, and what
+/// to do. Where nothing is proven: `bound` is zero or not shorter than the grace period; or the monitor ends at its first poll after
+/// the cancel, with nothing that hangs. Outside of a tokio runtime.
+pub async fn assert_cleanup_bounded(kind: impl Kind, config: Config, bound: Duration) {
+    let name = kind.name().to_owned();
+    if let Err(fault) = check_cleanup_bounded(kind, config, bound).await {
+        panic!("the clean-up of the monitor {name:?} is not known to be bounded: {fault}");
+    }
+}
+
+/// As [`assert_cleanup_bounded`], for those who want to know instead of to panic.
+///
+/// # Panics
+///
+/// Outside of a tokio runtime.
+pub async fn check_cleanup_bounded(kind: impl Kind, config: Config, bound: Duration) -> Result<(), Uncooperative> {
+    if bound.is_zero() || bound >= GRACE {
+        return Err(Uncooperative::Bound(bound));
+    }
+    try_out(kind, config, Question::CleanupBounded(bound)).await
+}
+
+async fn try_out(kind: impl Kind, config: Config, question: Question) -> Result<(), Uncooperative> {
     // The blocking pool, and not a timer: a paused clock stands still meanwhile, where it would run ahead of the monitor.
-    let supervised = tokio::task::spawn_blocking(move || supervise(kind, config));
+    let supervised = tokio::task::spawn_blocking(move || supervise(kind, config, question));
     supervised.await.unwrap_or_else(|error| Err(Uncooperative::Panics(error.to_string())))
 }
 
 /// Has the trial conducted on a thread of its own, and gives it up when that thread is silent for too long.
-fn supervise(kind: impl Kind, config: Config) -> Result<(), Uncooperative> {
+fn supervise(kind: impl Kind, config: Config, question: Question) -> Result<(), Uncooperative> {
     let pulse = Pulse::new();
     let (verdict, ended) = sync_channel(1);
     let body = {
         let pulse = pulse.clone();
         move || {
             // Nobody listens any more where the trial was given up.
-            let _ = verdict.send(conduct(&kind, &config, &pulse));
+            let _ = verdict.send(conduct(&kind, &config, question, &pulse));
         }
     };
     let spawned = thread::Builder::new().name("cooperation-trial".to_owned()).spawn(body);
@@ -124,8 +181,12 @@ fn supervise(kind: impl Kind, config: Config) -> Result<(), Uncooperative> {
         match ended.recv_timeout(Duration::from_millis(50)) {
             Ok(verdict) => return verdict,
             Err(RecvTimeoutError::Disconnected) => return Err(Uncooperative::Panics("while it was built".to_owned())),
-            Err(RecvTimeoutError::Timeout) if pulse.silence() > SILENCE => return Err(Uncooperative::BlocksThread),
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                let silence = pulse.silence();
+                if silence.length > SILENCE {
+                    return Err(silence.fault());
+                }
+            }
         }
     }
 }

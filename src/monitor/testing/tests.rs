@@ -1,4 +1,6 @@
-use std::future::pending;
+mod cleanup;
+mod rules;
+
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -6,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::model::Violations;
 use crate::monitor::{Context, Monitor, MonitorError, MonitorFuture, from_fn};
 
 /// A kind of which every part can be wrong.
@@ -29,6 +32,12 @@ impl Kind for Custom {
 
     fn build(&self, _config: &Config) -> Result<Box<dyn Monitor>, MonitorError> {
         Ok(Box::new(Running(self.run)))
+    }
+}
+
+impl Custom {
+    fn new(run: fn(Context) -> MonitorFuture) -> Self {
+        Self { declares_readiness: false, run }
     }
 }
 
@@ -80,53 +89,6 @@ async fn what_it_talks_to_may_run_beside_it() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "Look at the token on every iteration")]
-async fn one_that_never_looks_at_the_token_fails() {
-    assert_cooperative(from_fn("deaf", |_token| pending::<()>()), Config::default()).await;
-}
-
-#[tokio::test]
-#[should_panic(expected = "Look at the token on every iteration")]
-async fn one_that_looks_at_the_token_only_now_and_then_fails() {
-    let kind = from_fn("seldom", |token| async move {
-        while !token.is_cancelled() {
-            for _ in 0..100 {
-                sleep(Duration::from_secs(1)).await;
-            }
-        }
-    });
-    assert_cooperative(kind, Config::default()).await;
-}
-
-#[tokio::test]
-#[should_panic(expected = "it blocks its thread")]
-#[expect(clippy::disallowed_methods, reason = "the pattern that the kit is to find")]
-async fn one_that_blocks_its_thread_fails_and_does_not_hang() {
-    let kind = from_fn("blocking", |token| async move {
-        loop {
-            tokio::select! {
-                () = token.cancelled() => break,
-                () = async { std::thread::sleep(Duration::from_secs(5)) } => {}
-            }
-        }
-    });
-    assert_cooperative(kind, Config::default()).await;
-}
-
-#[tokio::test]
-#[should_panic(expected = "children it had spawned had not")]
-async fn one_that_leaves_children_fails() {
-    let run = |context: Context| -> MonitorFuture {
-        Box::pin(async move {
-            context.spawn(pending());
-            context.token().cancelled().await;
-            Ok(())
-        })
-    };
-    assert_cooperative(Custom { declares_readiness: false, run }, Config::default()).await;
-}
-
-#[tokio::test]
 #[should_panic(expected = "it panicked: lost")]
 async fn one_that_panics_in_its_clean_up_fails() {
     let kind = from_fn("panicking", |token| async move {
@@ -160,5 +122,7 @@ async fn readiness_that_is_declared_is_waited_for() {
 async fn a_bad_configuration_is_told_from_a_bad_monitor() {
     let kind = from_fn("plain", |token| async move { token.cancelled().await });
     let verdict = check_cooperative(kind, Config::from(serde_json::json!({"a": 1}))).await;
-    assert!(matches!(verdict, Err(Uncooperative::Configuration(_))));
+    let fault = verdict.expect_err("it takes none");
+    assert!(matches!(fault, Uncooperative::Configuration(_)));
+    assert!(fault.rule().is_none());
 }

@@ -1,17 +1,19 @@
 //! One trial of a monitor, on the thread that it is conducted on.
 
-use std::future::poll_fn;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinError;
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use uuid::Uuid;
 
-use super::{BOUND, READY_WITHIN, Uncooperative};
+use super::ear::Ear;
+use super::pulse::{BEAT, Pulse};
+use super::{BOUND, READY_WITHIN, Uncooperative, WATCHED};
 use crate::model::{
     Attempt, ConfigValue, CustomSpec, Epoch, Generation, InstanceId, MonitorDraft, Namespace, Regime, ScheduleDraft,
     SpecDraft, TaskName, TaskSpec, Uid, Violations,
@@ -25,11 +27,41 @@ use crate::telemetry::Metrics;
 
 /// What a monitor is given after it is ready, to get into its stride; as the seed document's test does.
 const SETTLE: Duration = Duration::from_millis(100);
-/// The beat of a thread that is not blocked.
-const BEAT: Duration = Duration::from_millis(10);
+
+/// What a trial is to find out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Question {
+    /// Whether the monitor ends when it is told to.
+    Cooperative,
+    /// Whether it ends within a bound although its clean-up hangs.
+    CleanupBounded(Duration),
+}
+
+impl Question {
+    const fn bound(self) -> Duration {
+        match self {
+            Self::Cooperative => BOUND,
+            Self::CleanupBounded(bound) => bound,
+        }
+    }
+
+    /// What is made of a monitor that has ended in time.
+    const fn answer(self, waited: bool) -> Result<(), Uncooperative> {
+        match self {
+            Self::CleanupBounded(_) if !waited => Err(Uncooperative::NothingHangs),
+            Self::CleanupBounded(_) | Self::Cooperative => Ok(()),
+        }
+    }
+}
 
 /// Builds the kind's monitor and sees whether it keeps the rules.
-pub(super) fn conduct(kind: &impl Kind, config: &Config, pulse: &Pulse) -> Result<(), Uncooperative> {
+pub(super) fn conduct(
+    kind: &impl Kind,
+    config: &Config,
+    question: Question,
+    pulse: &Pulse,
+) -> Result<(), Uncooperative> {
+    pulse.attach();
     kind.validate(config).map_err(Uncooperative::Configuration)?;
     let build = |error: MonitorError| Uncooperative::Build(error.to_string());
     let monitor = kind.build(config).map_err(build)?;
@@ -37,53 +69,127 @@ pub(super) fn conduct(kind: &impl Kind, config: &Config, pulse: &Pulse) -> Resul
     let runtime = runtime.map_err(|error| build(error.into()))?;
     let (reports, inbox) = mpsc::channel(16);
     let assignment = assignment(kind.name(), ScheduleDraft::default(), reports).map_err(Uncooperative::Build)?;
-    let verdict = runtime.block_on(run(monitor, kind.declares_readiness(), assignment, inbox, pulse));
+    let ready = Arc::new(Notify::new());
+    let verdict = runtime.block_on(async {
+        // The runtime owns both; they end with it.
+        tokio::spawn(pulse.clone().go_on());
+        tokio::spawn(listen(inbox, Arc::clone(&ready)));
+        let trial = Trial::start(monitor, kind.declares_readiness(), assignment, ready);
+        trial.run(question, pulse).await
+    });
     // A child may be in a blocking call: that must not keep the verdict back.
     runtime.shutdown_background();
     verdict
 }
 
-async fn run(
-    monitor: Box<dyn Monitor>,
-    declares_readiness: bool,
-    assignment: Assignment,
-    inbox: mpsc::Receiver<Report>,
-    pulse: &Pulse,
-) -> Result<(), Uncooperative> {
-    let (token, children, ready) = (CancellationToken::new(), Children::new(), Arc::new(Notify::new()));
-    let context = Context::new(assignment, token.clone(), children.clone());
-    // The runtime owns both; they end with it.
-    tokio::spawn(pulse.clone().beat());
-    tokio::spawn(listen(inbox, Arc::clone(&ready)));
-    let at_pending = (!declares_readiness).then(|| Arc::clone(&ready));
-    let mut root = tokio::spawn(async move { until_pending(monitor.run(context), at_pending).await });
-
-    tokio::select! {
-        ended = &mut root => return Err(ended_before(ended)),
-        reached = timeout(READY_WITHIN, ready.notified()) => reached.map_err(|_| Uncooperative::NotReady)?,
-    }
-    if let Ok(ended) = timeout(SETTLE, &mut root).await {
-        return Err(ended_before(ended));
-    }
-
-    let asked = tokio::time::Instant::now();
-    token.cancel();
-    // A thread that was silent for the whole bound is why its monitor is late.
-    let late = |fault| if pulse.longest_silence() >= BOUND { Uncooperative::BlocksThread } else { fault };
-    match timeout_at(asked + BOUND, root).await {
-        Ok(Ok(_outcome)) => {}
-        Ok(Err(error)) => return Err(panicked(error)),
-        Err(_) => return Err(late(Uncooperative::IgnoresToken)),
-    }
-    timeout_at(asked + BOUND, children.ended()).await.map_err(|_| late(Uncooperative::LeavesChildren))?;
-    // While a thread is blocked its timers are too: what has ended by then looks as if it had been in time.
-    if asked.elapsed() > BOUND { Err(Uncooperative::BlocksThread) } else { Ok(()) }
+/// A monitor that runs.
+struct Trial {
+    root: JoinHandle<Return>,
+    token: CancellationToken,
+    children: Children,
+    ready: Arc<Notify>,
+    ear: Arc<Ear>,
 }
 
-/// Runs a monitor, and notes when its first poll is pending.
-async fn until_pending(mut monitor: MonitorFuture, mut pending: Option<Arc<Notify>>) -> Result<(), MonitorError> {
+/// How things stood when the root returned.
+struct Return {
+    outcome: Result<(), MonitorError>,
+    /// How often it had been polled.
+    polled: u64,
+    /// Whether it left no child.
+    alone: bool,
+}
+
+impl Trial {
+    fn start(monitor: Box<dyn Monitor>, declares_readiness: bool, assignment: Assignment, ready: Arc<Notify>) -> Self {
+        let (token, children, ear) = (CancellationToken::new(), Children::new(), Arc::new(Ear::default()));
+        let context = Context::new(assignment, token.clone(), children.clone());
+        let at_pending = (!declares_readiness).then(|| Arc::clone(&ready));
+        let root = {
+            let (ear, children) = (Arc::clone(&ear), children.clone());
+            tokio::spawn(async move {
+                let outcome = overheard(monitor.run(context), &ear, at_pending).await;
+                Return { outcome, polled: ear.polled(), alone: children.is_empty() }
+            })
+        };
+        Self { root, token, children, ready, ear }
+    }
+
+    async fn run(mut self, question: Question, pulse: &Pulse) -> Result<(), Uncooperative> {
+        tokio::select! {
+            ended = &mut self.root => return Err(ended_before(ended)),
+            reached = timeout(READY_WITHIN, self.ready.notified()) => reached.map_err(|_| Uncooperative::NotReady)?,
+        }
+        if let Ok(ended) = timeout(SETTLE, &mut self.root).await {
+            return Err(ended_before(ended));
+        }
+        self.cancel(question, pulse).await
+    }
+
+    async fn cancel(self, question: Question, pulse: &Pulse) -> Result<(), Uncooperative> {
+        let Self { root, token, children, ear, .. } = self;
+        let (bound, polled, returned) = (question.bound(), ear.polled(), Cell::new(None));
+        let asked = Instant::now();
+        let heard = ear.hears(|| token.cancel());
+        let mut ended = Box::pin(async {
+            let last = root.await.map_err(panicked)?;
+            returned.set(Some(asked.elapsed()));
+            children.ended().await;
+            // What the cancel woke and what returned at the poll that followed, without a child, has waited for nothing.
+            let waited = !(heard && last.polled == polled + 1 && last.alone);
+            Ok((asked.elapsed(), waited))
+        });
+        let by_then = timeout_at(asked + bound, &mut ended).await.ok().transpose()?;
+        let late = match by_then {
+            Some((took, waited)) if took <= bound => return question.answer(waited),
+            // While a thread is blocked its timers are too: what has ended by then looks as if it had been in time.
+            Some((took, _)) => Some(took),
+            None => None,
+        };
+        // A thread that was silent for so long is why its monitor is late.
+        let silence = pulse.longest_silence();
+        if silence.length >= BOUND {
+            return Err(silence.fault());
+        }
+        let cooperative = matches!(question, Question::Cooperative);
+        if cooperative && returned.get().is_some_and(|took| took <= bound) {
+            return Err(Uncooperative::LeavesChildren);
+        }
+        let after = match late {
+            Some(took) => Some(took),
+            None => watch(&mut ended).await.transpose()?.map(|(took, _)| took),
+        };
+        Err(match after {
+            _ if heard || !cooperative => Uncooperative::CleansUpTooLong { bound, after },
+            Some(after) => Uncooperative::LooksSeldom { after },
+            None => Uncooperative::IgnoresToken,
+        })
+    }
+}
+
+/// Waits for the end a little longer. In beats and not by the clock: a thread that the machine keeps waiting loses none of them.
+async fn watch<T>(ended: impl Future<Output = T>) -> Option<T> {
+    let beats = async {
+        for _ in 0..WATCHED.as_millis() / BEAT.as_millis() {
+            sleep(BEAT).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        ended = ended => Some(ended),
+        // Bounded by the clock too, for the sake of one that blocks its thread between any two beats.
+        _ = timeout(4 * WATCHED, beats) => None,
+    }
+}
+
+/// Runs a monitor so that it is known what wakes it, and notes when its first poll is pending.
+async fn overheard(
+    mut monitor: MonitorFuture,
+    ear: &Arc<Ear>,
+    mut pending: Option<Arc<Notify>>,
+) -> Result<(), MonitorError> {
     poll_fn(|cx| {
-        let polled = monitor.as_mut().poll(cx);
+        let polled = monitor.as_mut().poll(&mut TaskContext::from_waker(&ear.waker(cx.waker())));
         if let (Poll::Pending, Some(ready)) = (&polled, pending.take()) {
             ready.notify_one();
         }
@@ -101,8 +207,8 @@ async fn listen(mut inbox: mpsc::Receiver<Report>, ready: Arc<Notify>) {
     }
 }
 
-fn ended_before(ended: Result<Result<(), MonitorError>, JoinError>) -> Uncooperative {
-    match ended {
+fn ended_before(ended: Result<Return, JoinError>) -> Uncooperative {
+    match ended.map(|last| last.outcome) {
         Ok(Ok(())) => Uncooperative::EndedBefore("it returned".to_owned()),
         Ok(Err(error)) => Uncooperative::EndedBefore(error.to_string()),
         Err(error) => panicked(error),
@@ -120,10 +226,7 @@ pub(crate) fn assignment(
     schedule: ScheduleDraft,
     reports: mpsc::Sender<Report>,
 ) -> Result<Assignment, String> {
-    let custom = CustomSpec { kind: "trial".to_owned(), config: ConfigValue::default() };
-    let draft = SpecDraft { monitor: Some(MonitorDraft::Custom(custom)), schedule, ..SpecDraft::default() };
-    let mut violations = Violations::new();
-    let spec = TaskSpec::try_new(draft, &mut violations).ok_or_else(|| violations.to_string())?;
+    let spec = spec(schedule)?;
     Ok(Assignment {
         instance: InstanceId::new(1),
         name: TaskName::try_new(&Namespace::default(), "trial").map_err(|error| error.to_string())?,
@@ -141,39 +244,10 @@ pub(crate) fn assignment(
     })
 }
 
-/// The sign of life of a thread: a task on it that beats. Read from another thread.
-#[derive(Clone, Debug)]
-pub(super) struct Pulse {
-    start: Instant,
-    last: Arc<AtomicU64>,
-    longest: Arc<AtomicU64>,
-}
-
-impl Pulse {
-    pub(super) fn new() -> Self {
-        Self { start: Instant::now(), last: Arc::default(), longest: Arc::default() }
-    }
-
-    async fn beat(self) {
-        loop {
-            let silence = millis(self.silence());
-            self.longest.fetch_max(silence, Ordering::Relaxed);
-            self.last.store(millis(self.start.elapsed()), Ordering::Relaxed);
-            sleep(BEAT).await;
-        }
-    }
-
-    /// For how long the thread has not beaten.
-    pub(super) fn silence(&self) -> Duration {
-        self.start.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
-    }
-
-    /// The longest silence up to now.
-    fn longest_silence(&self) -> Duration {
-        self.silence().max(Duration::from_millis(self.longest.load(Ordering::Relaxed)))
-    }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+/// The spec of a trial instance: of the defaults, where the schedule does not say otherwise.
+pub(super) fn spec(schedule: ScheduleDraft) -> Result<TaskSpec, String> {
+    let custom = CustomSpec { kind: "trial".to_owned(), config: ConfigValue::default() };
+    let draft = SpecDraft { monitor: Some(MonitorDraft::Custom(custom)), schedule, ..SpecDraft::default() };
+    let mut violations = Violations::new();
+    TaskSpec::try_new(draft, &mut violations).ok_or_else(|| violations.to_string())
 }
