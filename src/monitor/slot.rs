@@ -15,7 +15,7 @@ use crate::model::InstanceId;
 use crate::telemetry::Polls;
 
 /// A poll that took longer than this is counted as slow. A few ticks of the watchdog, which is what the coarse clock can tell.
-pub const SLOW: Duration = Duration::from_micros(50);
+pub const SLOW: Duration = Duration::from_millis(50);
 
 thread_local! {
     static OWN: OnceCell<Arc<Slot>> = const { OnceCell::new() };

@@ -18,3 +18,4 @@ mod shutdown;
 mod swap;
 mod walls;
 mod watch;
+mod wrong_patterns;
