@@ -5,6 +5,7 @@
 //! `shards`, over which the `watchdog` keeps: built-in kinds on their own, custom kinds on others, so that code we did not write never shares a thread with the
 //! code we did. Custom code that runs before there is an instance (a kind's `validate` and `build`) is bounded by `vetting`.
 
+mod dice;
 mod handle;
 mod observe;
 mod reaper;

@@ -1,34 +1,32 @@
-//! The loop: one turn takes what has happened, has the machine decide, appends the events, and acts.
+//! The loop: one turn takes what has happened, has the machine decide, appends the events, and acts (`act`).
+
+mod act;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, unconstrained};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::Counts;
+use super::dice::Dice;
 use super::handle::{Lives, Request, With};
 use super::observe::Observer;
-use super::reaper::{Body, Reaped, reap_children, reap_root, spawn};
+use super::reaper::{Reaped, reap_children};
 use super::shards::{ShardId, Shards, Tenant};
 use super::vetting::{Built, Vetting};
 use super::watchdog::News;
 use crate::journal::{Journal, Release};
-use crate::lifecycle::{Chance, Command, Effect, Input, Launch, Lifecycle, Limits, Reply, RootEnd};
-use crate::model::{Event, InstanceId, Refusal, Sequence, TaskSpec};
-use crate::monitor::{Assignment, Children, Clock, Context, Fact, LiveCell, Occupant, RegimeCell, Report};
+use crate::lifecycle::{Command, Effect, Input, Launch, Lifecycle, Limits, Reply, RootEnd};
+use crate::model::{Event, InstanceId, Refusal, Sequence};
+use crate::monitor::{Children, Clock, Fact, LiveCell, RegimeCell, Report};
 use crate::telemetry::Metrics;
 
 /// What one turn takes from each source, so that none starves the others or the timers.
 const TURN: usize = 256;
-
-/// Over how long the first checks are spread of instances that are started together.
-const SPREAD: Duration = Duration::from_secs(1);
 
 /// What the loop is connected with.
 pub(super) struct Wiring {
@@ -363,155 +361,5 @@ impl Shell {
             .boxed(),
         );
         Release { after, run: Box::new(move || drop(committed)) }
-    }
-
-    fn act(&mut self, effect: Effect, with: With) {
-        match effect {
-            Effect::Launch(launch) => self.launch(launch, with.monitor),
-            Effect::Build { instance, spec } => self.build(instance, spec),
-            // Dropped on the blocking pool.
-            Effect::Discard(instance) => drop(self.candidates.remove(&instance)),
-            Effect::Signal(instance) => {
-                if let Some(running) = self.running.get(&instance) {
-                    running.token.cancel();
-                }
-            }
-            Effect::Abort(instance) => {
-                if let Some(running) = self.running.get(&instance) {
-                    if let Some((root, _)) = &running.root {
-                        root.abort();
-                    }
-                    running.children.abort_all();
-                }
-            }
-            Effect::Displace(instance) => {
-                // An aborted root that is not being polled is dropped instead of polled again; and who is polled there is another.
-                if let Some((root, _)) = self.running.get(&instance).and_then(|running| running.root.as_ref()) {
-                    root.abort();
-                }
-                self.leave(instance);
-            }
-            Effect::CheckNow(instance) => {
-                if let (Some(running), Some(wanted)) = (self.running.get(&instance), with.wanted) {
-                    running.regime.want(wanted);
-                }
-            }
-            Effect::Regime(instance, regime) => {
-                if let Some(running) = self.running.get(&instance) {
-                    running.regime.set(regime);
-                }
-            }
-            Effect::Promote { instance, uid, regime } => {
-                if let Some(running) = self.running.get(&instance) {
-                    self.wiring.lives.show(uid, Arc::clone(&running.live));
-                    running.regime.set(regime);
-                }
-            }
-            Effect::Counted(uid, counts) => self.wiring.lives.count(uid, counts),
-            Effect::Forget(uid) => self.wiring.lives.forget(uid),
-            Effect::Append(_) | Effect::Answer { .. } | Effect::AwaitCommit { .. } => {}
-        }
-    }
-
-    /// Builds a swap's candidate, which is launched or discarded later.
-    fn build(&mut self, instance: InstanceId, spec: Arc<TaskSpec>) {
-        let vetting = self.wiring.vetting.clone();
-        self.builds.push(async move { Build::Candidate(instance, vetting.build_for(&spec).await) }.boxed());
-    }
-
-    fn launch(&mut self, launch: Launch, monitor: Option<Built>) {
-        let token = CancellationToken::new();
-        let regime = Arc::new(RegimeCell::new(launch.regime));
-        let live = Arc::new(LiveCell::new());
-        if launch.regime.counted {
-            self.wiring.lives.show(launch.task.uid, Arc::clone(&live));
-        }
-        let running = Running { token: token.clone(), children: Children::default(), live, regime, root: None };
-        self.running.insert(launch.instance, running);
-        let built = monitor.or_else(|| self.candidates.remove(&launch.instance));
-        match built.or_else(|| self.wiring.vetting.build_built_in(&launch.spec)) {
-            Some(built) => self.place(&launch, built),
-            None => {
-                let vetting = self.wiring.vetting.clone();
-                let build = async move {
-                    let built = tokio::select! {
-                        // First: an abort would not reach what is placed after its signal.
-                        biased;
-                        () = token.cancelled() => None,
-                        built = vetting.build_for(&launch.spec) => Some(built),
-                    };
-                    Build::Instance(launch, built)
-                };
-                self.builds.push(build.boxed());
-            }
-        }
-    }
-
-    fn place(&mut self, launch: &Launch, built: Built) {
-        let Launch { instance, ref task, ref spec, generation, attempt, regime: _, spread } = *launch;
-        let Some(running) = self.running.get_mut(&instance) else { return };
-        let declares_readiness = built.declares_readiness;
-        let Some(monitor) = built.take() else { return };
-        let (shard, runtime) = match self.wiring.shards.enter(Tenant::of(spec)) {
-            Ok(place) => place,
-            Err(error) => {
-                // The loop hears of it as of any other end: what acts does not decide.
-                let failed = Build::Instance(launch.clone(), Some(Err(format!("no thread to run on: {error}"))));
-                return self.builds.push(async move { failed }.boxed());
-            }
-        };
-        let assignment = Assignment {
-            instance,
-            name: task.name.clone(),
-            uid: task.uid,
-            generation,
-            attempt,
-            kind: spec.monitor().kind().into(),
-            schedule: *spec.schedule(),
-            clock: self.clock,
-            reports: self.wiring.reporter.clone(),
-            live: Arc::clone(&running.live),
-            regime: Arc::clone(&running.regime),
-            spread: if spread { SPREAD.min(spec.start_timeout() / 4) } else { Duration::ZERO },
-            checks: self.wiring.metrics.checks.clone(),
-        };
-        let body = Body {
-            monitor,
-            context: Context::new(assignment, running.token.clone(), running.children.clone()),
-            declares_readiness,
-            instance,
-            reports: self.wiring.reporter.clone(),
-            clock: self.clock,
-        };
-        let occupant = Occupant::new(instance, spec.watchdog().blocked_poll_after());
-        let root = spawn(&runtime, occupant, body);
-        running.root = Some((root.abort_handle(), shard));
-        self.reapers.push(reap_root(instance, root, running.children.clone()).boxed());
-    }
-}
-
-/// The loop's randomness: a small fast generator (SplitMix64: Steele, Lea and Flood, 2014), since each check of each task asks
-/// for a number, and uids from the system's.
-#[derive(Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn new() -> Self {
-        Self(Uuid::new_v4().as_u64_pair().1)
-    }
-}
-
-impl Chance for Dice {
-    fn uuid(&mut self) -> Uuid {
-        Uuid::new_v4()
-    }
-
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let bits = ((z ^ (z >> 31)) >> 32) as u32;
-        f64::from(bits) / (f64::from(u32::MAX) + 1.0)
     }
 }
