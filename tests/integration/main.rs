@@ -12,9 +12,15 @@ mod harness;
 mod https;
 mod list;
 mod logs;
+mod relief;
+mod rounds;
 mod running;
 mod services;
 mod shutdown;
 mod swap;
 mod walls;
 mod watch;
+
+/// Counts what lives on the heap, for the test that asks.
+#[global_allocator]
+static ALLOCATOR: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
