@@ -7,6 +7,7 @@ mod bad_input;
 mod cli;
 mod demo;
 mod drain;
+mod drain_in_bulk;
 mod embedding;
 mod harness;
 mod https;
