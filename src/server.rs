@@ -34,7 +34,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::http::{self, Phase, Readiness};
-use crate::journal::{self, Journal, MemoryStore, Writer};
+use crate::journal::{self, Journal, MemoryStore, Store, Writer};
 use crate::manager::{self, Manager};
 use crate::model::{AlertKind, Cause, CircuitState, State, Timestamp};
 use crate::monitor::drill::Drill;
@@ -107,6 +107,7 @@ pub enum Error {
 /// Puts a server together.
 pub struct Builder {
     config: Config,
+    store: Option<Box<dyn Store>>,
     registry: Result<Registry, DuplicateKind>,
 }
 
@@ -141,7 +142,7 @@ struct Parts {
 impl Server {
     /// A server with the default configuration and the built-in kinds.
     pub fn builder() -> Builder {
-        Builder { config: Config::default(), registry: Ok(Registry::new(BuiltIns::new())) }
+        Builder { config: Config::default(), store: None, registry: Ok(Registry::new(BuiltIns::new())) }
     }
 
     /// Where gRPC is served.
@@ -193,6 +194,12 @@ impl Builder {
         Self { config, ..self }
     }
 
+    /// Keeps the journal in a store of the embedder's own; else it is kept in memory.
+    #[must_use]
+    pub fn store(self, store: impl Store) -> Self {
+        Self { store: Some(Box::new(store)), ..self }
+    }
+
     /// Adds a custom kind. A name that is taken is told of when the server is bound.
     #[must_use]
     pub fn register(self, kind: impl Kind) -> Self {
@@ -207,7 +214,7 @@ impl Builder {
 
     /// Starts everything and listens. Call it in the runtime that is to serve the RPCs.
     pub async fn bind(self) -> Result<Server, Error> {
-        let Self { config, registry } = self;
+        let Self { config, store, registry } = self;
         let mut registry = registry?;
         if config.enable_drills() {
             registry.register(Drill)?;
@@ -217,8 +224,10 @@ impl Builder {
         let (http_listener, http_address) = listen(config.http_listen()).await?;
 
         let metrics = Metrics::new().map_err(Error::RegisterMetrics)?;
-        let store = Box::new(MemoryStore::new(config.event_retention()));
-        let (journal, writer) = Journal::start(store, journal::Options::default()).map_err(Error::StartJournal)?;
+        let retention = config.event_retention();
+        let store = store.unwrap_or_else(|| Box::new(MemoryStore::new(retention)));
+        let ring_events = journal::Options::default().ring_events.min(retention);
+        let (journal, writer) = Journal::start(store, journal::Options { ring_events }).map_err(Error::StartJournal)?;
         let event_log = event_log::start(&journal).map_err(Error::StartEventLog)?;
         let options = manager::Options {
             built_in_shards: config.built_in_shards(),

@@ -7,11 +7,14 @@ mod bad_input;
 mod cli;
 mod demo;
 mod drain;
+mod drain_in_bulk;
 mod embedding;
 mod harness;
 mod https;
 mod list;
 mod logs;
+mod relief;
+mod rounds;
 mod running;
 mod services;
 mod shutdown;
@@ -19,3 +22,7 @@ mod swap;
 mod walls;
 mod watch;
 mod wrong_patterns;
+
+/// Counts what lives on the heap, for the test that asks.
+#[global_allocator]
+static ALLOCATOR: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
