@@ -166,6 +166,11 @@ impl Shards {
         Ok(true)
     }
 
+    /// How many were given up, and have not ended.
+    pub(super) fn relieved(&self) -> usize {
+        self.shards.values().filter(|shard| shard.tenants == Tenants::Relieved).count()
+    }
+
     /// Whether monitors of custom kinds run there.
     pub(super) fn is_custom(&self, id: ShardId) -> bool {
         self.shards.get(&id).is_some_and(|shard| matches!(shard.tenants, Tenants::Custom | Tenants::Kind(_)))

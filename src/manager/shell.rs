@@ -62,6 +62,8 @@ pub(super) struct Shell {
     /// Cut-overs that wait for their commit; each yields the instance that was replaced.
     commits: FuturesUnordered<BoxFuture<'static, InstanceId>>,
     drained: Vec<oneshot::Sender<usize>>,
+    /// Threads that may have been given up to those that block them, and not have come back.
+    most_relieved: usize,
 }
 
 /// A live instance, as far as it can be reached.
@@ -103,6 +105,7 @@ impl Shell {
             candidates: HashMap::new(),
             commits: FuturesUnordered::new(),
             drained: Vec::new(),
+            most_relieved: limits.max_stuck,
             wiring,
         }
     }
@@ -245,9 +248,11 @@ impl Shell {
     }
 
     /// Leaves a blocked shard to the instance that blocks it; what else ran there is started again on others. At the stuck limit
-    /// custom kinds have lost as many threads as they may: then they wait, and are told of again.
+    /// custom kinds have lost as many threads as they may: then they wait, and are told of again. So they do where as many threads
+    /// were given up to instances that block now and then: those keep them until they end.
     fn on_stalled(&mut self, shard: ShardId, poll: u64, culprit: InstanceId, turn: &mut Turn) {
-        if self.lifecycle.is_at_stuck_limit() && self.wiring.shards.is_custom(shard) {
+        let is_full = self.lifecycle.is_at_stuck_limit() || self.wiring.shards.relieved() >= self.most_relieved;
+        if is_full && self.wiring.shards.is_custom(shard) {
             return;
         }
         let Some(spec) = self.lifecycle.spec(culprit) else { return };

@@ -59,10 +59,11 @@ fn a_relieved_shard_is_left_to_its_culprit_and_ends_with_it() {
     assert!(shards.relieve(blocked, turn, custom("bad")).expect("a thread"));
     assert!(!shards.relieve(blocked, turn, custom("bad")).expect("a thread"), "once");
     assert_eq!((threads(&metrics, "custom"), threads(&metrics, "relieved")), ("2".into(), "1".into()));
+    assert_eq!(shards.relieved(), 1);
     let others: Vec<_> = (0..4).map(|_| shards.enter(custom("good")).expect("a place").0).collect();
     assert!(!others.contains(&blocked));
     shards.leave(blocked);
-    assert_eq!(threads(&metrics, "relieved"), "0");
+    assert_eq!((threads(&metrics, "relieved").as_str(), shards.relieved()), ("0", 0));
     drop(free);
 }
 

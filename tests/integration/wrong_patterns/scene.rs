@@ -92,9 +92,14 @@ fn required(beats: watch::Sender<u64>) -> impl Kind {
 impl Scene {
     /// An embedder's server, with one thread for custom kinds.
     pub(super) async fn open(wrong: impl Kind) -> Self {
+        Self::with(Layer::default(), wrong).await
+    }
+
+    /// The same, as `layer` says for the rest.
+    pub(super) async fn with(layer: Layer, wrong: impl Kind) -> Self {
         assert_eq!(wrong.name(), WRONG);
         let (beat, beats) = watch::channel(0);
-        let layer = Layer { custom_shards: Some(1), ..Layer::default() };
+        let layer = Layer { custom_shards: Some(1), ..layer };
         let server = builder(layer).register(wrong).register(required(beat)).bind().await.expect("bound");
         let server = Harness::run(server);
         let mut client = server.client().await;
@@ -109,7 +114,12 @@ impl Scene {
 
     /// Starts a task of the kind that is called as it is.
     pub(super) async fn start(&mut self, id: &str, bounds: Bounds) {
-        let monitor = Monitor::Custom(CustomMonitor { kind: id.to_owned(), config: None });
+        self.start_of(id, id, bounds).await;
+    }
+
+    /// Starts a task of that kind.
+    pub(super) async fn start_of(&mut self, kind: &str, id: &str, bounds: Bounds) {
+        let monitor = Monitor::Custom(CustomMonitor { kind: kind.to_owned(), config: None });
         let (shutdown, watchdog) = bounds.policies();
         let request = with_spec(start(id, monitor), |spec| {
             (spec.shutdown, spec.watchdog) = (Some(shutdown), Some(watchdog));
