@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use switchyard::config::Layer;
 use switchyard::model::{ListFilter, WatchFilter};
+use switchyard::monitor::testing::Rule as Pattern;
 
 use crate::harness::Harness;
 
@@ -68,6 +69,9 @@ fn names() -> BTreeSet<String> {
     rules().into_iter().map(|rule| rule.alert).collect()
 }
 
+/// The page that is about code, and not about one alert.
+const PATTERNS: &str = "wrong-patterns";
+
 /// The runbook's pages, without their index.
 fn pages() -> BTreeSet<String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbook");
@@ -88,7 +92,7 @@ fn every_alert_says_what_it_is_and_where_its_page_is() {
 
 #[test]
 fn every_alert_has_a_page_and_the_index_has_every_page() {
-    assert_eq!(pages(), names());
+    assert_eq!(pages(), &names() | &BTreeSet::from([PATTERNS.to_owned()]));
     let index = text("docs/runbook/README.md");
     for alert in names() {
         let page = text(&format!("docs/runbook/{alert}.md"));
@@ -161,9 +165,32 @@ async fn every_series_that_a_rule_asks_for_is_there_from_the_start() {
     }
 }
 
+/// The titles of a page's sections, as links to them are written.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let anchor = |title: &str| title.to_lowercase().replace(' ', "-").replace(['`', '/'], "");
+    page.lines().filter_map(|line| line.strip_prefix("## ")).map(anchor).collect()
+}
+
+#[test]
+fn the_page_about_wrong_patterns_is_found_and_finds_its_way() {
+    let page = text(&format!("docs/runbook/{PATTERNS}.md"));
+    assert!(text("docs/runbook/README.md").contains(&format!("({PATTERNS}.md)")));
+    assert!(text("README.md").contains(&format!("(docs/runbook/{PATTERNS}.md)")));
+    let link = Regex::new(r"\]\(([^)#]*)(?:#([^)]*))?\)").expect("valid");
+    let (pages, anchors) = (pages(), anchors(&page));
+    for found in link.captures_iter(&page) {
+        let (to, section) = (&found[1], found.get(2).map(|section| section.as_str()));
+        assert!(to.is_empty() || pages.contains(to.trim_end_matches(".md")), "{to}");
+        assert!(section.is_none_or(|section| anchors.contains(section)), "{section:?} of {anchors:?}");
+    }
+    for rule in [Pattern::Select, Pattern::EveryIteration, Pattern::NoBlocking, Pattern::Chunks] {
+        assert!(page.contains(&format!("\"{rule}\"")), "{rule}");
+    }
+}
+
 /// The commands that a page gives, in lines of their own or within a sentence, without the program's name.
 fn commands(page: &str) -> Vec<String> {
-    let command = Regex::new(r"(?m)(?:^ *|`)switchyard ([a-z][^`\n]*)").expect("valid");
+    let command = Regex::new(r"(?m)(?:^ *|^\$ |`)switchyard ([a-z][^`\n]*)").expect("valid");
     command.captures_iter(page).map(|found| found[1].to_owned()).collect()
 }
 
