@@ -30,6 +30,8 @@ pub(crate) struct Calls {
     pub(crate) per_second: f64,
     /// The median of how long they took, in milliseconds.
     pub(crate) p50: f64,
+    /// What all but one in a hundred took at the most, in milliseconds.
+    pub(crate) p99: f64,
 }
 
 impl Lab {
@@ -97,7 +99,11 @@ impl Lab {
         for one in all {
             took.add(one?)?;
         }
-        Ok(Calls { per_second: took.len() as f64 / elapsed.as_secs_f64(), p50: millis(took.value_at_quantile(0.5)) })
+        Ok(Calls {
+            per_second: took.len() as f64 / elapsed.as_secs_f64(),
+            p50: millis(took.value_at_quantile(0.5)),
+            p99: millis(took.value_at_quantile(0.99)),
+        })
     }
 }
 

@@ -12,12 +12,14 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this is for")]
 
 mod bare;
+mod blocked;
 mod checks;
 mod circuit;
 mod fan_out;
 mod handle;
 mod lab;
 mod memory;
+mod poll;
 mod replay;
 mod rpcs;
 mod served;
@@ -80,6 +82,8 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         replay::cases(),
         checks::cases(),
         circuit::cases(),
+        poll::cases(),
+        blocked::cases(),
     ];
     let cases = families.into_iter().flatten().filter(|case| case.is_wanted(&arguments.filters));
     if arguments.list {

@@ -32,6 +32,9 @@ pub(crate) const ONCE: Duration = Duration::from_secs(24 * 3_600);
 /// The tasks that a server takes, ended ones included: more than any row starts.
 const LIMITS: manager::Limits = manager::Limits { max_tasks: 1_000_000, max_stuck: 64 };
 
+/// The threads of custom kinds.
+pub(crate) const CUSTOM_SHARDS: usize = 8;
+
 /// A kind whose tasks do nothing until they are told to stop, and then do so at once.
 pub(crate) fn idle() -> impl Kind {
     from_fn(IDLE, |token: CancellationToken| async move { token.cancelled().await })
@@ -47,7 +50,15 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn start(lab: &Lab) -> Result<Self> {
         let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let layer = Layer { listen: any, http_listen: any, max_tasks: Some(LIMITS.max_tasks), ..Layer::default() };
+        let layer = Layer {
+            listen: any,
+            http_listen: any,
+            max_tasks: Some(LIMITS.max_tasks),
+            custom_shards: Some(CUSTOM_SHARDS),
+            // For those rows that are about monitors that block.
+            enable_drills: Some(true),
+            ..Layer::default()
+        };
         let builder = Server::builder().config(Config::try_new(layer)?).register(idle());
         lab.serving.block_on(async {
             let server = builder.bind().await?;
@@ -87,7 +98,7 @@ impl Managed {
         registry.register(kind)?;
         let options = manager::Options {
             built_in_shards: std::thread::available_parallelism().map_or(1, usize::from),
-            custom_shards: 8,
+            custom_shards: CUSTOM_SHARDS,
             limits: LIMITS,
             unknown_kind_hint: |_| "",
         };

@@ -55,6 +55,8 @@ pub(crate) enum Bar {
     OfBaseline(f64),
     /// At most so much more than the baseline.
     AboveBaseline(f64),
+    /// At most so many times the baseline.
+    TimesBaseline(f64),
     /// At most so much.
     AtMost(f64),
     /// At least so much.
@@ -75,9 +77,10 @@ impl Row {
 
     fn is_met(&self) -> Option<bool> {
         match (self.bar, self.baseline) {
-            (Bar::None, _) | (Bar::OfBaseline(_) | Bar::AboveBaseline(_), None) => None,
+            (Bar::None, _) | (Bar::OfBaseline(_) | Bar::AboveBaseline(_) | Bar::TimesBaseline(_), None) => None,
             (Bar::OfBaseline(least), Some(baseline)) => Some(self.value / baseline >= least),
             (Bar::AboveBaseline(most), Some(baseline)) => Some(self.value - baseline <= most),
+            (Bar::TimesBaseline(most), Some(baseline)) => Some(self.value / baseline <= most),
             (Bar::AtMost(most), _) => Some(self.value <= most),
             (Bar::AtLeast(least), _) => Some(self.value >= least),
         }
@@ -90,6 +93,7 @@ impl Row {
             Bar::None => none(),
             Bar::OfBaseline(least) => format!("≥ {least} ×"),
             Bar::AboveBaseline(most) => format!("≤ +{}", self.unit.show(most)),
+            Bar::TimesBaseline(most) => format!("≤ {most} ×"),
             Bar::AtMost(most) => format!("≤ {}", self.unit.show(most)),
             Bar::AtLeast(least) => format!("≥ {}", self.unit.show(least)),
         };
