@@ -12,7 +12,7 @@ use switchyard::pb::v1::{
     WatchTasksRequest, WatchTasksResponse, WatchdogPolicy, event::Detail,
 };
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::Streaming;
 
 use crate::harness::{Client, Harness, builder, cancel, name, start, with_spec};
@@ -22,7 +22,7 @@ pub(super) const WRONG: &str = "wrong";
 /// The task beside it.
 pub(super) const NEIGHBOUR: &str = "neighbour";
 /// No event is that late, however busy the machine is: a test that waits for one in vain fails instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The default of `watchdog.blocked_poll_after`.
 const BLOCKED_AFTER: Duration = Duration::from_secs(1);
 /// What a tick of the watchdog's clock counts for at the most: by so much a poll's beginning may be taken for earlier than it was.
@@ -131,11 +131,12 @@ impl Scene {
     pub(super) async fn until(&mut self, id: &str, told: &str) -> Event {
         let found =
             |events: &[Event]| events.iter().find(|event| event.name == name(id) && tell(event) == told).cloned();
+        let patience = Instant::now() + PATIENCE;
         loop {
             if let Some(event) = found(&self.seen) {
                 return event;
             }
-            match timeout(PATIENCE, self.frames.message()).await {
+            match timeout_at(patience, self.frames.message()).await {
                 Ok(frame) => self.seen.extend(frame.expect("no error").expect("not ended").events),
                 Err(_) => panic!("{id}: no {told:?} after {:#?}", self.story(id)),
             }
