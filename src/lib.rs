@@ -42,8 +42,9 @@
 //! | control runtime (the caller's; the binary gives it 2 workers) | gRPC, HTTP | a monitor's code |
 //! | `manager` | the loop and the reapers; every deadline | a monitor's code, I/O |
 //! | `journal` | commits, releases | a reader's code |
-//! | `shard-N` | monitors of built-in kinds | code that is not ours |
-//! | `custom-N` | monitors of custom kinds | a deadline |
+//! | `watchdog` | a look at what each shard polls, a hundred times a second | anything that could wait |
+//! | `shard-N` | monitors of built-in kinds | code that is not ours, a deadline |
+//! | `custom-N` | monitors of custom kinds: together, those of a quarantined kind, or a single one | a deadline |
 //! | blocking pool | a kind's `validate`, `target_key` and `build`, each awaited for a second; name look-ups, long matches, `/metrics` | a decision |
 //! | `event-log` | one log line for each event | |
 //!
@@ -60,6 +61,9 @@
 //! - No stop takes longer than grace + abort until its outcome is known, however many stop at once; and no second request
 //!   extends the deadlines of the first.
 //! - No fact about an instance that has ended changes anything.
+//! - No poll that blocks its thread goes unnoticed while it does, and none takes its neighbours with it: after a second the thread
+//!   is its own, and they are started again elsewhere. (What a monitor spawns past its context nobody can name.)
+//! - No more threads are lost to monitors of custom kinds than `max_stuck` allows.
 //! - No queue, wait, message or retry is without a bound. (What waits for a commit is bounded by the tasks there are, and the
 //!   memory store never keeps it waiting; a client's watch goes on trying for as long as it is wanted, ever more slowly.)
 //! - No event is dropped silently: a watcher gets every matching one in order, or is told `OUT_OF_RANGE`.
