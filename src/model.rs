@@ -31,10 +31,10 @@ pub use refusal::Refusal;
 pub(crate) use request::cut;
 pub use request::{CancelTask, DeleteTask, Idempotency, Method, Reason, StartTask, SwapTask};
 pub use spec::{
-    BodyMatch, BodyMatchDraft, CircuitDraft, CircuitPolicy, ConfigValue, CustomSpec, HttpDraft, HttpSpec, MonitorDraft,
-    MonitorSpec, RestartDraft, RestartPolicy, Schedule, ScheduleDraft, ShutdownDraft, ShutdownPolicy, SpecDraft,
-    StatusRange, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, TcpDraft, TcpSpec, TcpStep, WatchdogDraft,
-    WatchdogPolicy,
+    BodyMatch, BodyMatchDraft, CircuitDraft, CircuitPolicy, ConfigValue, CustomSpec, ExecDraft, ExecSpec, HttpDraft,
+    HttpSpec, MonitorDraft, MonitorSpec, RestartDraft, RestartPolicy, Schedule, ScheduleDraft, ShutdownDraft,
+    ShutdownPolicy, SpecDraft, StatusRange, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, TcpDraft, TcpSpec, TcpStep,
+    WatchdogDraft, WatchdogPolicy,
 };
 pub use swap::{Swap, SwapPhase};
 pub use task::{

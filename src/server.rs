@@ -103,8 +103,11 @@ pub enum Error {
 /// Puts a server together.
 pub struct Builder {
     config: Config,
-    registry: Result<Registry, DuplicateKind>,
+    kinds: Vec<Register>,
 }
+
+/// Registers a custom kind, once the built-in ones are there.
+type Register = Box<dyn FnOnce(&mut Registry) -> Result<(), DuplicateKind> + Send>;
 
 /// A server that listens, and is about to run. Dropping it ends it at once.
 pub struct Server {
@@ -132,7 +135,7 @@ struct Parts {
 impl Server {
     /// A server with the default configuration and the built-in kinds.
     pub fn builder() -> Builder {
-        Builder { config: Config::default(), registry: Ok(Registry::new(BuiltIns::new())) }
+        Builder { config: Config::default(), kinds: Vec::new() }
     }
 
     /// Where gRPC is served.
@@ -179,9 +182,9 @@ impl Builder {
 
     /// Adds a custom kind. A name that is taken is told of when the server is bound.
     #[must_use]
-    pub fn register(self, kind: impl Kind) -> Self {
-        let registry = self.registry.and_then(|mut registry| registry.register(kind).map(|()| registry));
-        Self { registry, ..self }
+    pub fn register(mut self, kind: impl Kind) -> Self {
+        self.kinds.push(Box::new(|registry| registry.register(kind)));
+        self
     }
 
     /// Binds, and runs until `shutdown` and the drain after it.
@@ -191,8 +194,11 @@ impl Builder {
 
     /// Starts everything and listens. Call it in the runtime that is to serve the RPCs.
     pub async fn bind(self) -> Result<Server, Error> {
-        let Self { config, registry } = self;
-        let mut registry = registry?;
+        let Self { config, kinds } = self;
+        let metrics = Metrics::new().map_err(Error::RegisterMetrics)?;
+        let built_ins = BuiltIns::new().with_commands(config.exec_commands(), metrics.perfdata.clone());
+        let mut registry = Registry::new(built_ins);
+        kinds.into_iter().try_for_each(|register| register(&mut registry))?;
         if config.enable_drills() {
             registry.register(Drill)?;
         }
@@ -200,7 +206,6 @@ impl Builder {
         let (grpc_listener, address) = listen(config.listen()).await?;
         let (http_listener, http_address) = listen(config.http_listen()).await?;
 
-        let metrics = Metrics::new().map_err(Error::RegisterMetrics)?;
         let store = Box::new(MemoryStore::new(config.event_retention()));
         let (journal, writer) = Journal::start(store, journal::Options::default()).map_err(Error::StartJournal)?;
         let event_log = event_log::start(&journal).map_err(Error::StartEventLog)?;

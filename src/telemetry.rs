@@ -7,4 +7,4 @@ mod process;
 
 pub use lifecycle_log::{RateLimiter, log_event};
 pub use logging::{InvalidLogFormat, LogFormat, LoggingError, check_filter, init_logging};
-pub use metrics::{Checks, Circuits, Instances, Loop, Metrics, Rpcs, Swaps};
+pub use metrics::{Checks, Circuits, Instances, Loop, Metrics, Perfdata, PerfdataValue, PerfdataWriter, Rpcs, Swaps};

@@ -1,8 +1,9 @@
-//! Metric families. Each is a field, registered once and passed in; labels are enums or registered names, never user input.
+//! Metric families. Each is a field, registered once and passed in; labels are enums or registered names, never user input but in `perfdata`.
 //! Gauges are set from what is there, never counted up and down, so they cannot drift (tokio #7910).
 
 mod checks;
 mod circuits;
+mod perfdata;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::process::ProcessCollector;
 
 pub use checks::Checks;
 pub use circuits::{Circuits, Swaps};
+pub use perfdata::{Perfdata, PerfdataValue, PerfdataWriter};
 
 /// Half a millisecond to a minute: checks, RPCs.
 const LATENCY: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -34,6 +36,8 @@ pub struct Metrics {
     pub instances: Instances,
     /// About checks.
     pub checks: Checks,
+    /// What commands say.
+    pub perfdata: Perfdata,
     /// About circuits.
     pub circuits: Circuits,
     /// About swaps.
@@ -89,6 +93,7 @@ impl Metrics {
         Ok(Self {
             instances: Instances::register(&families)?,
             checks: Checks::register(&families)?,
+            perfdata: Perfdata::register(&families)?,
             circuits: Circuits::register(&families)?,
             swaps: Swaps::register(&families)?,
             manager: Loop::register(&families)?,

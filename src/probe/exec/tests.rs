@@ -1,0 +1,261 @@
+//! Real commands, in real time. Nothing here depends on how fast this machine is: what must not time out has the longest timeout
+//! there is, and what must time out goes on for ever.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tokio::time::sleep;
+
+use super::*;
+use crate::model::{ExecDraft, Live, MonitorDraft, ScheduleDraft, SpecDraft, Verdict};
+use crate::monitor::testing::assignment;
+use crate::monitor::{BuiltIn, CancellationToken, Children, LiveCell};
+use crate::probe::BuiltIns;
+use crate::telemetry::Metrics;
+
+/// Long enough for the slowest machine.
+const AMPLE: Duration = Duration::from_secs(120);
+const SHELL: &str = "/bin/sh";
+
+/// An instance that runs a script.
+struct Bench {
+    token: CancellationToken,
+    live: Arc<LiveCell>,
+    running: AbortOnDropHandle<()>,
+}
+
+impl Bench {
+    fn start(command: &str, args: &[&str], env: &[(&str, &str)], timeout: Duration) -> Self {
+        let draft = ExecDraft {
+            command: command.to_owned(),
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            env: env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        };
+        let schedule = ScheduleDraft { interval: Some(Duration::from_secs(300)), timeout: Some(timeout), max_runs: 1 };
+        let draft = SpecDraft { monitor: Some(MonitorDraft::Exec(draft)), schedule, ..SpecDraft::default() };
+        let mut violations = Violations::new();
+        let spec = TaskSpec::try_new(draft, &mut violations).unwrap_or_else(|| panic!("{violations}"));
+        // Reports that nobody takes are waited for only while there is no room for them.
+        let (reports, mut inbox) = mpsc::channel(16);
+        tokio::spawn(async move { while inbox.recv().await.is_some() {} });
+        let assignment = assignment("exec", schedule, reports).expect("valid");
+        let (live, token) = (Arc::clone(&assignment.live), CancellationToken::new());
+        let context = Context::new(assignment, token.clone(), Children::new());
+        let metrics = Metrics::new().expect("registered once");
+        let built_ins = BuiltIns::new().with_commands(&[command.to_owned()], metrics.perfdata);
+        let monitor = built_ins.build(&Arc::new(spec)).expect("allowed");
+        let running = tokio::spawn(async move { monitor.run(context).await.expect("a clean exit") });
+        Self { token, live, running: AbortOnDropHandle::new(running) }
+    }
+
+    fn script(script: &str, timeout: Duration) -> Self {
+        Self::start(SHELL, &["-c", script], &[], timeout)
+    }
+
+    async fn ended(self) -> Live {
+        self.running.await.expect("no panic");
+        self.live.snapshot()
+    }
+}
+
+/// Verdict, reason and message of the one check of a script.
+async fn check(script: &str) -> (Verdict, &'static str, String) {
+    found(Bench::script(script, AMPLE)).await
+}
+
+async fn found(bench: Bench) -> (Verdict, &'static str, String) {
+    let check = bench.ended().await.last_check.expect("one check");
+    (check.verdict, check.reason, check.message)
+}
+
+/// A file in which a script says things, the pid of its group's leader first.
+struct Told(PathBuf);
+
+impl Told {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("switchyard-exec-{}", uuid::Uuid::new_v4())))
+    }
+
+    /// Runs a script that has the file's name in `$1`.
+    fn to(&self, script: &str, timeout: Duration) -> Bench {
+        Bench::start(SHELL, &["-c", script, "sh", self.0.to_str().expect("UTF-8")], &[], timeout)
+    }
+
+    /// The lines that were said, once there are so many.
+    async fn lines(&self, count: usize) -> Vec<String> {
+        loop {
+            let text = read(&self.0).unwrap_or_default();
+            let lines: Vec<_> = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).collect();
+            if lines.len() >= count {
+                return lines.into_iter().map(str::to_owned).collect();
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until the group is there whose leader has said its pid.
+    async fn group(&self) -> i32 {
+        self.lines(1).await[0].parse().expect("a pid")
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        // Nothing may have been said.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "memory, or as good as that, and nobody else is on this thread")]
+fn read(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path)
+}
+
+/// Who is of the group still: those that live, and those that are ours to reap.
+fn left(group: i32) -> Vec<String> {
+    let ours = std::process::id().to_string();
+    let of_group = |stat: &String| {
+        // state, parent, group; the name before them has its own parentheses.
+        let fields: Vec<_> = stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
+        let [state, parent, of, ..] = fields[..] else { return false };
+        of == group.to_string() && (state != "Z" || parent == ours)
+    };
+    let processes = fs::read_dir("/proc").expect("Linux").filter_map(Result::ok);
+    processes.filter_map(|process| read(&process.path().join("stat")).ok()).filter(of_group).collect()
+}
+
+/// Waits until nobody is left.
+async fn gone(group: i32) {
+    let deadline = Instant::now() + AMPLE;
+    while !left(group).is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", left(group));
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_exit_status_is_the_verdict() {
+    let said = |verdict, reason, message: &str| (verdict, reason, message.to_owned());
+    for (script, expected) in [
+        ("echo 'all well | a=1'; echo more", said(Verdict::Pass, "", "all well")),
+        ("exit 0", said(Verdict::Pass, "", "")),
+        ("echo nearly; exit 1", said(Verdict::Pass, "WARNING", "nearly")),
+        ("echo broken; exit 2", said(Verdict::Fail, "CRITICAL", "broken")),
+        ("exit 2", said(Verdict::Fail, "CRITICAL", "exit status: 2, without a word")),
+        ("echo who knows; exit 3", said(Verdict::Neutral, "UNKNOWN", "who knows")),
+        ("echo what; exit 4", said(Verdict::Neutral, "UNKNOWN", "exit status: 4; what")),
+        ("nonesuch", said(Verdict::Neutral, "UNKNOWN", "exit status: 127")),
+        ("echo x; kill -9 $$", said(Verdict::Neutral, "KILLED", "signal: 9 (SIGKILL); x")),
+    ] {
+        assert_eq!(check(script).await, expected, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_program_is_not_the_targets_fault() {
+    let told = Told::new();
+    for (content, mode) in [("#!/bin/sh\n", 0o644), ("exit 2\n", 0o755)] {
+        fs::write(&told.0, content).expect("writes");
+        fs::set_permissions(&told.0, fs::Permissions::from_mode(mode)).expect("is ours");
+        let found = found(Bench::start(told.0.to_str().expect("UTF-8"), &[], &[], AMPLE)).await;
+        assert_eq!((found.0, found.1), (Verdict::Neutral, "NOT_EXECUTABLE"), "{content:?}: {}", found.2);
+    }
+    for command in ["/nonesuch", "/etc", "/etc/passwd/x"] {
+        let (verdict, reason, message) = found(Bench::start(command, &[], &[], AMPLE)).await;
+        assert_eq!((verdict, reason), (Verdict::Neutral, "NOT_EXECUTABLE"), "{command}");
+        assert!(message.starts_with("cannot run the command: "), "{message}");
+    }
+    assert_eq!(not_started(&Errno::AGAIN.into()).reason, "LOCAL_FAULT");
+}
+
+#[tokio::test]
+async fn the_environment_is_clean_and_the_specs() {
+    let env = [("B", "2 3"), ("LC_ALL", "C.UTF-8")];
+    let found = found(Bench::start("/usr/bin/env", &[], &env, AMPLE)).await;
+    // The message is the first line only.
+    assert_eq!((found.0, found.2.as_str()), (Verdict::Pass, "B=2 3"));
+    let script = r#"echo $(pwd) $(env | grep -vE '^(PWD|OLDPWD|_|SHLVL)=' | sort | tr '\n' ' ') "$(cat)" $1 "$2""#;
+    let found = self::found(Bench::start(SHELL, &["-c", script, "sh", "a", "b  $HOME"], &env, AMPLE)).await;
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    assert_eq!(found.2, format!("/ B=2 3 LC_ALL=C.UTF-8 {path}  a b  $HOME"));
+}
+
+#[tokio::test]
+async fn output_is_bounded_and_holds_nobody_up() {
+    let script = "echo 'much|a=1'; yes abcdefgh | head -c 20000000; exit 1";
+    assert_eq!(check(script).await, (Verdict::Pass, "WARNING", "much".to_owned()));
+    let (.., message) = check("head -c 100000 /dev/zero | tr '\\0' x").await;
+    assert_eq!(message.len(), crate::model::limits::MESSAGE_BYTES);
+}
+
+#[tokio::test]
+async fn who_keeps_the_output_open_is_not_waited_for_and_ends_with_the_command() {
+    let told = Told::new();
+    let bench = told.to("(trap '' TERM HUP; while :; do sleep 1000; done) & echo $$ > $1; echo done", AMPLE);
+    let group = told.group().await;
+    assert_eq!(found(bench).await, (Verdict::Pass, "", "done".to_owned()));
+    gone(group).await;
+}
+
+#[tokio::test]
+async fn one_that_runs_out_of_time_is_killed_with_its_group() {
+    let told = Told::new();
+    let script = "trap '' TERM; sleep 1000 & echo $$ > $1; while :; do sleep 1000; done";
+    // Also where it is killed before it has said a word.
+    let found = found(told.to(script, Duration::from_millis(300))).await;
+    assert!(matches!(found, (Verdict::Fail, "TIMEOUT", _) | (Verdict::Neutral, "LOCAL_FAULT", _)), "{found:?}");
+    if let Ok(pid) = read(&told.0).unwrap_or_default().trim().parse() {
+        gone(pid).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_told_to_stop_may_clean_up() {
+    let told = Told::new();
+    let script =
+        "trap 'head -c 1000000 /dev/zero; echo cleaned >> $1; exit' TERM; echo $$ > $1; while :; do sleep 0.01; done";
+    let bench = told.to(script, AMPLE);
+    let group = told.group().await;
+    bench.token.cancel();
+    let live = bench.ended().await;
+    assert_eq!(live.last_check.map(|check| check.reason), Some("CANCELLED"));
+    assert_eq!(told.lines(2).await[1], "cleaned", "more output than the pipe holds");
+    gone(group).await;
+}
+
+#[tokio::test]
+async fn one_that_is_dropped_leaves_nothing() {
+    let told = Told::new();
+    let script = "trap '' TERM HUP; (trap '' TERM HUP; while :; do sleep 1000; done) & echo $$ > $1; \
+                  while :; do sleep 1000; done";
+    let bench = told.to(script, AMPLE);
+    let group = told.group().await;
+    bench.token.cancel();
+    bench.running.abort();
+    drop(bench);
+    gone(group).await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_what_is_started_for_nobody() {
+    let told = Told::new();
+    let args = ["-c", "echo $$ > $1; sleep 1000", "sh", told.0.to_str().expect("UTF-8")].map(str::to_owned).to_vec();
+    let draft = ExecDraft { command: SHELL.to_owned(), args, env: Vec::new() };
+    let monitor = Some(MonitorDraft::Exec(draft));
+    let spec = TaskSpec::try_new(SpecDraft { monitor, ..SpecDraft::default() }, &mut Violations::new());
+    let spec = spec.expect("valid");
+    let MonitorSpec::Exec(command) = spec.monitor().clone() else { unreachable!("it is one") };
+    let (go_on, told_to) = std::sync::mpsc::sync_channel::<()>(1);
+    let starting = AbortOnDropHandle::new(spawn_blocking(move || {
+        let spawned = group::spawn(&command);
+        // An error only tells that the test has failed.
+        let _ = told_to.recv();
+        spawned
+    }));
+    let group = told.group().await;
+    drop(starting);
+    assert!(!left(group).is_empty(), "it is not here yet");
+    go_on.send(()).expect("waits");
+    gone(group).await;
+}
