@@ -1,4 +1,4 @@
-//! Metric families. Each is a field, registered once and passed in; labels are enums or registered names, never user input but in `perfdata`.
+//! Metric families. Each is a field, registered once and passed in; labels are enums or registered names, but in `perfdata`.
 //! Gauges are set from what is there, never counted up and down, so they cannot drift (tokio #7910).
 
 mod checks;
@@ -36,7 +36,7 @@ pub struct Metrics {
     pub instances: Instances,
     /// About checks.
     pub checks: Checks,
-    /// What commands say.
+    /// About what commands say.
     pub perfdata: Perfdata,
     /// About circuits.
     pub circuits: Circuits,

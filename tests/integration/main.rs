@@ -8,6 +8,7 @@ mod cli;
 mod demo;
 mod drain;
 mod embedding;
+mod exec;
 mod harness;
 mod https;
 mod list;

@@ -11,6 +11,8 @@ const ARGS: usize = 64;
 const VARIABLES: usize = 64;
 /// An argument, or a variable with its name. Linux takes 128 KiB; a whole spec has half of that.
 const TEXT_BYTES: usize = 8 * 1024;
+/// By these any program loads code that is not its own: what the operator allowed would not be what runs (ld.so(8), iconv(3)).
+const LOADING: [&str; 2] = ["LD_", "GCONV_PATH"];
 
 /// An exec monitor as a client wrote it.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +106,8 @@ fn check_name(name: &str, violations: &mut Violations) {
         violations.add("name", "required");
     } else if name.contains(['=', '\0']) {
         violations.add("name", "must not contain '=' or NUL");
+    } else if LOADING.iter().any(|loading| name.starts_with(loading)) {
+        violations.add("name", format!("must not be {name:?}, by which other code is loaded into the command"));
     }
 }
 
@@ -149,6 +153,9 @@ mod tests {
             assert_eq!(spec(draft(command, &[], &[])), Err(vec!["command".to_owned()]), "{command:.20}");
         }
         assert_eq!(spec(draft("/a", &[""; ARGS + 1], &[])), Err(vec!["args".to_owned()]));
+        for name in ["LD_PRELOAD", "GCONV_PATH"] {
+            assert_eq!(spec(draft("/a", &[], &[("LD", ""), (name, "")])), Err(vec!["env[1].name".to_owned()]));
+        }
         let names: Vec<_> = (0..=VARIABLES).map(|n| n.to_string()).collect();
         let env: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
         assert_eq!(spec(draft("/a", &[], &env)), Err(vec!["env".to_owned()]));

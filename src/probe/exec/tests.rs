@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use tokio::time::sleep;
 
 use super::*;
-use crate::model::{ExecDraft, Live, MonitorDraft, ScheduleDraft, SpecDraft, Verdict};
+use crate::model::{Epoch, ExecDraft, Live, MonitorDraft, Regime, ScheduleDraft, SpecDraft, Verdict};
 use crate::monitor::testing::assignment;
-use crate::monitor::{BuiltIn, CancellationToken, Children, LiveCell};
+use crate::monitor::{BuiltIn, CancellationToken, Children, LiveCell, RegimeCell};
 use crate::probe::BuiltIns;
 use crate::telemetry::Metrics;
 
@@ -22,17 +22,20 @@ const SHELL: &str = "/bin/sh";
 struct Bench {
     token: CancellationToken,
     live: Arc<LiveCell>,
+    regime: Arc<RegimeCell>,
+    metrics: Metrics,
     running: AbortOnDropHandle<()>,
 }
 
 impl Bench {
-    fn start(command: &str, args: &[&str], env: &[(&str, &str)], timeout: Duration) -> Self {
+    /// One check, or as many as there is time for.
+    fn start(command: &str, args: &[&str], env: &[(&str, &str)], timeout: Duration, max_runs: u32) -> Self {
         let draft = ExecDraft {
             command: command.to_owned(),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
             env: env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
         };
-        let schedule = ScheduleDraft { interval: Some(Duration::from_secs(300)), timeout: Some(timeout), max_runs: 1 };
+        let schedule = ScheduleDraft { interval: Some(Duration::from_secs(300)), timeout: Some(timeout), max_runs };
         let draft = SpecDraft { monitor: Some(MonitorDraft::Exec(draft)), schedule, ..SpecDraft::default() };
         let mut violations = Violations::new();
         let spec = TaskSpec::try_new(draft, &mut violations).unwrap_or_else(|| panic!("{violations}"));
@@ -40,17 +43,18 @@ impl Bench {
         let (reports, mut inbox) = mpsc::channel(16);
         tokio::spawn(async move { while inbox.recv().await.is_some() {} });
         let assignment = assignment("exec", schedule, reports).expect("valid");
-        let (live, token) = (Arc::clone(&assignment.live), CancellationToken::new());
+        let (live, regime) = (Arc::clone(&assignment.live), Arc::clone(&assignment.regime));
+        let token = CancellationToken::new();
         let context = Context::new(assignment, token.clone(), Children::new());
         let metrics = Metrics::new().expect("registered once");
-        let built_ins = BuiltIns::new().with_commands(&[command.to_owned()], metrics.perfdata);
+        let built_ins = BuiltIns::new().with_commands(&[command.to_owned()], metrics.perfdata.clone());
         let monitor = built_ins.build(&Arc::new(spec)).expect("allowed");
         let running = tokio::spawn(async move { monitor.run(context).await.expect("a clean exit") });
-        Self { token, live, running: AbortOnDropHandle::new(running) }
+        Self { token, live, regime, metrics, running: AbortOnDropHandle::new(running) }
     }
 
     fn script(script: &str, timeout: Duration) -> Self {
-        Self::start(SHELL, &["-c", script], &[], timeout)
+        Self::start(SHELL, &["-c", script], &[], timeout, 1)
     }
 
     async fn ended(self) -> Live {
@@ -79,7 +83,7 @@ impl Told {
 
     /// Runs a script that has the file's name in `$1`.
     fn to(&self, script: &str, timeout: Duration) -> Bench {
-        Bench::start(SHELL, &["-c", script, "sh", self.0.to_str().expect("UTF-8")], &[], timeout)
+        Bench::start(SHELL, &["-c", script, "sh", self.0.to_str().expect("UTF-8")], &[], timeout, 1)
     }
 
     /// The lines that were said, once there are so many.
@@ -158,11 +162,11 @@ async fn what_is_no_program_is_not_the_targets_fault() {
     for (content, mode) in [("#!/bin/sh\n", 0o644), ("exit 2\n", 0o755)] {
         fs::write(&told.0, content).expect("writes");
         fs::set_permissions(&told.0, fs::Permissions::from_mode(mode)).expect("is ours");
-        let found = found(Bench::start(told.0.to_str().expect("UTF-8"), &[], &[], AMPLE)).await;
+        let found = found(Bench::start(told.0.to_str().expect("UTF-8"), &[], &[], AMPLE, 1)).await;
         assert_eq!((found.0, found.1), (Verdict::Neutral, "NOT_EXECUTABLE"), "{content:?}: {}", found.2);
     }
     for command in ["/nonesuch", "/etc", "/etc/passwd/x"] {
-        let (verdict, reason, message) = found(Bench::start(command, &[], &[], AMPLE)).await;
+        let (verdict, reason, message) = found(Bench::start(command, &[], &[], AMPLE, 1)).await;
         assert_eq!((verdict, reason), (Verdict::Neutral, "NOT_EXECUTABLE"), "{command}");
         assert!(message.starts_with("cannot run the command: "), "{message}");
     }
@@ -172,11 +176,11 @@ async fn what_is_no_program_is_not_the_targets_fault() {
 #[tokio::test]
 async fn the_environment_is_clean_and_the_specs() {
     let env = [("B", "2 3"), ("LC_ALL", "C.UTF-8")];
-    let found = found(Bench::start("/usr/bin/env", &[], &env, AMPLE)).await;
+    let found = found(Bench::start("/usr/bin/env", &[], &env, AMPLE, 1)).await;
     // The message is the first line only.
     assert_eq!((found.0, found.2.as_str()), (Verdict::Pass, "B=2 3"));
     let script = r#"echo $(pwd) $(env | grep -vE '^(PWD|OLDPWD|_|SHLVL)=' | sort | tr '\n' ' ') "$(cat)" $1 "$2""#;
-    let found = self::found(Bench::start(SHELL, &["-c", script, "sh", "a", "b  $HOME"], &env, AMPLE)).await;
+    let found = self::found(Bench::start(SHELL, &["-c", script, "sh", "a", "b  $HOME"], &env, AMPLE, 1)).await;
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     assert_eq!(found.2, format!("/ B=2 3 LC_ALL=C.UTF-8 {path}  a b  $HOME"));
 }
@@ -235,6 +239,41 @@ async fn one_that_is_dropped_leaves_nothing() {
     bench.running.abort();
     drop(bench);
     gone(group).await;
+}
+
+#[tokio::test]
+async fn a_trial_does_not_wait_for_what_was_begun_before() {
+    let told = Told::new();
+    let script = "[ -s $1 ] && { echo second; exit; }; trap '' TERM; echo $$ > $1; while :; do sleep 1000; done";
+    let bench = told.to(script, AMPLE);
+    let group = told.group().await;
+    bench.regime.set(Regime { epoch: Epoch::new(9), counted: true, trial_interval: Some(AMPLE) });
+    assert_eq!(found(bench).await, (Verdict::Pass, "", "second".to_owned()));
+    gone(group).await;
+}
+
+#[tokio::test]
+async fn data_is_shown_while_the_instance_lives_and_its_checks_count() {
+    for counted in [true, false] {
+        let told = Told::new();
+        // The first check ends, the one of the trial does not: the instance lives on.
+        let script = "[ -s $1 ] || { echo $$ > $1; echo '|a=1'; exit; }; echo >> $1; while :; do sleep 1000; done";
+        let path = told.0.to_str().expect("UTF-8");
+        let bench = Bench::start(SHELL, &["-c", script, "sh", path], &[], AMPLE, 0);
+        bench.regime.set(Regime { epoch: Epoch::new(1), counted, trial_interval: Some(Duration::from_millis(1)) });
+        told.lines(2).await;
+        assert_eq!(shown(&bench.metrics), counted);
+        let metrics = bench.metrics.clone();
+        bench.token.cancel();
+        bench.ended().await;
+        assert!(!shown(&metrics));
+    }
+}
+
+/// Whether there is any performance data.
+fn shown(metrics: &Metrics) -> bool {
+    let text = String::from_utf8(metrics.render().expect("renders")).expect("text");
+    text.contains("circuit_breaker_exec_perfdata{label=\"a\"")
 }
 
 #[tokio::test]
