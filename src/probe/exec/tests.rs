@@ -189,6 +189,8 @@ async fn the_environment_is_clean_and_the_specs() {
 async fn output_is_bounded_and_holds_nobody_up() {
     let script = "echo 'much|a=1'; yes abcdefgh | head -c 20000000; exit 1";
     assert_eq!(check(script).await, (Verdict::Pass, "WARNING", "much".to_owned()));
+    let (verdict, reason, _) = found(Bench::script("yes", Duration::from_secs(1))).await;
+    assert!(matches!((verdict, reason), (Verdict::Fail, "TIMEOUT") | (Verdict::Neutral, "LOCAL_FAULT")), "{reason}");
     let (.., message) = check("head -c 100000 /dev/zero | tr '\\0' x").await;
     assert_eq!(message.len(), crate::model::limits::MESSAGE_BYTES);
 }

@@ -49,7 +49,7 @@ struct Shown {
 #[derive(Debug)]
 struct Entry {
     writer: u64,
-    values: Vec<PerfdataValue>,
+    values: Arc<[PerfdataValue]>,
 }
 
 impl Perfdata {
@@ -91,7 +91,7 @@ impl PerfdataWriter {
         values.truncate(room);
         if !values.is_empty() {
             shown.series += values.len();
-            shown.tasks.insert(self.name.clone(), Entry { writer: self.id, values });
+            shown.tasks.insert(self.name.clone(), Entry { writer: self.id, values: values.into() });
         }
         self.perfdata.dropped.inc_by(u64::try_from(over).unwrap_or(u64::MAX));
     }
@@ -125,20 +125,21 @@ impl Collector for PerfdataCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let shown = lock(&self.shown);
-        if shown.tasks.is_empty() {
+        // Checks must not wait until all of it has been rendered.
+        let shown: Vec<_> =
+            lock(&self.shown).tasks.iter().map(|(name, entry)| (name.clone(), Arc::clone(&entry.values))).collect();
+        if shown.is_empty() {
             // The text form has no families without series.
             return Vec::new();
         }
-        let of_task = |(name, entry): (&TaskName, &Entry)| {
-            let name = name.to_string();
-            entry.values.iter().map(|value| metric(&name, value)).collect::<Vec<_>>()
+        let of_task = |(name, values): &(TaskName, Arc<[_]>)| {
+            values.iter().map(|value| metric(name.as_str(), value)).collect::<Vec<_>>()
         };
         let mut family = MetricFamily::default();
         family.set_name(self.desc.fq_name.clone());
         family.set_help(HELP.to_owned());
         family.set_field_type(MetricType::GAUGE);
-        family.set_metric(shown.tasks.iter().flat_map(of_task).collect());
+        family.set_metric(shown.iter().flat_map(of_task).collect());
         vec![family]
     }
 }
