@@ -1,12 +1,12 @@
 //! Real commands, in real time. Nothing here depends on how fast this machine is: what must not time out has the longest timeout
 //! there is, and what must time out goes on for ever.
 
+mod told;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 
-use tokio::time::sleep;
-
+use self::told::{Told, gone, left, read};
 use super::*;
 use crate::model::{Epoch, ExecDraft, Live, MonitorDraft, Regime, ScheduleDraft, SpecDraft, Verdict};
 use crate::monitor::testing::assignment;
@@ -58,7 +58,7 @@ impl Bench {
     }
 
     async fn ended(self) -> Live {
-        self.running.await.expect("no panic");
+        timeout(AMPLE, self.running).await.expect("it ends").expect("no panic");
         self.live.snapshot()
     }
 }
@@ -73,69 +73,21 @@ async fn found(bench: Bench) -> (Verdict, &'static str, String) {
     (check.verdict, check.reason, check.message)
 }
 
-/// A file in which a script says things, the pid of its group's leader first.
-struct Told(PathBuf);
-
-impl Told {
-    fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("switchyard-exec-{}", uuid::Uuid::new_v4())))
-    }
-
-    /// Runs a script that has the file's name in `$1`.
-    fn to(&self, script: &str, timeout: Duration) -> Bench {
-        Bench::start(SHELL, &["-c", script, "sh", self.0.to_str().expect("UTF-8")], &[], timeout, 1)
-    }
-
-    /// The lines that were said, once there are so many.
-    async fn lines(&self, count: usize) -> Vec<String> {
-        loop {
-            let text = read(&self.0).unwrap_or_default();
-            let lines: Vec<_> = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).collect();
-            if lines.len() >= count {
-                return lines.into_iter().map(str::to_owned).collect();
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// Waits until the group is there whose leader has said its pid.
-    async fn group(&self) -> i32 {
-        self.lines(1).await[0].parse().expect("a pid")
+/// The spec of a script.
+fn command(script: &str, args: &[&str]) -> ExecSpec {
+    let args = ["-c", script].iter().chain(args).map(|&arg| arg.to_owned()).collect();
+    let draft = ExecDraft { command: SHELL.to_owned(), args, env: Vec::new() };
+    let monitor = Some(MonitorDraft::Exec(draft));
+    let spec = TaskSpec::try_new(SpecDraft { monitor, ..SpecDraft::default() }, &mut Violations::new());
+    match spec.expect("valid").monitor() {
+        MonitorSpec::Exec(command) => command.clone(),
+        other => panic!("no command: {other:?}"),
     }
 }
 
-impl Drop for Told {
-    fn drop(&mut self) {
-        // Nothing may have been said.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "memory, or as good as that, and nobody else is on this thread")]
-fn read(path: &Path) -> io::Result<String> {
-    fs::read_to_string(path)
-}
-
-/// Who is of the group still: those that live, and those that are ours to reap.
-fn left(group: i32) -> Vec<String> {
-    let ours = std::process::id().to_string();
-    let of_group = |stat: &String| {
-        // state, parent, group; the name before them has its own parentheses.
-        let fields: Vec<_> = stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
-        let [state, parent, of, ..] = fields[..] else { return false };
-        of == group.to_string() && (state != "Z" || parent == ours)
-    };
-    let processes = fs::read_dir("/proc").expect("Linux").filter_map(Result::ok);
-    processes.filter_map(|process| read(&process.path().join("stat")).ok()).filter(of_group).collect()
-}
-
-/// Waits until nobody is left.
-async fn gone(group: i32) {
-    let deadline = Instant::now() + AMPLE;
-    while !left(group).is_empty() {
-        assert!(Instant::now() < deadline, "{:?}", left(group));
-        sleep(Duration::from_millis(5)).await;
-    }
+/// Runs a script that has the file's name in `$1`.
+fn run(told: &Told, script: &str, timeout: Duration) -> Bench {
+    Bench::start(SHELL, &["-c", script, "sh", told.path()], &[], timeout, 1)
 }
 
 #[tokio::test]
@@ -160,9 +112,9 @@ async fn the_exit_status_is_the_verdict() {
 async fn what_is_no_program_is_not_the_targets_fault() {
     let told = Told::new();
     for (content, mode) in [("#!/bin/sh\n", 0o644), ("exit 2\n", 0o755)] {
-        fs::write(&told.0, content).expect("writes");
-        fs::set_permissions(&told.0, fs::Permissions::from_mode(mode)).expect("is ours");
-        let found = found(Bench::start(told.0.to_str().expect("UTF-8"), &[], &[], AMPLE, 1)).await;
+        fs::write(told.path(), content).expect("writes");
+        fs::set_permissions(told.path(), fs::Permissions::from_mode(mode)).expect("is ours");
+        let found = found(Bench::start(told.path(), &[], &[], AMPLE, 1)).await;
         assert_eq!((found.0, found.1), (Verdict::Neutral, "NOT_EXECUTABLE"), "{content:?}: {}", found.2);
     }
     for command in ["/nonesuch", "/etc", "/etc/passwd/x"] {
@@ -191,14 +143,19 @@ async fn output_is_bounded_and_holds_nobody_up() {
     assert_eq!(check(script).await, (Verdict::Pass, "WARNING", "much".to_owned()));
     let (verdict, reason, _) = found(Bench::script("yes", Duration::from_secs(1))).await;
     assert!(matches!((verdict, reason), (Verdict::Fail, "TIMEOUT") | (Verdict::Neutral, "LOCAL_FAULT")), "{reason}");
-    let (.., message) = check("head -c 100000 /dev/zero | tr '\\0' x").await;
-    assert_eq!(message.len(), crate::model::limits::MESSAGE_BYTES);
+    for (said, kept, cut_off) in [(100, 100, false), (8 * 1024, 8 * 1024, false), (100_000, 8 * 1024, true)] {
+        let spawned = group::spawn(&command(&format!("head -c {said} /dev/zero"), &[]));
+        let mut group = spawned.and_then(Spawned::watch).expect("starts");
+        group.exited().await;
+        let ended = group.end().expect("has exited");
+        assert_eq!((ended.output.len(), ended.cut_off), (kept, cut_off));
+    }
 }
 
 #[tokio::test]
 async fn who_keeps_the_output_open_is_not_waited_for_and_ends_with_the_command() {
     let told = Told::new();
-    let bench = told.to("(trap '' TERM HUP; while :; do sleep 1000; done) & echo $$ > $1; echo done", AMPLE);
+    let bench = run(&told, "(trap '' TERM HUP; while :; do sleep 1000; done) & echo $$ > $1; echo done", AMPLE);
     let group = told.group().await;
     assert_eq!(found(bench).await, (Verdict::Pass, "", "done".to_owned()));
     gone(group).await;
@@ -209,9 +166,9 @@ async fn one_that_runs_out_of_time_is_killed_with_its_group() {
     let told = Told::new();
     let script = "trap '' TERM; sleep 1000 & echo $$ > $1; while :; do sleep 1000; done";
     // Also where it is killed before it has said a word.
-    let found = found(told.to(script, Duration::from_millis(300))).await;
+    let found = found(run(&told, script, Duration::from_millis(300))).await;
     assert!(matches!(found, (Verdict::Fail, "TIMEOUT", _) | (Verdict::Neutral, "LOCAL_FAULT", _)), "{found:?}");
-    if let Ok(pid) = read(&told.0).unwrap_or_default().trim().parse() {
+    if let Ok(pid) = read(told.path()).unwrap_or_default().trim().parse() {
         gone(pid).await;
     }
 }
@@ -221,7 +178,7 @@ async fn one_that_is_told_to_stop_may_clean_up() {
     let told = Told::new();
     let script =
         "trap 'head -c 1000000 /dev/zero; echo cleaned >> $1; exit' TERM; echo $$ > $1; while :; do sleep 0.01; done";
-    let bench = told.to(script, AMPLE);
+    let bench = run(&told, script, AMPLE);
     let group = told.group().await;
     bench.token.cancel();
     let live = bench.ended().await;
@@ -235,7 +192,7 @@ async fn one_that_is_dropped_leaves_nothing() {
     let told = Told::new();
     let script = "trap '' TERM HUP; (trap '' TERM HUP; while :; do sleep 1000; done) & echo $$ > $1; \
                   while :; do sleep 1000; done";
-    let bench = told.to(script, AMPLE);
+    let bench = run(&told, script, AMPLE);
     let group = told.group().await;
     bench.token.cancel();
     bench.running.abort();
@@ -247,7 +204,7 @@ async fn one_that_is_dropped_leaves_nothing() {
 async fn a_trial_does_not_wait_for_what_was_begun_before() {
     let told = Told::new();
     let script = "[ -s $1 ] && { echo second; exit; }; trap '' TERM; echo $$ > $1; while :; do sleep 1000; done";
-    let bench = told.to(script, AMPLE);
+    let bench = run(&told, script, AMPLE);
     let group = told.group().await;
     bench.regime.set(Regime { epoch: Epoch::new(9), counted: true, trial_interval: Some(AMPLE) });
     assert_eq!(found(bench).await, (Verdict::Pass, "", "second".to_owned()));
@@ -260,7 +217,7 @@ async fn data_is_shown_while_the_instance_lives_and_its_checks_count() {
         let told = Told::new();
         // The first check ends, the one of the trial does not: the instance lives on.
         let script = "[ -s $1 ] || { echo $$ > $1; echo '|a=1'; exit; }; echo >> $1; while :; do sleep 1000; done";
-        let path = told.0.to_str().expect("UTF-8");
+        let path = told.path();
         let bench = Bench::start(SHELL, &["-c", script, "sh", path], &[], AMPLE, 0);
         bench.regime.set(Regime { epoch: Epoch::new(1), counted, trial_interval: Some(Duration::from_millis(1)) });
         told.lines(2).await;
@@ -281,12 +238,7 @@ fn shown(metrics: &Metrics) -> bool {
 #[tokio::test]
 async fn nothing_is_left_of_what_is_started_for_nobody() {
     let told = Told::new();
-    let args = ["-c", "echo $$ > $1; sleep 1000", "sh", told.0.to_str().expect("UTF-8")].map(str::to_owned).to_vec();
-    let draft = ExecDraft { command: SHELL.to_owned(), args, env: Vec::new() };
-    let monitor = Some(MonitorDraft::Exec(draft));
-    let spec = TaskSpec::try_new(SpecDraft { monitor, ..SpecDraft::default() }, &mut Violations::new());
-    let spec = spec.expect("valid");
-    let MonitorSpec::Exec(command) = spec.monitor().clone() else { unreachable!("it is one") };
+    let command = command("echo $$ > $1; sleep 1000", &["sh", told.path()]);
     let (go_on, told_to) = std::sync::mpsc::sync_channel::<()>(1);
     let starting = AbortOnDropHandle::new(spawn_blocking(move || {
         let spawned = group::spawn(&command);
