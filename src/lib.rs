@@ -12,7 +12,7 @@
 //! | [`circuit`] | a task's circuit breaker: evidence and time in, transitions out | model |
 //! | [`lifecycle`] | the manager's decisions: `step(input, now) -> effects` | model, circuit |
 //! | [`monitor`] | what a monitor is, its context, kinds and their registry, the testing kit, drills | model |
-//! | [`probe`] | the built-in kinds: HTTP, TCP; dialling | model, monitor |
+//! | [`probe`] | the built-in kinds: HTTP, TCP, commands; dialling | model, monitor |
 //! | [`journal`] | the log of events, group commit, the view, the stream, snapshots of listings | model |
 //! | [`manager`] | the shell: runs lifecycle's effects on shards, reaps what ends | model, lifecycle, monitor, journal |
 //! | [`pb`] | the wire form, and its conversions to and from model | model |
@@ -45,7 +45,8 @@
 //! | `watchdog` | a look at what each shard polls, a hundred times a second | anything that could wait |
 //! | `shard-N` | monitors of built-in kinds | code that is not ours, a deadline |
 //! | `custom-N` | monitors of custom kinds: together, those of a quarantined kind, or a single one | a deadline |
-//! | blocking pool | a kind's `validate`, `target_key` and `build`, each awaited for a second; name look-ups, long matches, `/metrics` | a decision |
+//! | blocking pool | a kind's `validate`, `target_key` and `build`, each awaited for a second; name look-ups, long matches, starts of commands, `/metrics` | a decision |
+//! | `reaper` | waits for one command that has been killed, where nobody else can any more | |
 //! | `event-log` | one log line for each event | |
 //!
 //! # Invariants, as absences
@@ -58,6 +59,7 @@
 //! - No check of a candidate, nor of an instance that was replaced, drives anything. No swap stops an instance that is ready before
 //!   its successor is, unless it was asked to; and none that fails is noticed by the old instance.
 //! - No instance has ended while it, or a child of it, can still run. None that lives is uncounted.
+//! - No process of a command's group outlives its check, however that ends. (What has left the group is not reached.)
 //! - No stop takes longer than grace + abort until its outcome is known, however many stop at once; and no second request
 //!   extends the deadlines of the first.
 //! - No fact about an instance that has ended changes anything.
