@@ -23,6 +23,7 @@ pub struct Config {
     log: String,
     log_format: LogFormat,
     enable_drills: bool,
+    exec_commands: Vec<String>,
     built_in_shards: usize,
     custom_shards: usize,
     max_tasks: usize,
@@ -46,6 +47,9 @@ pub struct Layer {
     pub log_format: Option<LogFormat>,
     /// Whether the kind `drill` is there, whose tasks misbehave on purpose. Default no.
     pub enable_drills: Option<bool>,
+    /// The commands that exec tasks may run: absolute paths, which must be given exactly so. Whoever may start tasks chooses their
+    /// arguments and their environment. Default none, which turns the kind off.
+    pub exec_commands: Option<Vec<String>>,
     /// The threads that run built-in monitors. Default: as many as cores; 1 to 256.
     pub built_in_shards: Option<usize>,
     /// The threads that run monitors of custom kinds. Default 8; 1 to 256.
@@ -149,7 +153,13 @@ impl Config {
             log_format: layer.log_format.unwrap_or_default(),
             exit_on_stuck_limit: layer.exit_on_stuck_limit.unwrap_or(false),
             enable_drills: layer.enable_drills.unwrap_or(false),
+            exec_commands: layer.exec_commands.unwrap_or_default(),
         };
+        for command in &config.exec_commands {
+            if !command.starts_with('/') || command.contains('\0') {
+                note(Key::ExecCommands, format!("must be absolute paths, and {command:?} is none"));
+            }
+        }
         if let Err(error) = telemetry::check_filter(&config.log) {
             note(Key::Log, error.to_string());
         }
@@ -182,6 +192,11 @@ impl Config {
     /// Whether the kind `drill` is registered.
     pub fn enable_drills(&self) -> bool {
         self.enable_drills
+    }
+
+    /// The commands that exec tasks may run.
+    pub fn exec_commands(&self) -> &[String] {
+        &self.exec_commands
     }
 
     /// The threads that run built-in monitors.
@@ -238,7 +253,7 @@ mod tests {
         assert_eq!(config.listen().to_string(), "127.0.0.1:6710");
         assert_eq!(config.http_listen().to_string(), "127.0.0.1:6711");
         assert_eq!((config.log(), config.log_format()), ("info", LogFormat::Text));
-        assert!(!config.enable_drills() && config.built_in_shards() > 0);
+        assert!(!config.enable_drills() && config.built_in_shards() > 0 && config.exec_commands().is_empty());
         assert_eq!((config.custom_shards(), config.max_tasks(), config.event_retention()), (8, 100_000, 100_000));
         assert_eq!((config.max_streams(), config.max_streams_per_connection()), (1_000, 16));
     }
@@ -249,13 +264,14 @@ mod tests {
         let layer = Layer {
             listen,
             log: Some("switchyard=loud".to_owned()),
+            exec_commands: Some(vec!["/bin/true".to_owned(), "true".to_owned()]),
             max_tasks: Some(0),
             max_streams_per_connection: Some(201),
             ..Layer::default()
         };
         let Err(Error::Invalid(problems)) = Config::try_new(layer) else { panic!("must be refused") };
         let places: Vec<_> = problems.iter().map(|problem| problem.place.as_str()).collect();
-        assert_eq!(places, ["max_tasks", "max_streams_per_connection", "log", "http_listen"]);
+        assert_eq!(places, ["max_tasks", "max_streams_per_connection", "exec_commands", "log", "http_listen"]);
         assert_eq!(problems[0].description, "must be 1 to 10000000, not 0");
     }
 

@@ -12,7 +12,7 @@
 //! | [`circuit`] | a task's circuit breaker: evidence and time in, transitions out | model |
 //! | [`lifecycle`] | the manager's decisions: `step(input, now) -> effects` | model, circuit |
 //! | [`monitor`] | what a monitor is, its context, kinds and their registry, the testing kit, drills | model |
-//! | [`probe`] | the built-in kinds: HTTP, TCP; dialling | model, monitor |
+//! | [`probe`] | the built-in kinds: HTTP, TCP, commands; dialling | model, monitor |
 //! | [`journal`] | the log of events, group commit, the view, the stream, snapshots of listings | model |
 //! | [`manager`] | the shell: runs lifecycle's effects on shards, reaps what ends | model, lifecycle, monitor, journal |
 //! | [`pb`] | the wire form, and its conversions to and from model | model |
@@ -42,9 +42,11 @@
 //! | control runtime (the caller's; the binary gives it 2 workers) | gRPC, HTTP | a monitor's code |
 //! | `manager` | the loop and the reapers; every deadline | a monitor's code, I/O |
 //! | `journal` | commits, releases | a reader's code |
-//! | `shard-N` | monitors of built-in kinds | code that is not ours |
-//! | `custom-N` | monitors of custom kinds | a deadline |
-//! | blocking pool | a kind's `validate`, `target_key` and `build`, each awaited for a second; name look-ups, long matches, `/metrics` | a decision |
+//! | `watchdog` | a look at what each shard polls, a hundred times a second | anything that could wait |
+//! | `shard-N` | monitors of built-in kinds | code that is not ours, a deadline |
+//! | `custom-N` | monitors of custom kinds: together, those of a quarantined kind, or a single one | a deadline |
+//! | blocking pool | a kind's `validate`, `target_key` and `build`, each awaited for a second; name look-ups, long matches, starts of commands, `/metrics` | a decision |
+//! | `reaper` | waits for one command that has been killed, where nobody else can any more | |
 //! | `event-log` | one log line for each event | |
 //!
 //! # Invariants, as absences
@@ -57,9 +59,13 @@
 //! - No check of a candidate, nor of an instance that was replaced, drives anything. No swap stops an instance that is ready before
 //!   its successor is, unless it was asked to; and none that fails is noticed by the old instance.
 //! - No instance has ended while it, or a child of it, can still run. None that lives is uncounted.
+//! - No process of a command's group outlives its check, however that ends. (What has left the group is not reached.)
 //! - No stop takes longer than grace + abort until its outcome is known, however many stop at once; and no second request
 //!   extends the deadlines of the first.
 //! - No fact about an instance that has ended changes anything.
+//! - No poll that blocks its thread goes unnoticed while it does, and none takes its neighbours with it: after a second the thread
+//!   is its own, and they are started again elsewhere. (What a monitor spawns past its context nobody can name.)
+//! - No more threads are lost to monitors of custom kinds than `max_stuck` allows.
 //! - No queue, wait, message or retry is without a bound. (What waits for a commit is bounded by the tasks there are, and the
 //!   memory store never keeps it waiting; a client's watch goes on trying for as long as it is wanted, ever more slowly.)
 //! - No event is dropped silently: a watcher gets every matching one in order, or is told `OUT_OF_RANGE`.

@@ -33,10 +33,10 @@ pub use request::{
     CancelTask, DeleteTask, Idempotency, Method, PauseTask, Reason, ResumeTask, RunTask, StartTask, SwapTask,
 };
 pub use spec::{
-    BodyMatch, BodyMatchDraft, CircuitDraft, CircuitPolicy, ConfigValue, CustomSpec, HttpDraft, HttpSpec, Isolation,
-    MonitorDraft, MonitorSpec, RestartDraft, RestartPolicy, Schedule, ScheduleDraft, ShutdownDraft, ShutdownPolicy,
-    SpecDraft, StatusRange, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, TcpDraft, TcpSpec, TcpStep, WatchdogDraft,
-    WatchdogPolicy,
+    BodyMatch, BodyMatchDraft, CircuitDraft, CircuitPolicy, ConfigValue, CustomSpec, ExecDraft, ExecSpec, HttpDraft,
+    HttpSpec, Isolation, MonitorDraft, MonitorSpec, RestartDraft, RestartPolicy, Schedule, ScheduleDraft,
+    ShutdownDraft, ShutdownPolicy, SpecDraft, StatusRange, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, TcpDraft,
+    TcpSpec, TcpStep, WatchdogDraft, WatchdogPolicy,
 };
 pub use swap::{Swap, SwapPhase};
 pub use task::{

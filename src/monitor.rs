@@ -119,7 +119,7 @@ pub use regime::{RegimeCell, Wanted};
 pub use registry::{DuplicateKind, Registry};
 pub use slot::{CoarseClock, Occupant, Polled, Running, SLOW, Slot, occupy};
 
-use crate::model::{TaskSpec, Violations};
+use crate::model::{MonitorSpec, TaskSpec, Violations};
 
 /// One run of a monitor. `Ok` before the token was cancelled means that its work is done; an error then means that it has failed,
 /// and the restart policy decides. After that `Ok` and [`Cancelled`] are a graceful exit, and any other error is told as one.
@@ -161,11 +161,16 @@ pub trait Kind: Send + Sync + 'static {
 }
 
 /// The kinds that come with the server. Their specs are typed and were validated with the rest of the task's, so that nothing is
-/// left that could fail.
+/// left that could fail, but for what this server does not allow.
 pub trait BuiltIn: Send + Sync + 'static {
     /// The names of these kinds.
     fn names(&self) -> &'static [&'static str];
 
-    /// The spec's monitor; `None` where the spec names a custom kind.
+    /// Checks what depends on the server and not on the spec alone. The paths of violations are relative to the task's spec.
+    fn validate(&self, _spec: &MonitorSpec) -> Result<(), Violations> {
+        Ok(())
+    }
+
+    /// The spec's monitor; `None` where the spec names a custom kind, or is not allowed.
     fn build(&self, spec: &Arc<TaskSpec>) -> Option<Box<dyn Monitor>>;
 }

@@ -1,15 +1,22 @@
-//! The built-in kinds, on real sockets: HTTP, in plain text and by TLS, and TCP.
+//! The built-in kinds: HTTP, in plain text and by TLS, and TCP, on real sockets; and commands.
 //!
-//! Each check opens a connection of its own and has closed it when it ends, however it ends: nothing is spawned, so dropping a
-//! check drops all there is of it. (A name that is being looked up keeps a thread of the blocking pool until the resolver
-//! answers, and so do the trusted root certificates while they are read.) Dials go through one limiter for the whole process.
+//! Each check of a network kind opens a connection of its own and has closed it when it ends, however it ends: nothing is spawned,
+//! so dropping a check drops all there is of it. (A name that is being looked up keeps a thread of the blocking pool until the
+//! resolver answers, and so do the trusted root certificates while they are read.) Dials go through one limiter for the whole
+//! process.
 //!
-//! A check that fails says why in a word ([`Check.reason`](crate::model::Check)): `RESOLVE_FAILED`, `CONNECTION_REFUSED`,
+//! Such a check that fails says why in a word ([`Check.reason`](crate::model::Check)): `RESOLVE_FAILED`, `CONNECTION_REFUSED`,
 //! `CONNECT_FAILED`, `TLS_FAILED`, `CERTIFICATE_INVALID`, `CONNECTION_CLOSED`, `TIMEOUT`, `STATUS`, `BODY_MISMATCH`,
 //! `EXPECT_MISMATCH`, `PROTOCOL_ERROR`. One that could not be made for a reason of ours (no descriptors, no ports, its turn to
 //! dial did not come) is NEUTRAL, `LOCAL_FAULT`.
+//!
+//! Each check of the exec kind runs a command in a process group of its own, and has ended the whole group when it ends, however it
+//! ends. What the command's exit status says: 0 PASS; 1 PASS, `WARNING`; 2 FAIL, `CRITICAL`; 3 and any other NEUTRAL, `UNKNOWN`.
+//! One that runs out of time is FAIL, `TIMEOUT`; one that a signal has ended, NEUTRAL, `KILLED`; one that is not there or cannot be
+//! run, NEUTRAL, `NOT_EXECUTABLE`; and one that was not started for a reason of ours, NEUTRAL, `LOCAL_FAULT`.
 
 mod dial;
+mod exec;
 mod fault;
 mod http;
 mod tcp;
@@ -21,18 +28,22 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::model::{MonitorSpec, TaskSpec};
+use crate::model::{MonitorSpec, TaskSpec, Violations};
 use crate::monitor::{BuiltIn, Context, Finding, Monitor, MonitorFuture};
+use crate::telemetry::Perfdata;
 use dial::Dialer;
+use exec::{Exec, Plugin};
 use fault::{Fault, Reason};
 use tls::Tls;
 use trace::Trace;
 
-/// The built-in kinds: `http` and `tcp`. One for the whole process, since its checks share a dial limiter and the trusted root
+/// The built-in kinds: `http`, `tcp` and `exec`. One for the whole process, since its checks share limiters and the trusted root
 /// certificates.
 #[derive(Debug)]
 pub struct BuiltIns {
     network: Arc<Network>,
+    /// `None` where no commands are run.
+    exec: Option<Arc<Exec>>,
 }
 
 /// What the checks of a process share.
@@ -43,28 +54,49 @@ struct Network {
 }
 
 impl BuiltIns {
-    /// The kinds, with a dial limiter of their own.
+    /// The kinds, with a dial limiter of their own. No commands are run.
     #[expect(
         clippy::new_without_default,
         reason = "a second one would be a second limiter; nobody is to make it by accident"
     )]
     pub fn new() -> Self {
-        Self { network: Arc::new(Network { dialer: Dialer::new(), tls: Tls::new() }) }
+        Self { network: Arc::new(Network { dialer: Dialer::new(), tls: Tls::new() }), exec: None }
+    }
+
+    /// The kinds, with these commands for exec tasks to run, and where to show what they say of themselves.
+    #[must_use]
+    pub fn with_commands(self, allowed: &[String], perfdata: Perfdata) -> Self {
+        let exec = (!allowed.is_empty()).then(|| Arc::new(Exec::new(allowed, perfdata)));
+        Self { exec, ..self }
     }
 }
 
 impl BuiltIn for BuiltIns {
     fn names(&self) -> &'static [&'static str] {
-        &["http", "tcp"]
+        &["http", "tcp", "exec"]
+    }
+
+    fn validate(&self, spec: &MonitorSpec) -> Result<(), Violations> {
+        match spec {
+            MonitorSpec::Exec(spec) => exec::validate(self.exec.as_deref(), spec),
+            MonitorSpec::Http(_) | MonitorSpec::Tcp(_) | MonitorSpec::Custom(_) => Ok(()),
+        }
     }
 
     fn build(&self, spec: &Arc<TaskSpec>) -> Option<Box<dyn Monitor>> {
-        let probe = Probe { spec: Arc::clone(spec), network: Arc::clone(&self.network) };
-        spec.monitor().is_built_in().then(|| Box::new(probe) as Box<dyn Monitor>)
+        self.validate(spec.monitor()).ok()?;
+        let spec = Arc::clone(spec);
+        match spec.monitor() {
+            MonitorSpec::Http(_) | MonitorSpec::Tcp(_) => {
+                Some(Box::new(Probe { spec, network: Arc::clone(&self.network) }))
+            }
+            MonitorSpec::Exec(_) => Some(Box::new(Plugin { spec, exec: self.exec.clone()? })),
+            MonitorSpec::Custom(_) => None,
+        }
     }
 }
 
-/// One instance of a built-in kind.
+/// One instance of a network kind.
 struct Probe {
     spec: Arc<TaskSpec>,
     network: Arc<Network>,
@@ -96,8 +128,8 @@ impl Probe {
             MonitorSpec::Http(spec) => http::attempt(spec, &self.network, deadline, trace).await,
             MonitorSpec::Tcp(spec) => tcp::attempt(spec, &self.network.dialer, deadline, trace).await,
             // `BuiltIns::build` makes no probe of these.
-            MonitorSpec::Custom(spec) => {
-                Err(Fault::new(Reason::LocalFault, format!("{:?} is not a built-in kind", spec.kind)))
+            spec @ (MonitorSpec::Exec(_) | MonitorSpec::Custom(_)) => {
+                Err(Fault::new(Reason::LocalFault, format!("{:?} is no network kind", spec.kind())))
             }
         }
     }

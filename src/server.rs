@@ -108,8 +108,11 @@ pub enum Error {
 pub struct Builder {
     config: Config,
     store: Option<Box<dyn Store>>,
-    registry: Result<Registry, DuplicateKind>,
+    kinds: Vec<Register>,
 }
+
+/// Registers a custom kind, once the built-in ones are there.
+type Register = Box<dyn FnOnce(&mut Registry) -> Result<(), DuplicateKind> + Send>;
 
 /// A server that listens, and is about to run. Dropping it ends it at once.
 pub struct Server {
@@ -142,7 +145,7 @@ struct Parts {
 impl Server {
     /// A server with the default configuration and the built-in kinds.
     pub fn builder() -> Builder {
-        Builder { config: Config::default(), store: None, registry: Ok(Registry::new(BuiltIns::new())) }
+        Builder { config: Config::default(), store: None, kinds: Vec::new() }
     }
 
     /// Where gRPC is served.
@@ -202,9 +205,9 @@ impl Builder {
 
     /// Adds a custom kind. A name that is taken is told of when the server is bound.
     #[must_use]
-    pub fn register(self, kind: impl Kind) -> Self {
-        let registry = self.registry.and_then(|mut registry| registry.register(kind).map(|()| registry));
-        Self { registry, ..self }
+    pub fn register(mut self, kind: impl Kind) -> Self {
+        self.kinds.push(Box::new(|registry| registry.register(kind)));
+        self
     }
 
     /// Binds, and runs until `shutdown` and the drain after it.
@@ -214,8 +217,11 @@ impl Builder {
 
     /// Starts everything and listens. Call it in the runtime that is to serve the RPCs.
     pub async fn bind(self) -> Result<Server, Error> {
-        let Self { config, store, registry } = self;
-        let mut registry = registry?;
+        let Self { config, store, kinds } = self;
+        let metrics = Metrics::new().map_err(Error::RegisterMetrics)?;
+        let built_ins = BuiltIns::new().with_commands(config.exec_commands(), metrics.perfdata.clone());
+        let mut registry = Registry::new(built_ins);
+        kinds.into_iter().try_for_each(|register| register(&mut registry))?;
         if config.enable_drills() {
             registry.register(Drill)?;
         }
@@ -223,7 +229,6 @@ impl Builder {
         let (grpc_listener, address) = listen(config.listen()).await?;
         let (http_listener, http_address) = listen(config.http_listen()).await?;
 
-        let metrics = Metrics::new().map_err(Error::RegisterMetrics)?;
         let retention = config.event_retention();
         let store = store.unwrap_or_else(|| Box::new(MemoryStore::new(retention)));
         let ring_events = journal::Options::default().ring_events.min(retention);

@@ -21,6 +21,7 @@ Examples:
   switchyard serve
   switchyard serve --listen 0.0.0.0:6710 --log switchyard=debug,info --log-format json
   switchyard serve --enable-drills
+  switchyard serve --exec-commands /usr/lib/nagios/plugins/check_disk:/usr/local/bin/check_queue
   switchyard serve --config switchyard.toml
 
 A configuration file is TOML, with the flags' names as keys: `max_tasks = 1000`. Each key can also
@@ -45,6 +46,9 @@ pub(super) struct Serve {
     /// How to write log lines: text or json [default: text].
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// The commands that exec tasks may run: absolute paths, separated by colons [default: none].
+    #[arg(long, value_name = "PATHS")]
+    exec_commands: Option<String>,
     /// Have the kind `drill`, whose tasks misbehave on purpose.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     enable_drills: Option<String>,
@@ -103,6 +107,7 @@ impl Serve {
             (Key::Log, self.log),
             (Key::LogFormat, self.log_format),
             (Key::EnableDrills, self.enable_drills),
+            (Key::ExecCommands, self.exec_commands),
             (Key::BuiltInShards, self.built_in_shards),
             (Key::CustomShards, self.custom_shards),
             (Key::MaxTasks, self.max_tasks),

@@ -18,12 +18,21 @@ pub(super) struct SpecFlags {
     /// Watch by TCP connections to this address.
     #[arg(long, value_name = "HOST:PORT", group = "monitor", help_heading = "What to watch")]
     tcp: Option<String>,
+    /// Watch by runs of this command, an absolute path that the server allows.
+    #[arg(long, value_name = "COMMAND", group = "monitor", help_heading = "What to watch")]
+    exec: Option<String>,
     /// Watch by a custom kind that the server has.
     #[arg(long, value_name = "KIND", group = "monitor", help_heading = "What to watch")]
     kind: Option<String>,
     /// The custom kind's configuration, a JSON object.
     #[arg(long, value_name = "JSON", help_heading = "What to watch")]
     config: Option<String>,
+    /// An argument of the command; may be repeated.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true, help_heading = "What to watch")]
+    arg: Vec<String>,
+    /// A variable of the command's environment, as NAME=VALUE; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable, help_heading = "What to watch")]
+    env: Vec<v1::ExecVariable>,
     /// The HTTP request's method.
     #[arg(long, value_name = "METHOD", help_heading = "What to watch")]
     method: Option<String>,
@@ -80,6 +89,11 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+fn variable(text: &str) -> Result<v1::ExecVariable, String> {
+    let (name, value) = text.split_once('=').ok_or("it must be NAME=VALUE")?;
+    Ok(v1::ExecVariable { name: name.to_owned(), value: value.to_owned() })
+}
+
 fn header(text: &str) -> Result<v1::HttpHeader, String> {
     let (name, value) = text.split_once(':').ok_or("it must be 'Name: value'")?;
     Ok(v1::HttpHeader { name: name.trim().to_owned(), value: value.trim().to_owned() })
@@ -134,56 +148,82 @@ impl SpecFlags {
             ("--body-contains", self.body_contains.is_some()),
             ("--body-regex", self.body_regex.is_some()),
         ];
+        let about_exec = [("--arg", !self.arg.is_empty()), ("--env", !self.env.is_empty())];
         let mut misplaced = |flags: &[(&str, bool)], what: &str| {
             let given = flags.iter().filter(|(_, given)| *given);
             problems.extend(given.map(|(flag, _)| format!("{flag} is about {what}, which this task is not")));
         };
         match &mut spec.monitor {
             Some(Monitor::Http(http)) => {
+                misplaced(&about_exec, "a command");
                 misplaced(&[("--config", self.config.is_some())], "a custom kind");
                 self.apply_http(http);
             }
+            Some(Monitor::Exec(exec)) => {
+                misplaced(&about_http, "an HTTP task");
+                misplaced(&[("--config", self.config.is_some())], "a custom kind");
+                self.apply_exec(exec);
+            }
             Some(Monitor::Custom(custom)) => {
                 misplaced(&about_http, "an HTTP task");
+                misplaced(&about_exec, "a command");
                 if let Some(text) = &self.config {
                     custom.config = Some(config(text)?);
                 }
             }
             Some(Monitor::Tcp(_)) => {
                 misplaced(&about_http, "an HTTP task");
+                misplaced(&about_exec, "a command");
                 misplaced(&[("--config", self.config.is_some())], "a custom kind");
             }
-            None => problems.push("nothing to watch: give --http, --tcp or --kind, or a file with -f".to_owned()),
+            None => {
+                problems.push("nothing to watch: give --http, --tcp, --exec or --kind, or a file with -f".to_owned())
+            }
         }
         Ok(())
     }
 
     /// A flag may say where to look, but not turn the file's monitor into one of another kind: half of its fields would be lost.
     fn choose_monitor(&self, spec: &mut v1::TaskSpec, problems: &mut Vec<String>) {
-        let chosen = match (&self.http, &self.tcp, &self.kind) {
+        let chosen = match (&self.http, &self.tcp, &self.exec, &self.kind) {
             (Some(url), ..) => Monitor::Http(v1::HttpMonitor { url: url.clone(), ..v1::HttpMonitor::default() }),
-            (_, Some(address), _) => {
+            (_, Some(address), ..) => {
                 Monitor::Tcp(v1::TcpMonitor { address: address.clone(), ..v1::TcpMonitor::default() })
+            }
+            (_, _, Some(command), _) => {
+                Monitor::Exec(v1::ExecMonitor { command: command.clone(), ..v1::ExecMonitor::default() })
             }
             (.., Some(kind)) => {
                 Monitor::Custom(v1::CustomMonitor { kind: kind.clone(), ..v1::CustomMonitor::default() })
             }
-            (None, None, None) => return,
+            (None, None, None, None) => return,
         };
         match (&mut spec.monitor, chosen) {
             (Some(Monitor::Http(file)), Monitor::Http(flag)) => file.url = flag.url,
             (Some(Monitor::Tcp(file)), Monitor::Tcp(flag)) => file.address = flag.address,
+            (Some(Monitor::Exec(file)), Monitor::Exec(flag)) => file.command = flag.command,
             (Some(Monitor::Custom(file)), Monitor::Custom(flag)) => file.kind = flag.kind,
             (Some(_), flag) => {
                 let (flag, what) = match flag {
                     Monitor::Http(_) => ("--http", "an HTTP task"),
                     Monitor::Tcp(_) => ("--tcp", "a TCP task"),
+                    Monitor::Exec(_) => ("--exec", "a command"),
                     Monitor::Custom(_) => ("--kind", "a custom kind"),
                 };
                 problems.push(format!("{flag} is about {what}, which the file's task is not"));
             }
             (none @ None, flag) => *none = Some(flag),
         }
+    }
+
+    /// Arguments make sense only as a whole; variables are told apart by their names.
+    fn apply_exec(self, exec: &mut v1::ExecMonitor) {
+        if !self.arg.is_empty() {
+            exec.args = self.arg;
+        }
+        let replaced: Vec<_> = self.env.iter().map(|variable| variable.name.clone()).collect();
+        exec.env.retain(|variable| !replaced.contains(&variable.name));
+        exec.env.extend(self.env);
     }
 
     fn apply_http(self, http: &mut v1::HttpMonitor) {

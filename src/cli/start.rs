@@ -18,6 +18,7 @@ use crate::pb::v1;
 Examples:
   switchyard start api --http http://127.0.0.1:8080/health --interval 5s --wait
   switchyard start db --tcp 127.0.0.1:5432 --label team=core
+  switchyard start disk --exec /usr/lib/nagios/plugins/check_disk --arg -w --arg 10% --arg -p --arg /
   switchyard start ignorer --kind drill --config '{\"behaviour\": \"ignore_cancel\"}'
   switchyard start -f task.yaml
   switchyard start api-2 -f task.yaml --interval 1m30s     a flag replaces the file's field

@@ -85,9 +85,21 @@ pub(super) fn target(spec: Option<&v1::TaskSpec>) -> (&str, String) {
         Some(Monitor::Http(http)) if http.method.is_empty() || http.method == "GET" => ("http", http.url.clone()),
         Some(Monitor::Http(http)) => ("http", format!("{} {}", http.method, http.url)),
         Some(Monitor::Tcp(tcp)) => ("tcp", tcp.address.clone()),
+        Some(Monitor::Exec(exec)) => ("exec", command_line(exec)),
         Some(Monitor::Custom(custom)) => (&custom.kind, String::new()),
         None => ("", String::new()),
     }
+}
+
+/// A command and its arguments, as a shell would take them.
+fn command_line(exec: &v1::ExecMonitor) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
+    let quoted = |text: &String| match text {
+        text if !text.is_empty() && text.chars().all(plain) => text.clone(),
+        text => format!("'{}'", text.replace('\'', r"'\''")),
+    };
+    let words: Vec<_> = std::iter::once(&exec.command).chain(&exec.args).map(quoted).collect();
+    words.join(" ")
 }
 
 /// A span of time, to two significant parts: `3.2ms`, `1m5s`, `2d3h`.
@@ -259,6 +271,16 @@ mod tests {
         assert_eq!(circuit(&suspended, Some(&now)), "open, suspended (FAILURE, streak 2)");
         let closed = v1::Circuit { state: v1::CircuitState::Closed.into(), ..v1::Circuit::default() };
         assert_eq!(circuit(&closed, None), "closed");
+    }
+
+    #[test]
+    fn a_command_line_can_be_told_apart() {
+        let exec = v1::ExecMonitor {
+            command: "/bin/check".to_owned(),
+            args: ["-w", "5", "it's", "", "a b"].map(str::to_owned).to_vec(),
+            env: Vec::new(),
+        };
+        assert_eq!(command_line(&exec), r"/bin/check -w 5 'it'\''s' '' 'a b'");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub enum Key {
     Log,
     LogFormat,
     EnableDrills,
+    ExecCommands,
     BuiltInShards,
     CustomShards,
     MaxTasks,
@@ -31,6 +32,8 @@ pub(super) enum Type {
     Text,
     Integer,
     Boolean,
+    /// As text, the elements are separated by colons, as in PATH.
+    List,
 }
 
 impl Type {
@@ -39,18 +42,20 @@ impl Type {
             Self::Text => "a string",
             Self::Integer => "an integer",
             Self::Boolean => "true or false",
+            Self::List => "an array of strings",
         }
     }
 }
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Listen,
         Self::HttpListen,
         Self::Log,
         Self::LogFormat,
         Self::EnableDrills,
+        Self::ExecCommands,
         Self::BuiltInShards,
         Self::CustomShards,
         Self::MaxTasks,
@@ -69,6 +74,7 @@ impl Key {
             Self::Log => "log",
             Self::LogFormat => "log_format",
             Self::EnableDrills => "enable_drills",
+            Self::ExecCommands => "exec_commands",
             Self::BuiltInShards => "built_in_shards",
             Self::CustomShards => "custom_shards",
             Self::MaxTasks => "max_tasks",
@@ -98,6 +104,7 @@ impl Key {
         match self {
             Self::Listen | Self::HttpListen | Self::Log | Self::LogFormat => Type::Text,
             Self::EnableDrills | Self::ExitOnStuckLimit => Type::Boolean,
+            Self::ExecCommands => Type::List,
             Self::BuiltInShards
             | Self::CustomShards
             | Self::MaxTasks
@@ -120,6 +127,7 @@ impl Layer {
                 self.log_format = Some(text.parse().map_err(|error: InvalidLogFormat| error.to_string())?)
             }
             Key::EnableDrills => self.enable_drills = Some(scalar(text, Type::Boolean)?),
+            Key::ExecCommands => self.exec_commands = Some(list(text)),
             Key::BuiltInShards => self.built_in_shards = Some(scalar(text, Type::Integer)?),
             Key::CustomShards => self.custom_shards = Some(scalar(text, Type::Integer)?),
             Key::MaxTasks => self.max_tasks = Some(scalar(text, Type::Integer)?),
@@ -135,6 +143,11 @@ impl Layer {
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("expected an IP address and a port, as 127.0.0.1:6710, not {text:?}"))
+}
+
+/// An empty text is an empty list, and turns off what a lower layer has turned on.
+fn list(text: &str) -> Vec<String> {
+    text.split(':').filter(|element| !element.is_empty()).map(str::to_owned).collect()
 }
 
 fn scalar<T: FromStr>(text: &str, takes: Type) -> Result<T, String> {

@@ -90,7 +90,7 @@ impl Merge {
                 continue;
             };
             let place = format!("{}: {}", place(value.span()), key.name());
-            match scalar(key.takes(), value) {
+            match text_of(key.takes(), value) {
                 Ok(text) => self.set(key, &text, place),
                 Err(description) => self.problems.push(Problem { place, description }),
             }
@@ -106,14 +106,26 @@ impl Merge {
 }
 
 /// The text of a value that has the key's type.
-fn scalar(takes: Type, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
+fn text_of(takes: Type, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
     match (takes, value.get_ref()) {
         (Type::Text, DeValue::String(text)) => Ok(text.to_string()),
         (Type::Boolean, DeValue::Boolean(value)) => Ok(value.to_string()),
         (Type::Integer, DeValue::Integer(integer)) => i64::from_str_radix(integer.as_str(), integer.radix())
             .map(|number| number.to_string())
             .map_err(|_| format!("{} is too large", integer.as_str())),
+        (Type::List, DeValue::Array(elements)) => {
+            let elements: Result<Vec<_>, _> = elements.iter().map(element).collect();
+            Ok(elements?.join(":"))
+        }
         (_, value) => Err(format!("expected {}, not of type {}", takes.name(), value.type_str())),
+    }
+}
+
+fn element<'a>(value: &'a Spanned<DeValue<'_>>) -> Result<&'a str, String> {
+    match value.get_ref() {
+        DeValue::String(text) if text.contains(':') => Err(format!("must not contain colons, as {text:?} does")),
+        DeValue::String(text) => Ok(text),
+        value => Err(format!("expected {}, not one with an element of type {}", Type::List.name(), value.type_str())),
     }
 }
 
@@ -168,6 +180,28 @@ mod tests {
             assert!(all.contains(expected), "{expected}\nis not in\n{all}");
         }
         assert_eq!(problems.len(), 6, "{all}");
+    }
+
+    #[test]
+    fn a_list_is_an_array_in_the_file_and_joined_by_colons_elsewhere() {
+        let file = "exec_commands = ['/bin/a', '/bin/b c']";
+        let commands = |environment: &[(&str, &str)], flags: &[(Key, &str)]| {
+            merged(file, environment, flags).expect("valid").exec_commands().to_vec()
+        };
+        assert_eq!(commands(&[], &[]), ["/bin/a", "/bin/b c"]);
+        assert_eq!(commands(&[("SWITCHYARD_EXEC_COMMANDS", "/c:/d:")], &[]), ["/c", "/d"]);
+        assert_eq!(commands(&[], &[(Key::ExecCommands, "")]), [""; 0]);
+        for (file, problem) in [
+            ("exec_commands = '/a'", "s.toml:1:17: exec_commands: expected an array of strings, not of type string"),
+            (
+                "exec_commands = [1]",
+                "s.toml:1:17: exec_commands: expected an array of strings, not one with an element of type integer",
+            ),
+            ("exec_commands = ['/a:b']", "s.toml:1:17: exec_commands: must not contain colons, as \"/a:b\" does"),
+            ("exec_commands = ['a']", "s.toml:1:17: exec_commands: must be absolute paths, and \"a\" is none"),
+        ] {
+            assert_eq!(merged(file, &[], &[]), Err(vec![problem.to_owned()]));
+        }
     }
 
     #[test]

@@ -44,13 +44,12 @@ impl<C: Chance> Lifecycle<C> {
             Some(expires) => self.timers.set(Timer::PauseExpires(uid), now.mono + expires.since(now.wall)),
             None => self.timers.clear(Timer::PauseExpires(uid)),
         }
+        entry.held = None;
+        self.timers.clear(Timer::Restart(uid));
         let live: Vec<_> = entry.runs().map(|run| run.id).collect();
         if entry.task.intent == Intent::Pause || live.is_empty() {
-            entry.held = None;
-            self.timers.clear(Timer::Restart(uid));
             return self.record(uid, cause, Change::Paused, now);
         }
-        entry.held = None;
         for id in live {
             self.shutdown_task(id, Asked::Pause, cause.clone(), None, now);
         }

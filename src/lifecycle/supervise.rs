@@ -115,7 +115,7 @@ impl<C: Chance> Lifecycle<C> {
             (Phase::Aborting(..), Some(stop)) => Some((Timer::Abort(id), stop.abort_deadline)),
             _ => None,
         };
-        if asking == Asking::Joined && says_more {
+        if asking == Asking::Joined && matches!(asked, Asked::Cancel | Asked::Pause) {
             run.attribute(cause.clone());
         }
         if let Some((timer, due)) = deadline {

@@ -28,6 +28,7 @@ const AT_ONCE: usize = 8;
 const VALIDATE: &str = "validate";
 const BUILD: &str = "build";
 
+const SPEC: &str = "task.spec";
 const CONFIG: &str = "task.spec.custom.config";
 
 /// Asks kinds whether they take a spec, and has them build monitors. Cheap to clone.
@@ -44,11 +45,13 @@ impl Vetting {
         Self { registry: Arc::new(registry), turns: Arc::new(turns), unknown_kind_hint }
     }
 
-    /// Validates a spec; says what it watches. A built-in one is valid by its type.
+    /// Validates a spec; says what it watches. A built-in one is valid by its type, if this server allows it.
     pub(super) async fn validate(&self, spec: &MonitorSpec) -> Result<Target, Refusal> {
+        self.registry.validate_built_in(spec).map_err(|found| Refusal::Invalid(below(SPEC, &found)))?;
         match spec {
             MonitorSpec::Http(http) => Ok(http.target()),
             MonitorSpec::Tcp(tcp) => Ok(tcp.target()),
+            MonitorSpec::Exec(exec) => Ok(exec.target()),
             MonitorSpec::Custom(custom) => {
                 self.bounded(custom, VALIDATE, |kind, config, _| validate(kind, config)).await
             }
@@ -74,9 +77,11 @@ impl Vetting {
                 let built = self.bounded(custom, BUILD, |kind, config, _| build(kind, config)).await;
                 built.map_err(|refusal| refusal.to_string())
             }
-            MonitorSpec::Http(_) | MonitorSpec::Tcp(_) => self
-                .build_built_in(spec)
-                .ok_or_else(|| format!("no built-in kind {} is registered", spec.monitor().kind())),
+            MonitorSpec::Http(_) | MonitorSpec::Tcp(_) | MonitorSpec::Exec(_) => {
+                self.build_built_in(spec).ok_or_else(|| {
+                    format!("this server has no built-in kind {}, or does not allow this", spec.monitor().kind())
+                })
+            }
         }
     }
 
@@ -153,7 +158,7 @@ fn validate(kind: &dyn Kind, config: &Config) -> Result<Target, Refusal> {
     let validate = || kind.validate(config).map(|()| Target::of(kind.name(), &kind.target_key(config)));
     match caught(validate) {
         Ok(Ok(target)) => Ok(target),
-        Ok(Err(found)) => Err(Refusal::Invalid(below_config(&found))),
+        Ok(Err(found)) => Err(Refusal::Invalid(below(CONFIG, &found))),
         Err(panic) => Err(invalid_config(format!("the kind panicked while it validated this: {panic}"))),
     }
 }
@@ -210,9 +215,9 @@ fn invalid_config(problem: String) -> Refusal {
     Refusal::Invalid(Violations::one(CONFIG, problem))
 }
 
-fn below_config(found: &Violations) -> Violations {
+fn below(path: &str, found: &Violations) -> Violations {
     let mut violations = Violations::new();
-    violations.within(CONFIG, |v| {
+    violations.within(path, |v| {
         for violation in found.as_slice() {
             v.add(&violation.field, violation.description.clone());
         }

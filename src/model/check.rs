@@ -41,7 +41,7 @@ pub struct Check {
     pub phases: Option<Phases>,
     /// What it found.
     pub verdict: Verdict,
-    /// Why, as a word that programs can match; empty for `Pass`.
+    /// Why, as a word that programs can match; empty for `Pass`, unless it is one with a warning.
     pub reason: &'static str,
     /// Why, for people.
     pub message: String,

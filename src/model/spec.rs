@@ -3,6 +3,7 @@
 
 mod circuit;
 mod config_value;
+mod exec;
 mod http;
 mod policy;
 mod swap;
@@ -10,6 +11,7 @@ mod tcp;
 
 pub use circuit::{CircuitDraft, CircuitPolicy};
 pub use config_value::ConfigValue;
+pub use exec::{ExecDraft, ExecSpec};
 pub use http::{BodyMatch, BodyMatchDraft, HttpDraft, HttpSpec, StatusRange};
 pub use policy::{
     RestartDraft, RestartPolicy, Schedule, ScheduleDraft, ShutdownDraft, ShutdownPolicy, WatchdogDraft, WatchdogPolicy,
@@ -75,6 +77,8 @@ pub enum MonitorDraft {
     Http(HttpDraft),
     /// TCP.
     Tcp(TcpDraft),
+    /// A command.
+    Exec(ExecDraft),
     /// A custom kind's name and configuration.
     Custom(CustomSpec),
 }
@@ -101,16 +105,19 @@ pub enum MonitorSpec {
     Http(Box<HttpSpec>),
     /// TCP.
     Tcp(TcpSpec),
+    /// A command.
+    Exec(ExecSpec),
     /// A custom kind.
     Custom(CustomSpec),
 }
 
 impl MonitorSpec {
-    /// The kind's name: `http`, `tcp`, or the custom kind's own.
+    /// The kind's name: `http`, `tcp`, `exec`, or the custom kind's own.
     pub fn kind(&self) -> &str {
         match self {
             Self::Http(_) => "http",
             Self::Tcp(_) => "tcp",
+            Self::Exec(_) => "exec",
             Self::Custom(custom) => &custom.kind,
         }
     }
@@ -148,7 +155,7 @@ impl TaskSpec {
         } = draft;
         let monitor = match monitor {
             None => {
-                violations.add("monitor", "exactly one of http, tcp and custom must be set");
+                violations.add("monitor", "exactly one of http, tcp, exec and custom must be set");
                 None
             }
             Some(MonitorDraft::Http(http)) => {
@@ -156,6 +163,9 @@ impl TaskSpec {
             }
             Some(MonitorDraft::Tcp(tcp)) => {
                 violations.within("tcp", |v| TcpSpec::try_new(tcp, v)).map(MonitorSpec::Tcp)
+            }
+            Some(MonitorDraft::Exec(exec)) => {
+                violations.within("exec", |v| ExecSpec::try_new(exec, v)).map(MonitorSpec::Exec)
             }
             Some(MonitorDraft::Custom(custom)) => {
                 violations.within("custom", |v| check_custom(custom, v)).map(MonitorSpec::Custom)

@@ -227,6 +227,11 @@ impl Context {
         &self.assignment.checks
     }
 
+    /// Whether the instance's checks drive anything: not while another one is the task's active instance.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.regime().get().counted
+    }
+
     /// Tells the manager. A loop that is behind is waited for, but not any more once the instance is told to stop: from then on
     /// only its end matters.
     pub(super) async fn report(&self, fact: Fact) {

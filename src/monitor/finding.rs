@@ -28,7 +28,7 @@ pub const PANICKED: &str = "PANICKED";
 pub struct Finding {
     /// What it says of the target.
     pub verdict: Verdict,
-    /// Why, as a word in capitals that programs can match; empty for [`Verdict::Pass`].
+    /// Why, as a word in capitals that programs can match; empty for [`Verdict::Pass`], unless there is something to warn of.
     pub reason: &'static str,
     /// Why, for people. At most 1 KiB is kept.
     pub message: String,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::{BuiltIn, Kind, Monitor};
-use crate::model::TaskSpec;
+use crate::model::{MonitorSpec, TaskSpec, Violations};
 
 /// A kind of that name is there already, built in or registered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -55,7 +55,12 @@ impl Registry {
         self.kinds.keys().map(String::as_str)
     }
 
-    /// The monitor of a built-in kind's spec; `None` where the spec names a custom kind.
+    /// Whether this server allows the spec of a built-in kind; paths are relative to the task's spec.
+    pub fn validate_built_in(&self, spec: &MonitorSpec) -> Result<(), Violations> {
+        self.built_in.validate(spec)
+    }
+
+    /// The monitor of a built-in kind's spec; `None` where the spec names a custom kind, or is not allowed.
     pub fn build_built_in(&self, spec: &Arc<TaskSpec>) -> Option<Box<dyn Monitor>> {
         self.built_in.build(spec)
     }

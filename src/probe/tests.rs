@@ -136,7 +136,7 @@ fn custom_kinds_are_not_built_in() {
     let custom = crate::model::CustomSpec { kind: "drill".to_owned(), config: crate::model::ConfigValue::default() };
     assert!(BuiltIns::new().build(&spec(MonitorDraft::Custom(custom), AMPLE)).is_none());
     for name in BuiltIns::new().names() {
-        assert!(["http", "tcp"].contains(name));
+        assert!(["http", "tcp", "exec"].contains(name));
     }
 }
 

@@ -1,8 +1,9 @@
-//! Metric families. Each is a field, registered once and passed in; labels are enums or registered names, never user input.
+//! Metric families. Each is a field, registered once and passed in; labels are enums or registered names, but in `perfdata`.
 //! Gauges are set from what is there, never counted up and down, so they cannot drift (tokio #7910).
 
 mod checks;
 mod circuits;
+mod perfdata;
 mod polls;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use super::process::ProcessCollector;
 
 pub use checks::Checks;
 pub use circuits::{Circuits, Swaps};
+pub use perfdata::{Perfdata, PerfdataValue, PerfdataWriter};
 pub use polls::{Polls, Threads};
 
 /// Half a millisecond to a minute: checks, RPCs.
@@ -36,6 +38,8 @@ pub struct Metrics {
     pub instances: Instances,
     /// About checks.
     pub checks: Checks,
+    /// About what commands say.
+    pub perfdata: Perfdata,
     /// About circuits.
     pub circuits: Circuits,
     /// About swaps.
@@ -93,6 +97,7 @@ impl Metrics {
         Ok(Self {
             instances: Instances::register(&families)?,
             checks: Checks::register(&families)?,
+            perfdata: Perfdata::register(&families)?,
             circuits: Circuits::register(&families)?,
             swaps: Swaps::register(&families)?,
             polls: Polls::register(&families)?,

@@ -9,6 +9,7 @@ mod demo;
 mod drain;
 mod drain_in_bulk;
 mod embedding;
+mod exec;
 mod harness;
 mod https;
 mod list;

@@ -18,6 +18,8 @@ use crate::harness::{Client, Harness, all_tasks, builder, drill, reach, start, w
 
 const CUSTOM_SHARDS: usize = 8;
 const BLOCKING: usize = CUSTOM_SHARDS + 4;
+/// As long as the drills do.
+const BLOCKED_FOR: Duration = Duration::from_secs(120);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// When each instance of the kind `steady` has begun its checks, by its task's name; and how many checks there were in all.
@@ -109,22 +111,22 @@ async fn a_dozen_that_block_every_custom_thread_cost_the_others_two_checks_at_mo
     };
     start_all(&client, (0..500).map(tcp)).await;
     start_all(&client, (0..50).map(steady)).await;
-    start_all(&client, (0..BLOCKING).map(|n| drill(&format!("drill-{n}"), "block_thread", "60s"))).await;
+    start_all(&client, (0..BLOCKING).map(|n| drill(&format!("drill-{n}"), "block_thread", "2m"))).await;
 
     // RPCs answer all the while, and say who blocks.
     let mut reader = client.clone();
-    let tasks = loop {
-        let tasks = all_tasks(&mut reader).await;
-        if named(&tasks, "drill-").into_iter().filter(|task| is_blocked(task)).count() == BLOCKING {
-            break tasks;
+    let mut all_block = async || {
+        while named(&all_tasks(&mut reader).await, "drill-").into_iter().filter(|task| is_blocked(task)).count()
+            < BLOCKING
+        {
+            // Each of the tasks that go on makes a check in every second.
+            total.changed().await.expect("the record is there");
         }
-        // Each of the tasks that go on makes a check in every second.
-        total.changed().await.expect("the record is there");
+        // Long enough that every one of them has been checked again since the last displacement.
+        let now = *total.borrow();
+        total.wait_for(|checks| *checks >= now + 5 * 50).await.expect("the record is there");
     };
-    assert_eq!(named(&tasks, "drill-").len(), BLOCKING);
-    // Long enough that every one of them has been checked again since the last displacement.
-    let now = *total.borrow();
-    total.wait_for(|checks| *checks >= now + 5 * 50).await.expect("the record is there");
+    tokio::time::timeout(BLOCKED_FOR, all_block()).await.expect("all of them block, and the others go on");
 
     let tasks = all_tasks(&mut reader).await;
     for task in named(&tasks, "/steady-") {

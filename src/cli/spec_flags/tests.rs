@@ -104,6 +104,28 @@ fn custom_kinds_take_json() {
 }
 
 #[test]
+fn a_command_has_arguments_and_an_environment() {
+    let flags = ["--exec", "/bin/check", "--arg", "-w", "--arg", "5 %", "--arg=", "--env", "A=b=c", "--env", "B="];
+    let exec = |task: v1::Task| match task.spec.and_then(|spec| spec.monitor) {
+        Some(Monitor::Exec(exec)) => exec,
+        other => panic!("no command: {other:?}"),
+    };
+    let alone = exec(applied(&flags, v1::Task::default()).expect("valid"));
+    assert_eq!((alone.command.as_str(), &alone.args[..]), ("/bin/check", &["-w", "5 %", ""].map(str::to_owned)[..]));
+    let variables = |exec: &v1::ExecMonitor| {
+        exec.env.iter().map(|variable| format!("{}={}", variable.name, variable.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(variables(&alone), ["A=b=c", "B="]);
+    let text = "spec: {exec: {command: /bin/old, args: [a], env: [{name: A, value: x}, {name: C, value: z}]}}";
+    let file = || crate::cli::task_file::parse("t.yaml", text).expect("valid");
+    let replaced = exec(applied(&flags, file()).expect("valid"));
+    assert_eq!((replaced.command.as_str(), replaced.args.len()), ("/bin/check", 3));
+    assert_eq!(variables(&replaced), ["C=z", "A=b=c", "B="]);
+    let kept = exec(applied(&["--interval", "5s"], file()).expect("valid"));
+    assert_eq!((kept.command.as_str(), kept.args.len(), kept.env.len()), ("/bin/old", 1, 2));
+}
+
+#[test]
 fn a_config_nested_too_deeply_is_refused_before_it_is_sent() {
     let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
     let start = |depth| applied(&["--kind", "drill", "--config", &nested(depth)], v1::Task::default());
@@ -119,10 +141,14 @@ fn a_config_nested_too_deeply_is_refused_before_it_is_sent() {
 
 #[test]
 fn flags_that_do_not_belong_together_are_refused_with_a_word_why() {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 12] = [
         (&[], "nothing to watch"),
         (&["--tcp", "a:1", "--method", "PUT", "--body", "x"], "--method is about an HTTP task"),
         (&["--tcp", "a:1", "--config", "{}"], "--config is about a custom kind"),
+        (&["--tcp", "a:1", "--arg", "x"], "--arg is about a command"),
+        (&["--kind", "drill", "--env", "A=b"], "--env is about a command"),
+        (&["--exec", "/a", "--body", "x"], "--body is about an HTTP task"),
+        (&["--exec", "/a", "--env", "A"], "NAME=VALUE"),
         (&["--http", "http://a", "--tcp", "a:1"], "cannot be used with"),
         (&["--http", "http://a", "--interval", "5"], "is no duration"),
         (&["--http", "http://a", "--header", "x"], "Name: value"),

@@ -6,8 +6,8 @@ use super::config_value::config;
 use super::duration::duration;
 use super::{isolation, swap_strategy};
 use crate::model::{
-    BodyMatchDraft, CircuitDraft, CustomSpec, HttpDraft, MonitorDraft, RestartDraft, ScheduleDraft, ShutdownDraft,
-    SpecDraft, SwapDraft, TaskSpec, TcpDraft, TcpStep, Violations, WatchdogDraft, limits,
+    BodyMatchDraft, CircuitDraft, CustomSpec, ExecDraft, HttpDraft, MonitorDraft, RestartDraft, ScheduleDraft,
+    ShutdownDraft, SpecDraft, SwapDraft, TaskSpec, TcpDraft, TcpStep, Violations, WatchdogDraft, limits,
 };
 use crate::pb::v1;
 
@@ -61,6 +61,10 @@ fn monitor_draft(v: &mut Violations, wire: v1::task_spec::Monitor) -> MonitorDra
         v1::task_spec::Monitor::Tcp(v1::TcpMonitor { address, steps }) => {
             let step = |v1::TcpStep { send, expect }| TcpStep { send, expect };
             MonitorDraft::Tcp(TcpDraft { address, steps: steps.into_iter().map(step).collect() })
+        }
+        v1::task_spec::Monitor::Exec(v1::ExecMonitor { command, args, env }) => {
+            let variable = |v1::ExecVariable { name, value }| (name, value);
+            MonitorDraft::Exec(ExecDraft { command, args, env: env.into_iter().map(variable).collect() })
         }
         v1::task_spec::Monitor::Custom(v1::CustomMonitor { kind, config: wire }) => {
             MonitorDraft::Custom(CustomSpec { kind, config: v.within("custom", |v| config(v, wire)) })

@@ -262,6 +262,11 @@ fn a_rendered_spec_reads_back_as_the_same() {
         address: "[::1]:53".to_owned(),
         steps: vec![v1::TcpStep { send: vec![1], expect: Vec::new() }],
     };
+    let exec = v1::ExecMonitor {
+        command: "/bin/a b".to_owned(),
+        args: vec!["-c".to_owned(), String::new()],
+        env: vec![v1::ExecVariable { name: "B".to_owned(), value: "c=d".to_owned() }],
+    };
     let values = vec![Value { kind: Some(Kind::BoolValue(true)) }, Value { kind: Some(Kind::NullValue(0)) }];
     let config = object(Some(Kind::ListValue(ListValue { values })));
     let policies = v1::TaskSpec {
@@ -308,6 +313,7 @@ fn a_rendered_spec_reads_back_as_the_same() {
         spec(),
         v1::TaskSpec { monitor: Some(Monitor::Http(http)), ..Default::default() },
         v1::TaskSpec { monitor: Some(Monitor::Tcp(tcp)), ..Default::default() },
+        v1::TaskSpec { monitor: Some(Monitor::Exec(exec)), ..Default::default() },
         custom(config),
         policies.clone(),
     ];

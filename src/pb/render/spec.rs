@@ -5,8 +5,8 @@ use prost_types::{ListValue, Struct, Value};
 
 use super::time::duration;
 use crate::model::{
-    CircuitPolicy, ConfigValue, CustomSpec, HttpSpec, MonitorSpec, RestartPolicy, Schedule, ShutdownPolicy, SwapPolicy,
-    TaskSpec, TcpSpec, TcpStep, WatchdogPolicy,
+    CircuitPolicy, ConfigValue, CustomSpec, ExecSpec, HttpSpec, MonitorSpec, RestartPolicy, Schedule, ShutdownPolicy,
+    SwapPolicy, TaskSpec, TcpSpec, TcpStep, WatchdogPolicy,
 };
 use crate::pb::v1;
 
@@ -30,6 +30,7 @@ fn monitor(monitor: &MonitorSpec) -> v1::task_spec::Monitor {
     match monitor {
         MonitorSpec::Http(spec) => v1::task_spec::Monitor::Http(http(spec)),
         MonitorSpec::Tcp(spec) => v1::task_spec::Monitor::Tcp(tcp(spec)),
+        MonitorSpec::Exec(spec) => v1::task_spec::Monitor::Exec(exec(spec)),
         MonitorSpec::Custom(CustomSpec { kind, config }) => {
             v1::task_spec::Monitor::Custom(v1::CustomMonitor { kind: kind.clone(), config: object(config) })
         }
@@ -55,6 +56,15 @@ fn tcp(spec: &TcpSpec) -> v1::TcpMonitor {
     v1::TcpMonitor {
         address: format!("{}:{}", spec.host(), spec.port()),
         steps: spec.steps().iter().map(step).collect(),
+    }
+}
+
+fn exec(spec: &ExecSpec) -> v1::ExecMonitor {
+    let variable = |(name, value): &(String, String)| v1::ExecVariable { name: name.clone(), value: value.clone() };
+    v1::ExecMonitor {
+        command: spec.command().to_owned(),
+        args: spec.args().to_vec(),
+        env: spec.env().iter().map(variable).collect(),
     }
 }
 

@@ -4,8 +4,8 @@ use prost_types::value::Kind;
 use prost_types::{Duration, Struct, Value};
 use switchyard::pb::v1::task_spec::Monitor;
 use switchyard::pb::v1::{
-    CircuitPolicy, CustomMonitor, HttpHeader, HttpMonitor, RestartPolicy, Schedule, ShutdownPolicy, SwapPolicy,
-    TaskSpec, TcpMonitor, TcpStep, WatchdogPolicy,
+    CircuitPolicy, CustomMonitor, ExecMonitor, ExecVariable, HttpHeader, HttpMonitor, RestartPolicy, Schedule,
+    ShutdownPolicy, SwapPolicy, TaskSpec, TcpMonitor, TcpStep, WatchdogPolicy,
 };
 use tonic::Code;
 
@@ -15,6 +15,7 @@ use crate::harness;
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = http();
     cases.extend(tcp());
+    cases.extend(exec());
     cases.extend(custom());
     cases.extend(schedule());
     cases.extend(policies());
@@ -124,6 +125,44 @@ fn tcp() -> Vec<Case> {
         cases.push(monitored(what, field, Monitor::Tcp(TcpMonitor { address: "a:1".to_owned(), steps })));
     }
     cases
+}
+
+/// The server runs no commands at all; what is wrong with the spec itself is told before that.
+fn exec() -> Vec<Case> {
+    let with = |what: &str, field, spoil: fn(&mut ExecMonitor)| {
+        let mut exec = ExecMonitor { command: "/bin/true".to_owned(), ..Default::default() };
+        spoil(&mut exec);
+        monitored(what, field, Monitor::Exec(exec))
+    };
+    fn variable(name: &str, value: &str) -> ExecVariable {
+        ExecVariable { name: name.to_owned(), value: value.to_owned() }
+    }
+    vec![
+        with("a command where there are none", "task.spec.exec.command", |_| {}),
+        with("no command", "task.spec.exec.command", |exec| exec.command.clear()),
+        with("a relative command", "task.spec.exec.command", |exec| exec.command = "true".to_owned()),
+        with("a command with NUL", "task.spec.exec.command", |exec| exec.command.push('\0')),
+        with("65 arguments", "task.spec.exec.args", |exec| exec.args = vec![String::new(); 65]),
+        with("9 KiB of an argument", "task.spec.exec.args[0]", |exec| exec.args = vec!["x".repeat(9 * 1024)]),
+        with("an argument with NUL", "task.spec.exec.args[1]", |exec| {
+            exec.args = vec![String::new(), "\0".to_owned()];
+        }),
+        with("65 variables", "task.spec.exec.env", |exec| {
+            exec.env = (0..65).map(|n| variable(&n.to_string(), "")).collect();
+        }),
+        with("a variable without a name", "task.spec.exec.env[0].name", |exec| exec.env = vec![variable("", "")]),
+        with("a name with =", "task.spec.exec.env[0].name", |exec| exec.env = vec![variable("a=b", "")]),
+        with("a variable that loads code", "task.spec.exec.env[0].name", |exec| {
+            exec.env = vec![variable("LD_PRELOAD", "/tmp/a.so")];
+        }),
+        with("a variable that is given twice", "task.spec.exec.env[2].name", |exec| {
+            exec.env = vec![variable("a", "1"), variable("b", "2"), variable("a", "1")];
+        }),
+        with("a value with NUL", "task.spec.exec.env[0].value", |exec| exec.env = vec![variable("a", "\0")]),
+        with("9 KiB of a value", "task.spec.exec.env[0].value", |exec| {
+            exec.env = vec![variable("a", &"x".repeat(9 * 1024))];
+        }),
+    ]
 }
 
 fn custom() -> Vec<Case> {
