@@ -60,7 +60,7 @@ fn turn(lab: &Lab, call: Call, behaviour: Option<&str>) -> Result<Calls> {
         }
         anyhow::Ok(())
     })?;
-    let calls = lab.call(&channels, IN_FLIGHT, move |channel, number| call(channel, number))?;
+    let calls = lab.call(&channels, IN_FLIGHT, call)?;
     drop(channels);
     served.stop(lab)?;
     Ok(calls)

@@ -33,7 +33,7 @@ fn turn(rounds: usize) -> Result<(f64, f64)> {
         slot.adopt();
         let occupant = Occupant::new(InstanceId::new(1), Duration::from_secs(1));
         let within = each(rounds, |round| occupy(black_box(occupant), || black_box(round)));
-        (within, each(rounds, |round| black_box(round)))
+        (within, each(rounds, black_box))
     });
     measured.join().map_err(|_| anyhow!("the thread panicked"))
 }
