@@ -73,7 +73,7 @@ impl<C: Chance> Lifecycle<C> {
 
     /// The pause has lasted for as long as it was to. A server that drains starts nothing.
     pub(super) fn on_pause_expired(&mut self, uid: Uid, now: Now) {
-        if !self.draining.is_some() {
+        if self.draining.is_none() {
             self.go_on(uid, Cause::system("pause", "its time is over"), now);
         }
     }

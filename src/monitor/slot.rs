@@ -15,7 +15,7 @@ use crate::model::InstanceId;
 use crate::telemetry::Polls;
 
 /// A poll that took longer than this is counted as slow. A few ticks of the watchdog, which is what the coarse clock can tell.
-pub const SLOW: Duration = Duration::from_micros(50);
+pub const SLOW: Duration = Duration::from_millis(50);
 
 thread_local! {
     static OWN: OnceCell<Arc<Slot>> = const { OnceCell::new() };
@@ -282,8 +282,8 @@ mod tests {
         let run = || {
             let clock = Arc::new(CoarseClock::default());
             Arc::new(Slot::new(Arc::clone(&clock), polls)).adopt();
-            occupy(id(7), || clock.advance(SLOW - Duration::from_micros(1)));
-            occupy(id(7), || clock.advance(SLOW));
+            occupy(id(7), || clock.advance(Duration::from_millis(49)));
+            occupy(id(7), || clock.advance(Duration::from_millis(50)));
         };
         std::thread::spawn(run).join().expect("no panic");
         let text = String::from_utf8(metrics.render().expect("renders")).expect("text");
