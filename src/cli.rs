@@ -6,14 +6,17 @@
 mod change;
 mod completions;
 mod demo;
+mod drain;
 mod duration;
 mod event_view;
 mod failure;
 mod json;
 mod located;
 mod output;
+mod pause;
 mod read;
 mod remote;
+mod run;
 mod serve;
 mod spec_flags;
 mod start;
@@ -34,7 +37,7 @@ use clap::{Parser, Subcommand};
 
 use failure::Failure;
 
-/// A control plane for monitoring tasks: start, list, swap, cancel and watch them.
+/// A control plane for monitoring tasks: start, list, swap, pause, cancel and watch them.
 #[derive(Debug, Parser)]
 #[command(name = "switchyard", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Arguments {
@@ -49,6 +52,7 @@ Examples:
   switchyard start api --http http://127.0.0.1:8080/ --interval 5s
   switchyard watch                                              follow what happens
   switchyard swap api --http http://127.0.0.1:9090/ --wait      another target, no check missed
+  switchyard pause api --for 2h                                 have it rest for a while
   switchyard cancel api                                         stop it, with a proven outcome
 
 Exit codes: 0 done, 1 a negative outcome, 2 usage and INVALID_ARGUMENT, 3 NOT_FOUND,
@@ -63,11 +67,15 @@ enum Command {
     Get(read::Get),
     List(read::List),
     Swap(Box<swap::Swap>),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
+    Run(run::Run),
     Cancel(stop::Cancel),
     Delete(stop::Delete),
     Wait(wait::Wait),
     Watch(watch::Watch),
     Info(read::Info),
+    Drain(drain::Drain),
     Completions(completions::Completions),
 }
 
@@ -88,11 +96,15 @@ pub fn run() -> ExitCode {
         Command::Get(get) => block_on(get.run()),
         Command::List(list) => block_on(list.run()),
         Command::Swap(swap) => block_on(swap.run()),
+        Command::Pause(pause) => block_on(pause.run()),
+        Command::Resume(resume) => block_on(resume.run()),
+        Command::Run(run) => block_on(run.run()),
         Command::Cancel(cancel) => block_on(cancel.run()),
         Command::Delete(delete) => block_on(delete.run()),
         Command::Wait(wait) => block_on(wait.run()),
         Command::Watch(watch) => block_on(watch.run()),
         Command::Info(info) => block_on(info.run()),
+        Command::Drain(drain) => block_on(drain.run()),
         Command::Completions(completions) => completions.run(),
     };
     match done {

@@ -30,6 +30,8 @@ const CANCEL_DEADLINE: Duration = Duration::from_secs(60 + 30 + 10);
 /// A swap that waits is answered within the longest readiness timeout (10 min) and twice the longest stop: under
 /// BREAK_BEFORE_MAKE both the old instance and the candidate may have to go.
 const SWAP_DEADLINE: Duration = Duration::from_secs(600 + 2 * (60 + 30) + 10);
+/// A check on demand is answered when it has been made, right after one that may be under way: each takes 5 min at the most.
+const RUN_DEADLINE: Duration = Duration::from_secs(2 * 300 + 10);
 /// What a call that waits gets on top of its wait.
 const MARGIN: Duration = Duration::from_secs(5);
 /// A dead peer is found this long after it fell silent, plus the time it has to answer.
@@ -86,6 +88,24 @@ impl Client {
         call(deadline, request, |request| async move { tasks.cancel_task(request).await }).await
     }
 
+    /// Stops a task until it is resumed; answers when the pause is on record.
+    pub async fn pause(&self, request: v1::PauseTaskRequest) -> Result<v1::PauseTaskResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        call(DEADLINE, request, |request| async move { tasks.pause_task(request).await }).await
+    }
+
+    /// Has a paused task run again.
+    pub async fn resume(&self, request: v1::ResumeTaskRequest) -> Result<v1::ResumeTaskResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        call(DEADLINE, request, |request| async move { tasks.resume_task(request).await }).await
+    }
+
+    /// Has a task make one check now, and answers with what it has found.
+    pub async fn run(&self, request: v1::RunTaskRequest) -> Result<v1::RunTaskResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        call(RUN_DEADLINE, request, |request| async move { tasks.run_task(request).await }).await
+    }
+
     /// Deletes an ended task.
     pub async fn delete(&self, request: v1::DeleteTaskRequest) -> Result<v1::DeleteTaskResponse, Error> {
         let mut tasks = self.tasks.clone();
@@ -125,6 +145,12 @@ impl Client {
         let mut server = self.server.clone();
         let request = v1::GetServerInfoRequest {};
         call(DEADLINE, request, |request| async move { server.get_server_info(request).await }).await
+    }
+
+    /// Has the server drain and end; answers when the drain has begun.
+    pub async fn drain(&self, request: v1::DrainServerRequest) -> Result<v1::DrainServerResponse, Error> {
+        let mut server = self.server.clone();
+        call(DEADLINE, request, |request| async move { server.drain_server(request).await }).await
     }
 
     /// Follows events; nothing happens before the first `Watch::next`.

@@ -181,11 +181,13 @@ impl Server {
             }
         };
         tokio::select! {
-            ended = drain::drain(parts, why) => ended,
+            biased;
+            // First, so that it listens before anybody can see that the drain has begun.
             () = force => {
                 drain::say(|| tracing::warn!("told not to wait: what still runs is abandoned")).await;
                 Ended::Forced
             }
+            ended = drain::drain(parts, why) => ended,
         }
     }
 }

@@ -85,6 +85,14 @@ pub(super) fn detail(event: &v1::Event) -> String {
         Some(Detail::Swap(swap)) => words::swap(swap),
         Some(Detail::Circuit(circuit)) => words::circuit(circuit, event.time.as_ref()),
         Some(Detail::Alert(alert)) => format!("{}: {}", words::alert_kind(alert.kind), alert.message),
+        // The pause that is over: until when it was to last helps nobody any more.
+        Some(Detail::Pause(pause)) if event.r#type() == v1::EventType::TaskResumed => {
+            if pause.reason.is_empty() {
+                String::new()
+            } else {
+                format!("was paused: {}", pause.reason)
+            }
+        }
         Some(Detail::Pause(pause)) => words::pause(pause),
         Some(Detail::Restart(restart)) => {
             let at = restart.next_time.as_ref().map(|time| format!(" at {}", words::time(time)));
@@ -146,6 +154,19 @@ mod tests {
             ..v1::Event::default()
         };
         assert!(line(&event, false, Paint(false)).ends_with("asked to stop  (by system:watchdog)"));
+    }
+
+    #[test]
+    fn a_pause_says_until_when_and_its_end_what_it_was_for() {
+        let pause = v1::Pause { reason: "night shift".to_owned(), expire_time: None };
+        let event = |kind: v1::EventType| v1::Event {
+            r#type: kind.into(),
+            detail: Some(Detail::Pause(pause.clone())),
+            ..v1::Event::default()
+        };
+        let said = |kind| detail(&event(kind));
+        assert_eq!(said(v1::EventType::TaskPaused), "until it is resumed: night shift");
+        assert_eq!(said(v1::EventType::TaskResumed), "was paused: night shift");
     }
 
     #[test]

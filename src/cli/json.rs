@@ -28,9 +28,13 @@ macro_rules! named {
 named!(
     CancelTaskResponse,
     DeleteTaskResponse,
+    DrainServerResponse,
     Event,
     GetServerInfoResponse,
     ListTasksResponse,
+    PauseTaskResponse,
+    ResumeTaskResponse,
+    RunTaskResponse,
     StartTaskResponse,
     SwapTaskResponse,
     Task,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use prost_reflect::DynamicMessage;
 
 use super::{Failure, duration, json};
@@ -66,6 +66,9 @@ pub(super) struct SpecFlags {
     /// How long it has to end once it is aborted.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, help_heading = "How to watch")]
     abort: Option<Duration>,
+    /// With whom its instances share a thread; the server's default is shared.
+    #[arg(long, value_enum, help_heading = "How to watch")]
+    isolation: Option<Isolation>,
     /// So many failed checks in a row open the circuit; 0 is off.
     #[arg(long, value_name = "N", help_heading = "When the circuit opens")]
     circuit_failures: Option<u32>,
@@ -82,6 +85,24 @@ pub(super) struct SpecFlags {
     /// An annotation, as key=value; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     annotation: Vec<(String, String)>,
+}
+
+/// With whom instances share a thread.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Isolation {
+    /// With others: one that blocks its thread holds them up, until the server has moved them.
+    Shared,
+    /// With none: each has a thread to itself.
+    Thread,
+}
+
+impl From<Isolation> for v1::Isolation {
+    fn from(isolation: Isolation) -> Self {
+        match isolation {
+            Isolation::Shared => Self::Shared,
+            Isolation::Thread => Self::Thread,
+        }
+    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -127,6 +148,7 @@ impl SpecFlags {
             put(&mut shutdown.grace_timeout, self.grace);
             put(&mut shutdown.abort_timeout, self.abort);
         }
+        spec.isolation = self.isolation.map_or(spec.isolation, |isolation| v1::Isolation::from(isolation).into());
     }
 
     fn apply_circuit(&self, spec: &mut v1::TaskSpec) {

@@ -1,19 +1,12 @@
 //! `cancel`, `delete`.
 
-use std::future::{Future, ready};
-
 use clap::Args;
-use futures_util::{StreamExt, stream};
 
-use super::change::Change;
-use super::output::{Output, note};
-use super::remote::Namespace;
+use super::change::{AT_ONCE, Change, all, each, one_only};
+use super::output::Output;
 use super::{Failure, words};
 use crate::client::Client;
 use crate::pb::v1;
-
-/// How many calls are under way at once: below what a connection carries.
-const AT_ONCE: usize = 64;
 
 /// Stop tasks for good, and say what came of it.
 #[derive(Args, Debug)]
@@ -52,8 +45,7 @@ impl Cancel {
         if !self.no_wait && self.names.len() > AT_ONCE {
             // All are asked before any is waited for, so that they stop within the bound of one. Asking again changes nothing,
             // and what fails here fails there, too.
-            let asked = self.names.iter().map(|name| self.cancel(&client, namespace.task(name), false));
-            stream::iter(asked).buffer_unordered(AT_ONCE).for_each(|_| ready(())).await;
+            all(&self.names, namespace, |name| self.cancel(&client, name, false)).await;
         }
         let cancel = |name: String| self.cancel(&client, name, !self.no_wait);
         each(&self.names, namespace, cancel, |name, answer: v1::CancelTaskResponse| {
@@ -91,7 +83,7 @@ fn course(task: &v1::Task) -> String {
     let shutdown = task.instance.as_ref().and_then(|instance| words::shutdown(instance.shutdown.as_ref()?));
     text += &shutdown.map_or_else(String::new, |shutdown| format!("  ({shutdown})"));
     if task.state == i32::from(v1::State::Stuck) {
-        text += "  it outlived both phases; it is fenced, still counted, and reaped when it ends";
+        text += &format!("  {}", words::STUCK);
     }
     text
 }
@@ -135,42 +127,4 @@ impl Delete {
         };
         Ok(client.delete(request).await?)
     }
-}
-
-/// An etag and a request id belong to one request.
-fn one_only(names: &[String], change: &Change) -> Result<(), Failure> {
-    for (flag, value) in [("--etag", &change.etag), ("--request-id", &change.audit.request_id)] {
-        if names.len() > 1 && !value.is_empty() {
-            return Err(Failure::Usage(format!("{flag} is for one task; {} are given", names.len())));
-        }
-    }
-    Ok(())
-}
-
-/// Does something with each task, side by side, and tells of each in the order given. The worst failure decides.
-async fn each<A, F: Future<Output = Result<A, Failure>>>(
-    names: &[String],
-    namespace: &Namespace,
-    act: impl Fn(String) -> F,
-    tell: impl Fn(&str, A) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let calls = names.iter().map(|name| {
-        let call = act(namespace.task(name));
-        async move { (name, call.await) }
-    });
-    let mut answers = stream::iter(calls).buffered(AT_ONCE);
-    let mut worst = 0;
-    while let Some((name, answer)) = answers.next().await {
-        match answer.and_then(|answer| tell(name, answer)) {
-            Ok(()) => {}
-            Err(Failure::ReaderGone) => return Err(Failure::ReaderGone),
-            Err(failure) => {
-                let several = names.len() > 1;
-                let whose = if several { format!("{}: ", words::id(name)) } else { String::new() };
-                failure.text().into_iter().for_each(|text| note(&format!("{whose}{text}")));
-                worst = worst.max(failure.code());
-            }
-        }
-    }
-    if worst == 0 { Ok(()) } else { Err(Failure::Told(worst)) }
 }

@@ -7,24 +7,30 @@ use super::table::{self, Cell, Column};
 use super::{json, swap, words};
 use crate::pb::v1;
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     Column { title: "NAMESPACE", rank: 1, least: Some(8) },
     Column { title: "NAME", rank: 0, least: Some(16) },
-    Column { title: "KIND", rank: 7, least: None },
+    Column { title: "KIND", rank: 8, least: None },
     Column { title: "STATE", rank: 0, least: None },
     Column { title: "CIRCUIT", rank: 4, least: None },
-    Column { title: "AGE", rank: 6, least: None },
-    Column { title: "ATTEMPT", rank: 8, least: None },
+    Column { title: "AGE", rank: 7, least: None },
+    Column { title: "ATTEMPT", rank: 9, least: None },
     Column { title: "LAST CHECK", rank: 3, least: Some(12) },
-    Column { title: "ALERTS", rank: 2, least: Some(6) },
-    Column { title: "TARGET", rank: 5, least: Some(20) },
+    // As wide as `POLL_BLOCKED 12s`.
+    Column { title: "ALERTS", rank: 2, least: Some(16) },
+    Column { title: PAUSED, rank: 5, least: Some(12) },
+    Column { title: "TARGET", rank: 6, least: Some(20) },
 ];
+const PAUSED: &str = "PAUSED";
 
-/// The table of a list; with the namespace where several are shown.
+/// The table of a list; with the namespace where several are shown, and with the pauses where there are any.
 pub(super) fn list(tasks: &[v1::Task], namespaces: bool, output: Output, now: SystemTime) -> String {
-    let first = usize::from(!namespaces);
-    let rows: Vec<_> = tasks.iter().map(|task| row(task, now).split_off(first)).collect();
-    table::render(&COLUMNS[first..], &rows, output.width, output.paint)
+    let pauses = tasks.iter().any(|task| task.pause.is_some());
+    let shows = |n: usize| (n > 0 || namespaces) && (COLUMNS[n].title != PAUSED || pauses);
+    let columns: Vec<_> = (0..COLUMNS.len()).filter(|n| shows(*n)).map(|n| COLUMNS[n]).collect();
+    let shown = |row: Vec<Cell>| row.into_iter().enumerate().filter(|(n, _)| shows(*n)).map(|(_, cell)| cell).collect();
+    let rows: Vec<_> = tasks.iter().map(|task| shown(row(task, now))).collect();
+    table::render(&columns, &rows, output.width, output.paint)
 }
 
 fn row(task: &v1::Task, now: SystemTime) -> Vec<Cell> {
@@ -45,7 +51,7 @@ fn row(task: &v1::Task, now: SystemTime) -> Vec<Cell> {
         || Cell::from("-".to_owned()),
         |circuit| Cell::new(words::circuit_tone(circuit), &words::circuit_state(circuit.state)),
     );
-    let alerts: Vec<_> = task.alerts.iter().map(|alert| words::alert_kind(alert.kind)).collect();
+    let alerts = alerts(task, now);
     let attempt = task.instance.as_ref().map_or(0, |instance| instance.attempt);
     vec![
         words::namespace(&task.name).to_owned().into(),
@@ -56,9 +62,34 @@ fn row(task: &v1::Task, now: SystemTime) -> Vec<Cell> {
         words::age(task.create_time.as_ref(), now).unwrap_or_else(|| "-".to_owned()).into(),
         attempt.to_string().into(),
         last,
-        Cell::new(if alerts.is_empty() { Tone::Plain } else { Tone::Bad }, &or_dash(alerts.join(","))),
+        Cell::new(if alerts.is_empty() { Tone::Plain } else { Tone::Bad }, &or_dash(alerts)),
+        or_dash(task.pause.as_ref().map(|pause| pause_left(pause, now)).unwrap_or_default()).into(),
         or_dash(target).into(),
     ]
+}
+
+/// `POLL_BLOCKED 12s, LONG_RUNNING_TASK 2s`: since when each is so. What blocks a thread comes first, since others wait for it.
+fn alerts(task: &v1::Task, now: SystemTime) -> String {
+    let mut alerts: Vec<_> = task.alerts.iter().collect();
+    alerts.sort_by_key(|alert| alert.kind() != v1::AlertKind::PollBlocked);
+    let told = alerts.into_iter().map(|alert| {
+        let blocked = task.instance.iter().chain(&task.draining).find(|instance| {
+            let about = (instance.generation, instance.attempt) == (alert.generation, alert.attempt);
+            about && alert.kind() == v1::AlertKind::PollBlocked
+        });
+        // The alert comes some time after the poll began.
+        let since = blocked.and_then(|instance| instance.blocked_since).or(alert.raise_time);
+        let age = words::age(since.as_ref(), now).map_or_else(String::new, |age| format!(" {age}"));
+        words::alert_kind(alert.kind) + &age
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// `1h59m more: night shift`, `until resumed`.
+fn pause_left(pause: &v1::Pause, now: SystemTime) -> String {
+    let left = words::between(Some(&now.into()), pause.expire_time.as_ref());
+    let left = left.map_or_else(|| "until resumed".to_owned(), |left| format!("{} more", words::rough(left)));
+    if pause.reason.is_empty() { left } else { format!("{left}: {}", pause.reason) }
 }
 
 fn or_dash(text: String) -> String {
@@ -73,6 +104,7 @@ pub(super) fn describe(task: &v1::Task, paint: Paint, now: SystemTime) -> String
     lines.add("UID", &task.uid);
     lines.toned("State", words::state_tone(task.state), &words::state(task.state));
     lines.add("Intent", &words::intent(task.intent));
+    lines.toned("Paused", Tone::Changing, &task.pause.as_ref().map(words::pause).unwrap_or_default());
     lines.add("Generation", &task.generation.to_string());
     lines.add("Etag", &task.etag);
     lines.add("Watches", format!("{kind} {target}").trim());
@@ -93,10 +125,12 @@ pub(super) fn describe(task: &v1::Task, paint: Paint, now: SystemTime) -> String
     }
     if let Some(instance) = &task.instance {
         lines.add("Instance", &describe_instance(instance));
+        lines.toned("Blocked", Tone::Bad, &blocked(instance, now));
         lines.add("Shutdown", &instance.shutdown.as_ref().and_then(words::shutdown).unwrap_or_default());
     }
     for instance in &task.draining {
         lines.toned("Draining", Tone::Changing, &describe_instance(instance));
+        lines.toned("Blocked", Tone::Bad, &blocked(instance, now));
     }
     if let Some(swap) = &task.swap {
         let (phase, strategy) = (words::swap_phase(swap.phase), words::swap_strategy(swap.strategy));
@@ -139,6 +173,12 @@ fn describe_instance(instance: &v1::Instance) -> String {
     text
 }
 
+fn blocked(instance: &v1::Instance, now: SystemTime) -> String {
+    let since = instance.blocked_since.as_ref();
+    let age = words::age(since, now).unwrap_or_default();
+    since.map(|since| format!("one poll keeps its thread, since {} ({age})", words::time(since))).unwrap_or_default()
+}
+
 fn describe_circuit(task: &v1::Task, lines: &mut Lines, now: SystemTime) {
     let Some(circuit) = &task.circuit else { return };
     let text = words::circuit(circuit, Some(&now.into()));
@@ -158,18 +198,7 @@ fn describe_live(live: &v1::Live, lines: &mut Lines, now: SystemTime) {
             words::verdict_tone(check.verdict),
             &format!("{}{ago}{message}", words::check(check)),
         );
-        if let Some(phases) = &check.phases {
-            let v1::CheckPhases { resolve, connect, tls, first_byte, transfer } = phases;
-            let phases = [
-                ("resolve", resolve),
-                ("connect", connect),
-                ("TLS", tls),
-                ("first byte", first_byte),
-                ("transfer", transfer),
-            ];
-            let told = phases.iter().filter_map(|(name, took)| Some(format!("{name} {}", words::span(took.as_ref())?)));
-            lines.add("Phases", &told.collect::<Vec<_>>().join(", "));
-        }
+        lines.add("Phases", &check.phases.as_ref().map(words::phases).unwrap_or_default());
     }
     lines.add("Next check", &live.next_check_time.as_ref().map(words::time).unwrap_or_default());
     if live.missed_checks > 0 {

@@ -68,7 +68,8 @@ fn goal(text: &str) -> Result<Goal, String> {
         .filter(|state| *state != v1::State::Unspecified)
         .map(Goal::State)
         .ok_or_else(|| {
-            "it must be ended, pending, starting, running, stopping, aborting, stuck, succeeded, failed or cancelled"
+            "it must be ended, pending, starting, running, stopping, aborting, stuck, paused, succeeded, failed or \
+             cancelled"
                 .to_owned()
         })
 }
@@ -149,8 +150,9 @@ mod tests {
     fn states_are_taken_as_people_write_them() {
         assert_eq!(goal("ended"), Ok(Goal::Ended));
         assert_eq!(goal("Running"), Ok(Goal::State(v1::State::Running)));
+        assert_eq!(goal("paused"), Ok(Goal::State(v1::State::Paused)));
         for text in ["", "unspecified", "done", "STATE_RUNNING"] {
-            assert!(goal(text).expect_err(text).contains("stuck"), "{text}");
+            assert!(goal(text).expect_err(text).contains("stuck, paused"), "{text}");
         }
     }
 

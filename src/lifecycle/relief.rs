@@ -53,11 +53,13 @@ impl<C: Chance> Lifecycle<C> {
     fn displace(&mut self, id: InstanceId, now: Now) {
         let Some((uid, entry)) = self.entry_of(id) else { return };
         let is_candidate = entry.is_candidate(id);
+        let root = entry.run_mut(id).and_then(|run| run.root.take());
         self.log.effects.push(Effect::Displace(id));
-        if is_candidate {
-            self.try_candidate_again(uid, id, now);
-        } else {
-            self.ended(id, RootEnd::Displaced, false, now);
+        match root {
+            // Only children were left of it, and what it had come to stands.
+            Some(root) => self.ended(id, root, true, now),
+            None if is_candidate => self.try_candidate_again(uid, id, now),
+            None => self.ended(id, RootEnd::Displaced, false, now),
         }
     }
 }

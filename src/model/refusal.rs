@@ -74,7 +74,7 @@ pub enum Refusal {
     NoChecks(TaskName),
     /// As many threads are lost to instances of custom kinds as may be.
     #[error(
-        "{0} instances are stuck or block their threads, which is the limit; none of a custom kind is started until one ends"
+        "the limit of {0} stuck or blocking instances is reached; none of a custom kind is started until one has ended"
     )]
     StuckLimit(usize),
     /// The server holds as many tasks as it may.

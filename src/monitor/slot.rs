@@ -282,8 +282,8 @@ mod tests {
         let run = || {
             let clock = Arc::new(CoarseClock::default());
             Arc::new(Slot::new(Arc::clone(&clock), polls)).adopt();
-            occupy(id(7), || clock.advance(SLOW - Duration::from_micros(1)));
-            occupy(id(7), || clock.advance(SLOW));
+            occupy(id(7), || clock.advance(Duration::from_millis(49)));
+            occupy(id(7), || clock.advance(Duration::from_millis(50)));
         };
         std::thread::spawn(run).join().expect("no panic");
         let text = String::from_utf8(metrics.render().expect("renders")).expect("text");

@@ -10,7 +10,7 @@ use crate::model::{Cause, Sequence, Timestamp, limits};
 use crate::pb::v1::server_service_server::ServerService;
 use crate::pb::{parse, render, v1};
 
-/// A client wants the server to drain. Dropping it says that it drains already.
+/// A client wants the server to drain.
 #[derive(Debug)]
 pub struct DrainRequest {
     /// Who, and why.
@@ -67,7 +67,7 @@ impl ServerRpc {
         let actor = peer::actor(&request)?;
         let cause = parse::drain_server(request.into_inner(), actor)?;
         let (begun, since) = oneshot::channel();
-        // Whoever takes these goes when the first has come: then the server drains already.
+        // Whoever takes these goes at the end of the drain.
         let _ = self.drain.send(DrainRequest { cause, begun }).await;
         let since = since.await.unwrap_or_else(|_| self.journal.bounds().head);
         Ok(v1::DrainServerResponse { cursor: self.journal.cursor(since) })

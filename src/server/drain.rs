@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-
-use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Ended, Parts};
 use crate::http::Phase;
 use crate::manager::Manager;
 use crate::model::{Cause, Sequence};
+use crate::rpc::DrainRequest;
 
 /// Tasks stop within this: the seed's 5 s and 2 s.
 const TASKS: Duration = Duration::from_secs(7);
@@ -32,14 +33,17 @@ pub(super) struct Why {
 /// Ends everything, in an order in which clients see the end of every task before the end of their streams. A drain is no
 /// cancel: the tasks are still to run.
 pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
-    let Parts { manager, writer, event_log, health, capacity, asked: _, readiness, closing, stopping, grpc, http } =
-        parts;
+    let Parts { manager, writer, event_log, health, capacity, asked, readiness, closing, stopping, grpc, http } = parts;
+    let Why { cause, begun } = why;
+    let (began, since) = oneshot::channel();
+    // Until the end of the drain: so long there are calls.
+    let _telling = AbortOnDropHandle::new(tokio::spawn(tell(since, begun, asked)));
     readiness.set(Phase::Draining);
     // First: it would turn the health back.
     capacity.abort();
     let _ = capacity.await;
     health.drain().await;
-    let ended = stop_tasks(&manager, why).await;
+    let ended = stop_tasks(&manager, cause, began).await;
     let flushed = tokio::task::spawn_blocking(move || writer.close(FLUSH)).await;
     if !matches!(flushed, Ok(true)) {
         say(|| tracing::error!("the journal did not commit everything in time")).await;
@@ -56,8 +60,22 @@ pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
     ended
 }
 
-async fn stop_tasks(manager: &Manager, Why { cause, begun }: Why) -> Ended {
-    let left = match timeout(TASKS + TASKS_SLACK, manager.drain(TASKS, cause, begun)).await {
+/// Tells everybody who asks for the drain where it began.
+async fn tell(
+    since: oneshot::Receiver<Sequence>,
+    first: Option<oneshot::Sender<Sequence>>,
+    mut asked: mpsc::Receiver<DrainRequest>,
+) {
+    let Ok(since) = since.await else { return };
+    // Whoever asked may have stopped waiting.
+    let _ = first.map(|first| first.send(since));
+    while let Some(DrainRequest { begun, cause: _ }) = asked.recv().await {
+        let _ = begun.send(since);
+    }
+}
+
+async fn stop_tasks(manager: &Manager, cause: Cause, began: oneshot::Sender<Sequence>) -> Ended {
+    let left = match timeout(TASKS + TASKS_SLACK, manager.drain(TASKS, cause, Some(began))).await {
         Ok(Ok(0)) => return Ended::Clean,
         Ok(Ok(stuck)) => stuck,
         Ok(Err(_)) => 0,

@@ -1,5 +1,7 @@
 //! The real binary, as people and scripts use it: against a real `serve`, on ports of the system's choosing.
 
+mod drain;
+mod pause;
 pub(crate) mod process;
 mod swap;
 

@@ -19,6 +19,8 @@ use tonic::{Code, Streaming};
 use crate::harness::{Harness, builder, drill, reason, start};
 
 const BOUND: Duration = Duration::from_secs(10);
+/// No stream is cut earlier than this: tasks have 7 s to stop, and the last events of their streams 1.7 s to arrive.
+const UNCUT: Duration = Duration::from_millis(8_700);
 const TASKS: usize = 1_000;
 const STREAMS: usize = 50;
 /// Those that block their thread for longer than the drain may take.
@@ -190,7 +192,10 @@ async fn a_thousand_tasks_and_a_journal_that_stalls_end_within_the_bound_and_eve
     let took = began.elapsed();
     assert!(took <= BOUND, "{took:?}");
     assert_eq!((ended, ended.exit_code()), (Ended::Abandoned(BLOCKING), 10));
-    for seen in reading.await.expect("no panic") {
+    let streams = reading.await.expect("no panic");
+    // A machine that is too busy has the drain cut its streams: that, too, is its bound.
+    let is_cut = |seen: &Seen| took > UNCUT && seen.end.1.is_empty();
+    for seen in streams.into_iter().filter(|seen| !is_cut(seen)) {
         assert!(seen.drain_told && seen.bookmarked);
         // All but those that block; of those that panic some were backing off when the drain began.
         let (least, most) = (TASKS - BLOCKING - 40, TASKS - BLOCKING);

@@ -6,14 +6,15 @@ use switchyard::config::{Config, Layer};
 use switchyard::pb::v1::server_service_client::ServerServiceClient;
 use switchyard::pb::v1::task_service_client::TaskServiceClient;
 use switchyard::pb::v1::task_spec::Monitor;
+use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{self, GetServerInfoRequest, GetServerInfoResponse};
 use switchyard::server::{Builder, Ended, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 /// The generated client.
@@ -153,6 +154,33 @@ pub(crate) async fn reach(client: &mut Client, id: &str, state: v1::State) -> v1
 pub(crate) async fn all_tasks(client: &mut Client) -> Vec<v1::Task> {
     let request = v1::ListTasksRequest { parent: "namespaces/-".to_owned(), page_size: 1_000, ..Default::default() };
     client.list_tasks(request).await.expect("lists").into_inner().tasks
+}
+
+/// The events of the default namespace after the cursor, up to the first of that type.
+pub(crate) async fn events_until(client: &mut Client, cursor: &str, last: v1::EventType) -> Vec<v1::Event> {
+    let start = Some(Start::Cursor(cursor.to_owned()));
+    let request = v1::WatchTasksRequest { start, ..Default::default() };
+    let mut frames = client.watch_tasks(request).await.expect("opened").into_inner();
+    let mut events: Vec<v1::Event> = Vec::new();
+    loop {
+        for event in frames.message().await.expect("no error").expect("not ended").events {
+            let is_last = event.r#type() == last;
+            events.push(event);
+            if is_last {
+                return events;
+            }
+        }
+    }
+}
+
+/// What happened, in order.
+pub(crate) fn types(events: &[v1::Event]) -> Vec<v1::EventType> {
+    events.iter().map(v1::Event::r#type).collect()
+}
+
+/// The status's code, and the reason that it gives.
+pub(crate) fn refusal(status: &Status) -> (Code, String) {
+    (status.code(), reason(status))
 }
 
 /// The reason that a status gives.

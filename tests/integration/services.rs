@@ -89,14 +89,16 @@ async fn a_drain_ends_reflection_that_a_client_keeps_open() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_says_what_it_is_and_allows() {
-    let server = Harness::start(Layer { max_tasks: Some(7), max_streams: Some(5), ..Default::default() }).await;
+    let server =
+        Harness::start(Layer { max_tasks: Some(7), max_streams: Some(5), max_stuck: Some(3), ..Default::default() })
+            .await;
     let info = server.info().await;
     assert_eq!(info.version, env!("CARGO_PKG_VERSION"));
     assert_eq!(info.oldest_cursor, info.head_cursor);
     assert!(info.head_cursor.contains(&info.store_id.replace('-', "")) && info.start_time.is_some());
     let limits = info.limits.expect("set");
-    let given = (limits.max_tasks, limits.max_streams, limits.max_streams_per_connection);
-    assert_eq!(given, (7, 5, 16));
+    let given = (limits.max_tasks, limits.max_streams, limits.max_streams_per_connection, limits.max_stuck);
+    assert_eq!(given, (7, 5, 16, 3));
     assert_eq!((limits.max_request_bytes, limits.max_spec_bytes, limits.max_page_size), (4 << 20, 64 << 10, 1_000));
 }
 

@@ -6,16 +6,15 @@ use std::time::Duration;
 use switchyard::config::Layer;
 use switchyard::pb::v1::event::Detail;
 use switchyard::pb::v1::task_spec::Monitor;
-use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
     CircuitState, Event, EventType, InstanceState, ListTasksRequest, Schedule, ShutdownPolicy, StartTaskRequest, State,
     Swap, SwapPhase, SwapPolicy, SwapStrategy, SwapTaskRequest, SwapTaskResponse, Task, TcpMonitor, TcpStep,
-    WaitTaskRequest, WaitTaskResponse, WatchTasksRequest,
+    WaitTaskRequest, WaitTaskResponse,
 };
 use switchyard::server::Ended;
 use tonic::{Code, Request, Status};
 
-use crate::harness::{Client, Harness, cancel, drill, name, reach, reason, start, with_spec};
+use crate::harness::{Client, Harness, cancel, drill, events_until, name, reach, reason, start, with_spec};
 
 const ID: &str = "3f2504e0-4f89-41d3-9a0c-0305e82c3301";
 
@@ -77,24 +76,6 @@ fn newest(task: &Task) -> &Swap {
 fn run_of(task: &Task) -> (u64, u32, Option<prost_types::Timestamp>) {
     let instance = task.instance.as_ref().expect("has one");
     (instance.generation, instance.attempt, instance.start_time)
-}
-
-/// The events of the task after the cursor, up to the first of that type.
-async fn events_until(client: &mut Client, cursor: &str, last: EventType) -> Vec<Event> {
-    let start = Some(Start::Cursor(cursor.to_owned()));
-    let request = WatchTasksRequest { start, ..Default::default() };
-    let mut frames = client.watch_tasks(request).await.expect("opened").into_inner();
-    let mut events: Vec<Event> = Vec::new();
-    while events.last().is_none_or(|event| event.r#type() != last) {
-        for event in frames.message().await.expect("no error").expect("not ended").events {
-            let is_last = event.r#type() == last;
-            events.push(event);
-            if is_last {
-                break;
-            }
-        }
-    }
-    events
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

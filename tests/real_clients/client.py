@@ -316,6 +316,55 @@ def a_circuit_trips_with_its_target_and_recovers_with_it(grpc_address, _):
 
 
 @scenario
+def a_paused_task_asks_nothing_and_a_check_on_demand_asks_once(grpc_address, _):
+    with target() as (url, served), Client(grpc_address) as client:
+        begin = client.head()
+        name = client.start("resting", url, checks(url, interval=24 * 3_600_000)).task.name
+        assert client.wait(name, tasks.STATE_RUNNING).reached
+        expect(len(served), 1)
+        run = api.RunTaskRequest(name=name, request_id=str(uuid.uuid4()))
+        check = client.tasks.RunTask(run, timeout=PATIENCE).check
+        expect((check.verdict, len(served)), (tasks.VERDICT_PASS, 2))
+        expect(client.tasks.RunTask(run, timeout=PATIENCE).check, check)
+        expect(len(served), 2)
+
+        pause = api.PauseTaskRequest(name=name, reason="night shift")
+        expect(client.tasks.PauseTask(pause, timeout=PATIENCE).task.intent, tasks.INTENT_PAUSE)
+        paused = client.wait(name, tasks.STATE_PAUSED).task
+        expect((paused.pause.reason, paused.circuit.suspended), ("night shift", True))
+        code, reason, _ = refused(lambda: client.tasks.RunTask(api.RunTaskRequest(name=name), timeout=PATIENCE))
+        expect((code, reason), (grpc.StatusCode.FAILED_PRECONDITION, "TASK_NOT_RUNNING"))
+        client.tasks.ResumeTask(api.ResumeTaskRequest(name=name), timeout=PATIENCE)
+        resumed = client.wait(name, tasks.STATE_RUNNING).task
+        expect((resumed.instance.attempt, resumed.HasField("pause"), len(served)), (2, False, 3))
+        client.cancel(name)
+        seen, _ = follow(client.watch(begin), until=events.EVENT_TYPE_TASK_ENDED)
+        rested = [event for event in seen if event.HasField("pause")]
+        expect([event.type for event in rested], [events.EVENT_TYPE_TASK_PAUSED, events.EVENT_TYPE_TASK_RESUMED])
+        expect({event.pause.reason for event in rested}, {"night shift"})
+
+
+@scenario
+def a_client_has_the_server_end(grpc_address, _):
+    with target() as (url, _), Client(grpc_address) as client:
+        name = client.start("drained", url).task.name
+        assert client.wait(name, tasks.STATE_RUNNING).reached
+        frames = client.watch(client.head())
+        answer = client.server.DrainServer(info.DrainServerRequest(reason="a new version"), timeout=PATIENCE)
+        seen, _ = follow(frames, until=events.EVENT_TYPE_INSTANCE_ENDED)
+        expect(seen[0].type, events.EVENT_TYPE_SERVER_DRAINING)
+        expect(seen[0].cause.reason, "a new version")
+        assert answer.cursor, answer
+
+        def to_the_end():
+            for _ in frames:
+                pass
+
+        code, reason, _ = refused(to_the_end)
+        expect((code, reason), (grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING"))
+
+
+@scenario
 def a_swap_loses_no_interval(grpc_address, _):
     asked_meanwhile = threading.Semaphore(0)
 

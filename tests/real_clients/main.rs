@@ -48,6 +48,16 @@ fn a_circuit_trips_with_its_target_and_recovers_with_it() {
 }
 
 #[test]
+fn a_paused_task_asks_nothing_and_a_check_on_demand_asks_once() {
+    holds("a_paused_task_asks_nothing_and_a_check_on_demand_asks_once");
+}
+
+#[test]
+fn a_client_has_the_server_end() {
+    holds("a_client_has_the_server_end");
+}
+
+#[test]
 fn a_swap_loses_no_interval() {
     holds("a_swap_loses_no_interval");
 }

@@ -34,6 +34,8 @@ fn flags_alone_make_a_task() {
         "1.5s",
         "--max-runs",
         "3",
+        "--isolation",
+        "thread",
         "--grace",
         "1s",
         "--abort",
@@ -53,6 +55,7 @@ fn flags_alone_make_a_task() {
     ];
     let task = applied(&arguments, v1::Task::default()).expect("valid");
     let spec = task.spec.clone().expect("given");
+    assert_eq!(spec.isolation(), v1::Isolation::Thread);
     let schedule = spec.schedule.expect("given");
     assert_eq!(schedule.timeout, Some(prost_types::Duration { seconds: 1, nanos: 500_000_000 }));
     assert_eq!(schedule.max_runs, 3);

@@ -105,7 +105,43 @@ fn a_list_fits_terminals_of_any_width() {
     }
     assert!(listed(Some(120)).contains("TARGET") && listed(Some(80)).contains("OPEN"));
     assert!(!listed(Some(80)).contains("ATTEMPT") && listed(Some(80)).contains("LAST CHECK"));
-    assert!(!listed(Some(60)).contains("KIND") && listed(Some(60)).contains("LAST CHECK"));
+    assert!(!listed(Some(70)).contains("KIND") && listed(Some(70)).contains("LAST CHECK"));
+    assert!(listed(Some(60)).contains("LONG_RUNNING_TA"));
+}
+
+#[test]
+fn a_list_tells_who_blocks_since_when_and_who_is_paused() {
+    let mut blocking = task();
+    let alert = |kind: v1::AlertKind, raised| v1::Alert {
+        kind: kind.into(),
+        raise_time: at(raised),
+        generation: 1,
+        attempt: 2,
+        ..v1::Alert::default()
+    };
+    blocking.alerts = vec![alert(v1::AlertKind::LongRunningTask, -2), alert(v1::AlertKind::PollBlocked, -11)];
+    blocking.instance.as_mut().expect("set").blocked_since = at(-12);
+    blocking.spec = None;
+    let output = |width| Output { format: Format::Table, paint: Paint(false), width };
+    let text = list(std::slice::from_ref(&blocking), false, output(None), now());
+    assert!(text.contains("  POLL_BLOCKED 12s, LONG_RUNNING_TASK 2s  ") && !text.contains("PAUSED"), "{text}");
+    let text = describe(&blocking, Paint(false), now());
+    assert!(text.contains("Blocked:     one poll keeps its thread, since 2026-11-22T09:59:48.000Z (12s)\n"), "{text}");
+
+    let pause = v1::Pause { reason: "night shift".to_owned(), expire_time: at(7_140) };
+    let paused = v1::Task { state: v1::State::Paused.into(), pause: Some(pause), alerts: Vec::new(), ..task() };
+    let text = describe(&paused, Paint(false), now());
+    assert!(text.contains("Paused:      until 2026-11-22T11:59:00.000Z: night shift\n"), "{text}");
+    let both = [blocking, paused];
+    let text = list(&both, false, output(None), now());
+    assert!(text.contains("  1h59m more: night shift  "), "{text}");
+    for most in [60, 80, 100] {
+        let text = list(&both, false, output(Some(most)), now());
+        assert!(text.lines().all(|line| width(line) <= most), "{most}:\n{text}");
+        assert!(text.contains("POLL_BLOCKED 12") && text.contains("PAUSED"), "{most}:\n{text}");
+    }
+    let text = list(&both, false, output(Some(100)), now());
+    assert!(text.contains("1h59m more"), "{text}");
 }
 
 #[test]

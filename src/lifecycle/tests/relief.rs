@@ -81,6 +81,16 @@ fn its_open_alerts_are_resolved_and_none_is_raised() {
 }
 
 #[test]
+fn one_of_which_only_children_are_left_ends_as_its_root_did() {
+    let (mut bench, id) = Bench::ready(custom());
+    bench.feed(Input::RootEnded { instance: id, end: RootEnd::Returned, children: true });
+    assert_eq!(bench.task().state, State::Stopping);
+    bench.displace(id);
+    assert_eq!((bench.task().state, bench.outcome()), (State::Succeeded, (Exit::Completed, Asked::None)));
+    assert_eq!(bench.launched(), id, "its work is done");
+}
+
+#[test]
 fn a_pause_and_a_drain_are_done_with_what_is_displaced() {
     let (mut bench, id) = Bench::ready(custom());
     let pause = PauseTask { name: name(), expire_time: None, etag: None, cause: cause(), idempotency: None };

@@ -1,7 +1,12 @@
-//! SwapTask, CancelTask and DeleteTask.
+//! SwapTask, CancelTask, PauseTask, ResumeTask, RunTask and DeleteTask.
 
+use futures_util::FutureExt;
+use switchyard::pb::v1::server_service_client::ServerServiceClient;
 use switchyard::pb::v1::task_spec::Monitor;
-use switchyard::pb::v1::{CancelTaskRequest, CustomMonitor, DeleteTaskRequest, SwapTaskRequest};
+use switchyard::pb::v1::{
+    CancelTaskRequest, CustomMonitor, DeleteTaskRequest, DrainServerRequest, PauseTaskRequest, ResumeTaskRequest,
+    RunTaskRequest, SwapTaskRequest,
+};
 use tonic::Code;
 
 use super::{Case, ENDED, RUNNING, call};
@@ -10,7 +15,11 @@ use crate::harness::{idle, name};
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = swaps();
     cases.extend(cancels());
+    cases.extend(pauses());
+    cases.extend(resumes());
+    cases.extend(runs());
     cases.extend(deletes());
+    cases.push(drain());
     cases
 }
 
@@ -95,6 +104,74 @@ fn cancels() -> Vec<Case> {
     cases
 }
 
+fn pauses() -> Vec<Case> {
+    let pause = |id: &str| PauseTaskRequest { name: name(id), ..Default::default() };
+    let bad =
+        |what: &str, field, request| Case::invalid(format!("PauseTask: {what}"), field, call!(pause_task, request));
+    let refused = |what: &str, code, reason, request| {
+        Case::new(format!("PauseTask: {what}"), call!(pause_task, request), code, reason, "")
+    };
+    let expiring = |what: &str, seconds, nanos| {
+        let expire_time = Some(prost_types::Timestamp { seconds, nanos });
+        bad(what, "expire_time", PauseTaskRequest { expire_time, ..pause(RUNNING) })
+    };
+    vec![
+        bad("a bad name", "name", PauseTaskRequest { name: "running".to_owned(), ..Default::default() }),
+        bad("all namespaces", "name", PauseTaskRequest { name: "namespaces/-/tasks/a".to_owned(), ..pause(RUNNING) }),
+        bad("a long reason", "reason", PauseTaskRequest { reason: "r".repeat(1025), ..pause(RUNNING) }),
+        bad("a bad request_id", "request_id", PauseTaskRequest { request_id: "x".to_owned(), ..pause(RUNNING) }),
+        expiring("an end in the past", 1_600_000_000, 0),
+        expiring("an end before 1970", -1, 0),
+        expiring("an end after 9999", 253_402_300_800, 0),
+        expiring("an end at the end of time", i64::MAX, 0),
+        expiring("negative nanoseconds", 4_000_000_000, -1),
+        expiring("too many nanoseconds", 4_000_000_000, 1_000_000_000),
+        refused("no such task", Code::NotFound, "TASK_NOT_FOUND", pause("nonesuch")),
+        refused("an ended task", Code::FailedPrecondition, "TASK_NOT_RUNNING", pause(ENDED)),
+        refused("a stale etag", Code::Aborted, "ETAG_MISMATCH", {
+            PauseTaskRequest { etag: "stale".to_owned(), ..pause(RUNNING) }
+        }),
+    ]
+}
+
+fn resumes() -> Vec<Case> {
+    let resume = |id: &str| ResumeTaskRequest { name: name(id), ..Default::default() };
+    let bad =
+        |what: &str, field, request| Case::invalid(format!("ResumeTask: {what}"), field, call!(resume_task, request));
+    let refused = |what: &str, code, reason, request| {
+        Case::new(format!("ResumeTask: {what}"), call!(resume_task, request), code, reason, "")
+    };
+    vec![
+        bad("no name", "name", ResumeTaskRequest::default()),
+        bad("a long reason", "reason", ResumeTaskRequest { reason: "r".repeat(1025), ..resume(RUNNING) }),
+        bad("a bad request_id", "request_id", ResumeTaskRequest { request_id: "x".to_owned(), ..resume(RUNNING) }),
+        refused("no such task", Code::NotFound, "TASK_NOT_FOUND", resume("nonesuch")),
+        refused("an ended task", Code::FailedPrecondition, "TASK_NOT_RUNNING", resume(ENDED)),
+        refused("a stale etag", Code::Aborted, "ETAG_MISMATCH", {
+            ResumeTaskRequest { etag: "stale".to_owned(), ..resume(RUNNING) }
+        }),
+    ]
+}
+
+fn runs() -> Vec<Case> {
+    let run = |id: &str| RunTaskRequest { name: name(id), ..Default::default() };
+    let bad = |what: &str, field, request| Case::invalid(format!("RunTask: {what}"), field, call!(run_task, request));
+    let refused = |what: &str, code, reason, request| {
+        Case::new(format!("RunTask: {what}"), call!(run_task, request), code, reason, "")
+    };
+    vec![
+        bad("no name", "name", RunTaskRequest::default()),
+        bad("a long reason", "reason", RunTaskRequest { reason: "r".repeat(1025), ..run(RUNNING) }),
+        bad("a bad request_id", "request_id", RunTaskRequest { request_id: "x".to_owned(), ..run(RUNNING) }),
+        refused("no such task", Code::NotFound, "TASK_NOT_FOUND", run("nonesuch")),
+        refused("an ended task", Code::FailedPrecondition, "TASK_NOT_RUNNING", run(ENDED)),
+        refused("a task that makes no checks", Code::FailedPrecondition, "NO_CHECKS", run(RUNNING)),
+        refused("a stale etag", Code::Aborted, "ETAG_MISMATCH", {
+            RunTaskRequest { etag: "stale".to_owned(), ..run(RUNNING) }
+        }),
+    ]
+}
+
 fn deletes() -> Vec<Case> {
     let delete = |id: &str| DeleteTaskRequest { name: name(id), ..Default::default() };
     let bad_name = DeleteTaskRequest { name: "namespaces/default".to_owned(), ..Default::default() };
@@ -132,4 +209,11 @@ fn deletes() -> Vec<Case> {
             call!(delete_task, DeleteTaskRequest { request_id: "x".to_owned(), ..delete(ENDED) }),
         ),
     ]
+}
+
+/// One that is good would end the server.
+fn drain() -> Case {
+    let request = DrainServerRequest { reason: "r".repeat(1025) };
+    let send = async move |channel| ServerServiceClient::new(channel).drain_server(request).await.map(drop);
+    Case::invalid("DrainServer: a long reason", "reason", Box::new(move |channel| send(channel).boxed()))
 }

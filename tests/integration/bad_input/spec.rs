@@ -371,6 +371,8 @@ fn whole() -> Vec<Case> {
         with_spec("no monitor", "task.spec.monitor", |spec| spec.monitor = None),
         with_spec("a start timeout of 0", "task.spec.start_timeout", |spec| spec.start_timeout = seconds(0)),
         with_spec("a start timeout of 11 min", "task.spec.start_timeout", |spec| spec.start_timeout = seconds(660)),
+        with_spec("an isolation of the future", "task.spec.isolation", |spec| spec.isolation = 3),
+        with_spec("a negative isolation", "task.spec.isolation", |spec| spec.isolation = -1),
         with_spec("a negative time to live", "task.spec.terminal_ttl", |spec| spec.terminal_ttl = seconds(-1)),
         with_spec("a time to live of 31 d", "task.spec.terminal_ttl", |spec| spec.terminal_ttl = seconds(31 * 86_400)),
         with_http("a spec of 1 MiB", "task.spec", |http| http.body_contains = "x".repeat(1024 * 1024)),

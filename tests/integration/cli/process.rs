@@ -174,8 +174,13 @@ impl Served {
     }
 
     /// Sends SIGTERM; the exit code.
-    pub(crate) fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(self) -> Option<i32> {
         self.signal();
+        self.ended()
+    }
+
+    /// Waits for the end of what was told to end; the exit code.
+    pub(crate) fn ended(mut self) -> Option<i32> {
         self.child.wait().expect("ends").code()
     }
 }
