@@ -80,7 +80,7 @@ mod finding;
 mod from_fn;
 mod grid;
 mod live;
-mod regime;
+mod orders;
 mod registry;
 mod slot;
 pub mod testing;
@@ -115,7 +115,7 @@ pub use error::{Cancelled, IntoOutcome, MonitorError};
 pub use finding::{CANCELLED, Finding, PANICKED, SUPERSEDED, TIMEOUT};
 pub use from_fn::{FnKind, from_fn};
 pub use live::LiveCell;
-pub use regime::{RegimeCell, Wanted};
+pub use orders::{Orders, Wanted};
 pub use registry::{DuplicateKind, Registry};
 pub use slot::{CoarseClock, Occupant, Polled, Running, SLOW, Slot, occupy};
 

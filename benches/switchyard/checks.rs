@@ -17,9 +17,7 @@ use hyper_util::rt::TokioIo;
 use switchyard::model::{
     Attempt, Epoch, Generation, HttpDraft, InstanceId, MonitorDraft, Regime, TaskSpec, TcpDraft, TcpStep, Uid, Verdict,
 };
-use switchyard::monitor::{
-    Assignment, BuiltIn, CancellationToken, Children, Clock, Context, LiveCell, RegimeCell, Report,
-};
+use switchyard::monitor::{Assignment, BuiltIn, CancellationToken, Children, Clock, Context, LiveCell, Orders, Report};
 use switchyard::probe::BuiltIns;
 use switchyard::telemetry::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -125,8 +123,8 @@ impl Checks {
             clock: Clock::new(),
             reports,
             live: Arc::new(LiveCell::new()),
-            regime: Arc::new(RegimeCell::new(Regime { epoch: Epoch::new(1), counted: true, trial_interval: None })),
-            spread: std::time::Duration::ZERO,
+            orders: Arc::new(Orders::new(Regime { epoch: Epoch::new(1), counted: true, trial_interval: None })),
+            spread_millis: 0,
             checks: Metrics::new()?.checks,
         };
         Ok(Self { built_ins: BuiltIns::new(), assignment, _reports: inbox })

@@ -1,9 +1,12 @@
 //! What a task costs in memory: the anonymous memory that a process of its own has resident, which no allocator's book-keeping
-//! makes look smaller, before and after it has got many more of them. Only Linux tells.
+//! makes look smaller, before and after it has got many more of them. Only Linux tells. Without the feature `mimalloc` it is what a
+//! counting allocator says is live: what the tasks themselves need.
 
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+#[cfg(feature = "mimalloc")]
+use anyhow::Context as _;
+use anyhow::{Result, bail, ensure};
 use switchyard::model::{HttpDraft, MonitorDraft, State, TaskSpec};
 use tokio::net::TcpListener;
 
@@ -61,17 +64,24 @@ pub(crate) fn hold(arguments: &[String]) -> Result<()> {
         let managed = Managed::start(RETENTION)?;
         start(&managed, 0..BEFORE, spec).await?;
         reached(&managed, State::Running, BEFORE).await?;
-        let before = resident()?;
+        let before = in_use()?;
         start(&managed, BEFORE..BEFORE + tasks, spec).await?;
         reached(&managed, State::Running, BEFORE + tasks).await?;
-        println!("{}", resident()?.saturating_sub(before) / tasks);
+        println!("{}", in_use()?.saturating_sub(before) / tasks);
         Ok(())
     })
 }
 
+/// What is live on the heap, in bytes.
+#[cfg(not(feature = "mimalloc"))]
+fn in_use() -> Result<usize> {
+    Ok(crate::ALLOCATOR.current_usage())
+}
+
 /// The anonymous memory that this process has resident, in bytes.
+#[cfg(feature = "mimalloc")]
 #[expect(clippy::disallowed_methods, reason = "a file of the kernel's, and nothing else to do meanwhile")]
-fn resident() -> Result<usize> {
+fn in_use() -> Result<usize> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("the kernel does not tell")?;
     let kibibytes: usize = line.trim().trim_end_matches("kB").trim().parse()?;

@@ -22,7 +22,7 @@ use super::watchdog::News;
 use crate::journal::{Journal, Release};
 use crate::lifecycle::{Command, Effect, Input, Launch, Lifecycle, Limits, Reply, RootEnd};
 use crate::model::{Event, InstanceId, Refusal, Sequence};
-use crate::monitor::{Children, Clock, Fact, LiveCell, RegimeCell, Report};
+use crate::monitor::{Children, Clock, Fact, LiveCell, Orders, Report};
 use crate::telemetry::Metrics;
 
 /// What one turn takes from each source, so that none starves the others or the timers.
@@ -71,7 +71,7 @@ struct Running {
     token: CancellationToken,
     children: Children,
     live: Arc<LiveCell>,
-    regime: Arc<RegimeCell>,
+    orders: Arc<Orders>,
     /// Where it runs; `None` while its monitor is being built.
     root: Option<(AbortHandle, ShardId)>,
 }

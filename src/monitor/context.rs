@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::{AbortHandle, yield_now};
 
-use super::{CancellationToken, Cancelled, Children, Clock, LiveCell, RegimeCell};
+use super::{CancellationToken, Cancelled, Children, Clock, LiveCell, Orders};
 use crate::model::{Attempt, Evidence, Generation, InstanceId, Mono, Pretty, Schedule, TaskName, Uid};
 use crate::telemetry::Checks;
 
@@ -60,10 +60,10 @@ pub struct Assignment {
     /// Where checks and progress are shown.
     pub live: Arc<LiveCell>,
     /// Under what checks run.
-    pub regime: Arc<RegimeCell>,
-    /// Within how long the first check is to begin; zero is at once. Where many instances are started together, their tasks' uids
-    /// spread them over this.
-    pub spread: Duration,
+    pub orders: Arc<Orders>,
+    /// Within how many milliseconds the first check is to begin; 0 is at once. Where many instances are started together, their
+    /// tasks' uids spread them over this.
+    pub spread_millis: u16,
     /// Where checks are counted.
     pub checks: Checks,
 }
@@ -214,13 +214,14 @@ impl Context {
         &self.assignment.live
     }
 
-    pub(super) fn regime(&self) -> &RegimeCell {
-        &self.assignment.regime
+    pub(super) fn orders(&self) -> &Orders {
+        &self.assignment.orders
     }
 
     /// How long the first check of all may be put off; asked for once.
     pub(super) fn take_spread(&self) -> Duration {
-        if self.has_checked.swap(true, Ordering::Relaxed) { Duration::ZERO } else { self.assignment.spread }
+        let spread = if self.has_checked.swap(true, Ordering::Relaxed) { 0 } else { self.assignment.spread_millis };
+        Duration::from_millis(spread.into())
     }
 
     pub(super) const fn checks(&self) -> &Checks {
@@ -229,7 +230,7 @@ impl Context {
 
     /// Whether the instance's checks drive anything: not while another one is the task's active instance.
     pub(crate) fn is_counted(&self) -> bool {
-        self.regime().get().counted
+        self.orders().regime().counted
     }
 
     /// Tells the manager. A loop that is behind is waited for, but not any more once the instance is told to stop: from then on

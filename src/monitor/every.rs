@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::grid::Grid;
-use super::regime::Call;
+use super::orders::Call;
 use super::{CANCELLED, Context, Fact, Finding, PANICKED, SUPERSEDED, TIMEOUT, Wanted};
 use crate::model::{Check, Evidence, Mono, Now, Pretty, Regime, limits};
 
@@ -95,14 +95,14 @@ impl Context {
         }
         self.live().update(|live| live.next_check_time = None);
         // Whoever still waits for a check learns that there is none.
-        drop(self.regime().take_wanted());
+        drop(self.orders().take_wanted());
     }
 
     /// `None` where the first check is to begin at once.
     fn first_due(&self, grid: Grid) -> Option<Due> {
         let spread = self.take_spread();
         let now = self.clock().now().mono;
-        (!spread.is_zero()).then(|| Due { at: grid.spread(self.uid(), now, spread), under: self.regime().get() })
+        (!spread.is_zero()).then(|| Due { at: grid.spread(self.uid(), now, spread), under: self.orders().regime() })
     }
 
     /// Waits until a check is due; the first one is at once, and so is the first of a trial, and one that is asked for. False where
@@ -113,7 +113,7 @@ impl Context {
             let call = tokio::select! {
                 biased;
                 () = self.token().cancelled() => return false,
-                call = self.regime().called(under) => call,
+                call = self.orders().called(under) => call,
                 () = sleep_until(self.clock().instant(at)) => return true,
             };
             let now = self.clock().now().mono;
@@ -135,7 +135,7 @@ impl Context {
     }
 
     fn due_now(&self) -> Due {
-        Due { at: self.clock().now().mono, under: self.regime().get() }
+        Due { at: self.clock().now().mono, under: self.orders().regime() }
     }
 
     /// Makes one check, from its mark to its mark; `None` where the instance is told to stop meanwhile.
@@ -153,14 +153,14 @@ impl Context {
             tokio::select! {
                 biased;
                 // On trial only what begins in it counts: no time is lost on a check that was begun before.
-                () = self.regime().trial_began(regime) => None,
+                () = self.orders().trial_began(regime) => None,
                 finding = check(deadline) => Some(finding),
             }
         });
         let finding = self.run_until_cancelled(check).await?;
         let superseded = finding.is_none();
         if superseded {
-            self.regime().want_again(std::mem::take(&mut running.wanted));
+            self.orders().want_again(std::mem::take(&mut running.wanted));
         }
         let neutral = || Finding::neutral(SUPERSEDED, "a trial of the target has begun, with a check of its own");
         let (span, evidence) = running.end(finding.unwrap_or_else(neutral));
@@ -174,7 +174,7 @@ impl Context {
 
     /// When the next check is due; counts the points that passed meanwhile.
     fn plan_next(&self, grid: Grid, due: Option<Mono>, span: Span) -> Due {
-        let regime = self.regime().get();
+        let regime = self.orders().regime();
         let (next, mut missed) = match regime.trial_interval {
             // It began as the check ended, which proves nothing of it.
             Some(_) if regime.begins_trial_after(span.under) => (span.ended, 0),
@@ -235,12 +235,12 @@ struct Running<'a> {
 
 impl<'a> Running<'a> {
     fn begin(context: &'a Context, due: Option<Mono>) -> Self {
-        let (began, regime) = (context.clock().now(), context.regime().get());
+        let (began, regime) = (context.clock().now(), context.orders().regime());
         if let Some(due) = due.filter(|_| regime.counted) {
             context.checks().lagged(began.mono.since(due));
         }
         context.live().update(|live| live.next_check_time = None);
-        Self { context, began, regime, wanted: context.regime().take_wanted(), recorded: false }
+        Self { context, began, regime, wanted: context.orders().take_wanted(), recorded: false }
     }
 
     fn end(mut self, finding: Finding) -> (Span, Evidence) {

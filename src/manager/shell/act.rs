@@ -1,7 +1,6 @@
 //! Doing what the machine has decided, once the log knows it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -12,10 +11,10 @@ use crate::manager::reaper::{Body, reap_root, spawn};
 use crate::manager::shards::Tenant;
 use crate::manager::vetting::Built;
 use crate::model::{InstanceId, TaskSpec};
-use crate::monitor::{Assignment, Children, Context, LiveCell, Occupant, RegimeCell};
+use crate::monitor::{Assignment, Children, Context, LiveCell, Occupant, Orders};
 
-/// Over how long the first checks are spread of instances that are started together.
-const SPREAD: Duration = Duration::from_secs(1);
+/// Over how many milliseconds the first checks are spread of instances that are started together.
+const SPREAD_MILLIS: u16 = 1_000;
 
 impl Shell {
     pub(super) fn act(&mut self, effect: Effect, with: With) {
@@ -46,18 +45,18 @@ impl Shell {
             }
             Effect::CheckNow(instance) => {
                 if let (Some(running), Some(wanted)) = (self.running.get(&instance), with.wanted) {
-                    running.regime.want(wanted);
+                    running.orders.want(wanted);
                 }
             }
             Effect::Regime(instance, regime) => {
                 if let Some(running) = self.running.get(&instance) {
-                    running.regime.set(regime);
+                    running.orders.set_regime(regime);
                 }
             }
             Effect::Promote { instance, uid, regime } => {
                 if let Some(running) = self.running.get(&instance) {
                     self.wiring.lives.show(uid, Arc::clone(&running.live));
-                    running.regime.set(regime);
+                    running.orders.set_regime(regime);
                 }
             }
             Effect::Counted(uid, counts) => self.wiring.lives.count(uid, counts),
@@ -74,12 +73,12 @@ impl Shell {
 
     fn launch(&mut self, launch: Launch, monitor: Option<Built>) {
         let token = CancellationToken::new();
-        let regime = Arc::new(RegimeCell::new(launch.regime));
+        let orders = Arc::new(Orders::new(launch.regime));
         let live = Arc::new(LiveCell::new());
         if launch.regime.counted {
             self.wiring.lives.show(launch.task.uid, Arc::clone(&live));
         }
-        let running = Running { token: token.clone(), children: Children::default(), live, regime, root: None };
+        let running = Running { token: token.clone(), children: Children::default(), live, orders, root: None };
         self.running.insert(launch.instance, running);
         let built = monitor.or_else(|| self.candidates.remove(&launch.instance));
         match built.or_else(|| self.wiring.vetting.build_built_in(&launch.spec)) {
@@ -124,8 +123,8 @@ impl Shell {
             clock: self.clock,
             reports: self.wiring.reporter.clone(),
             live: Arc::clone(&running.live),
-            regime: Arc::clone(&running.regime),
-            spread: if spread { SPREAD.min(spec.start_timeout() / 4) } else { Duration::ZERO },
+            orders: Arc::clone(&running.orders),
+            spread_millis: if spread { spread_millis(spec) } else { 0 },
             checks: self.wiring.metrics.checks.clone(),
         };
         let body = Body {
@@ -141,4 +140,9 @@ impl Shell {
         running.root = Some((root.abort_handle(), shard));
         self.reapers.push(reap_root(instance, root, running.children.clone()).boxed());
     }
+}
+
+/// One that has little time to become ready is not to lose it by waiting.
+fn spread_millis(spec: &TaskSpec) -> u16 {
+    u16::try_from(spec.start_timeout().as_millis() / 4).map_or(SPREAD_MILLIS, |most| most.min(SPREAD_MILLIS))
 }

@@ -1,3 +1,5 @@
+mod wanted;
+
 use std::future::pending;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,7 +12,7 @@ use tokio::time::{advance, sleep};
 use super::*;
 use crate::model::{Epoch, Live, ScheduleDraft, Timestamp, Verdict};
 use crate::monitor::testing::assignment;
-use crate::monitor::{CancellationToken, Children, Clock, LiveCell, RegimeCell, Report};
+use crate::monitor::{CancellationToken, Children, Clock, LiveCell, Orders, Report};
 use crate::telemetry::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,7 +27,7 @@ impl Fact {
 /// An instance that runs `every`, and its manager's end.
 struct Bench {
     token: CancellationToken,
-    regime: Arc<RegimeCell>,
+    orders: Arc<Orders>,
     live: Arc<LiveCell>,
     metrics: Metrics,
     inbox: mpsc::Receiver<Report>,
@@ -49,7 +51,7 @@ impl Bench {
         assignment.clock = Clock::starting_at(Timestamp::default());
         assignment.checks = metrics.checks.clone();
         let (clock, live, token) = (assignment.clock, Arc::clone(&assignment.live), CancellationToken::new());
-        let regime = Arc::clone(&assignment.regime);
+        let orders = Arc::clone(&assignment.orders);
         let grid = Grid::new(&clock, assignment.uid, SECOND);
         let first = grid.after(Mono::ZERO);
         let context = Context::new(assignment, token.clone(), Children::new());
@@ -57,7 +59,7 @@ impl Bench {
         let running = tokio::spawn(async move {
             context.every(context.schedule().interval(), || check(calls.fetch_add(1, Ordering::Relaxed))).await;
         });
-        Self { token, regime, live, metrics, inbox, clock, grid, first, running }
+        Self { token, orders, live, metrics, inbox, clock, grid, first, running }
     }
 
     /// What is reported next, and when.
@@ -86,7 +88,7 @@ impl Bench {
 
     /// The circuit comes into another epoch, half-open where checks are `on_trial`.
     fn turn(&self, epoch: u64, on_trial: Option<Duration>) {
-        self.regime.set(Regime { epoch: Epoch::new(epoch), counted: true, trial_interval: on_trial });
+        self.orders.set_regime(Regime { epoch: Epoch::new(epoch), counted: true, trial_interval: on_trial });
     }
 
     /// The point `n` of the grid, as timers see it: they round up to whole milliseconds.
@@ -206,18 +208,18 @@ async fn a_check_that_runs_when_a_trial_begins_is_made_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn a_trial_that_begins_as_a_check_ends_does_not_wait_for_its_interval() {
-    let cell = Arc::new(OnceLock::<Arc<RegimeCell>>::new());
+    let cell = Arc::new(OnceLock::<Arc<Orders>>::new());
     let shared = Arc::clone(&cell);
     let mut bench = Bench::start(ScheduleDraft::default(), move |n| {
         let cell = Arc::clone(&shared);
         async move {
-            if let (1, Some(regime)) = (n, cell.get()) {
-                regime.set(Regime { epoch: Epoch::new(2), trial_interval: Some(500 * MS), ..regime.get() });
+            if let (1, Some(orders)) = (n, cell.get()) {
+                orders.set_regime(Regime { epoch: Epoch::new(2), trial_interval: Some(500 * MS), ..orders.regime() });
             }
             Finding::pass()
         }
     });
-    cell.set(Arc::clone(&bench.regime)).expect("once");
+    cell.set(Arc::clone(&bench.orders)).expect("once");
     bench.next_begin().await;
     let began = bench.next_begin().await;
     let at = bench.next_begin().await;
@@ -229,14 +231,14 @@ async fn who_takes_over_in_the_middle_of_a_trial_is_on_trial_at_once() {
     for waits in [true, false] {
         let check = move |n| async move { if n == 1 && !waits { pending().await } else { Finding::pass() } };
         let mut bench = Bench::start(timeout(SECOND), check);
-        let shadowed = Regime { counted: false, ..bench.regime.get() };
-        bench.regime.set(shadowed);
+        let shadowed = Regime { counted: false, ..bench.orders.regime() };
+        bench.orders.set_regime(shadowed);
         bench.next_evidence().await;
         if !waits {
             bench.next_begin().await;
         }
         // A swap that keeps the circuit keeps its epoch, too.
-        bench.regime.set(Regime { counted: true, trial_interval: Some(250 * MS), ..shadowed });
+        bench.orders.set_regime(Regime { counted: true, trial_interval: Some(250 * MS), ..shadowed });
         let now = bench.clock.now().mono;
         assert!(bench.next_begin().await.since(now) <= 2 * MS, "waits: {waits}");
         assert!(bench.next_evidence().await.regime.counted);
@@ -261,7 +263,7 @@ async fn a_point_that_passes_during_a_check_on_trial_is_covered_by_it_even_where
 #[tokio::test(start_paused = true)]
 async fn shadowed_checks_are_counted_apart_and_say_so() {
     let mut bench = Bench::start(ScheduleDraft::default(), async |_| Finding::fail("NO", ""));
-    bench.regime.set(Regime { counted: false, ..bench.regime.get() });
+    bench.orders.set_regime(Regime { counted: false, ..bench.orders.regime() });
     assert!(!bench.next_evidence().await.regime.counted);
     let exposition = bench.exposition();
     assert!(

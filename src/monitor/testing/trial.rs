@@ -21,7 +21,7 @@ use crate::model::{
 use crate::monitor::children::panic_message;
 use crate::monitor::{
     Assignment, CancellationToken, Children, Clock, Config, Context, Fact, Kind, LiveCell, Monitor, MonitorError,
-    MonitorFuture, RegimeCell, Report,
+    MonitorFuture, Orders, Report,
 };
 use crate::telemetry::Metrics;
 
@@ -238,8 +238,8 @@ pub(crate) fn assignment(
         clock: Clock::new(),
         reports,
         live: Arc::new(LiveCell::new()),
-        regime: Arc::new(RegimeCell::new(Regime { epoch: Epoch::new(1), counted: true, trial_interval: None })),
-        spread: Duration::ZERO,
+        orders: Arc::new(Orders::new(Regime { epoch: Epoch::new(1), counted: true, trial_interval: None })),
+        spread_millis: 0,
         checks: Metrics::new().map_err(|error| error.to_string())?.checks,
     })
 }

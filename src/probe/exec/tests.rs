@@ -10,7 +10,7 @@ use self::told::{Told, gone, left, read};
 use super::*;
 use crate::model::{Epoch, ExecDraft, Live, MonitorDraft, Regime, ScheduleDraft, SpecDraft, Verdict};
 use crate::monitor::testing::assignment;
-use crate::monitor::{BuiltIn, CancellationToken, Children, LiveCell, RegimeCell};
+use crate::monitor::{BuiltIn, CancellationToken, Children, LiveCell, Orders};
 use crate::probe::BuiltIns;
 use crate::telemetry::Metrics;
 
@@ -22,7 +22,7 @@ const SHELL: &str = "/bin/sh";
 struct Bench {
     token: CancellationToken,
     live: Arc<LiveCell>,
-    regime: Arc<RegimeCell>,
+    orders: Arc<Orders>,
     metrics: Metrics,
     running: AbortOnDropHandle<()>,
 }
@@ -43,14 +43,14 @@ impl Bench {
         let (reports, mut inbox) = mpsc::channel(16);
         tokio::spawn(async move { while inbox.recv().await.is_some() {} });
         let assignment = assignment("exec", schedule, reports).expect("valid");
-        let (live, regime) = (Arc::clone(&assignment.live), Arc::clone(&assignment.regime));
+        let (live, orders) = (Arc::clone(&assignment.live), Arc::clone(&assignment.orders));
         let token = CancellationToken::new();
         let context = Context::new(assignment, token.clone(), Children::new());
         let metrics = Metrics::new().expect("registered once");
         let built_ins = BuiltIns::new().with_commands(&[command.to_owned()], metrics.perfdata.clone());
         let monitor = built_ins.build(&Arc::new(spec)).expect("allowed");
         let running = tokio::spawn(async move { monitor.run(context).await.expect("a clean exit") });
-        Self { token, live, regime, metrics, running: AbortOnDropHandle::new(running) }
+        Self { token, live, orders, metrics, running: AbortOnDropHandle::new(running) }
     }
 
     fn script(script: &str, timeout: Duration) -> Self {
@@ -206,7 +206,7 @@ async fn a_trial_does_not_wait_for_what_was_begun_before() {
     let script = "[ -s $1 ] && { echo second; exit; }; trap '' TERM; echo $$ > $1; while :; do sleep 1000; done";
     let bench = run(&told, script, AMPLE);
     let group = told.group().await;
-    bench.regime.set(Regime { epoch: Epoch::new(9), counted: true, trial_interval: Some(AMPLE) });
+    bench.orders.set_regime(Regime { epoch: Epoch::new(9), counted: true, trial_interval: Some(AMPLE) });
     assert_eq!(found(bench).await, (Verdict::Pass, "", "second".to_owned()));
     gone(group).await;
 }
@@ -219,7 +219,11 @@ async fn data_is_shown_while_the_instance_lives_and_its_checks_count() {
         let script = "[ -s $1 ] || { echo $$ > $1; echo '|a=1'; exit; }; echo >> $1; while :; do sleep 1000; done";
         let path = told.path();
         let bench = Bench::start(SHELL, &["-c", script, "sh", path], &[], AMPLE, 0);
-        bench.regime.set(Regime { epoch: Epoch::new(1), counted, trial_interval: Some(Duration::from_millis(1)) });
+        bench.orders.set_regime(Regime {
+            epoch: Epoch::new(1),
+            counted,
+            trial_interval: Some(Duration::from_millis(1)),
+        });
         told.lines(2).await;
         assert_eq!(shown(&bench.metrics), counted);
         let metrics = bench.metrics.clone();

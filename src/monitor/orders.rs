@@ -1,4 +1,4 @@
-//! Under what an instance's checks run, as the manager last said; and the checks that it wants beside those of the schedule.
+//! What the manager orders of an instance's checks: under what they run, and which are wanted beside those of the schedule.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::model::{Check, Regime};
 
 /// Set by the manager, obeyed by the instance's checks, of which one runs or is waited for at a time.
-pub struct RegimeCell {
+pub struct Orders {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -32,7 +32,7 @@ pub(super) enum Call {
     Wanted,
 }
 
-impl RegimeCell {
+impl Orders {
     /// Begins with this regime.
     pub fn new(regime: Regime) -> Self {
         Self { state: Mutex::new(State { regime, wanted: None }), changed: Notify::new() }
@@ -62,12 +62,12 @@ impl RegimeCell {
     }
 
     /// The regime at this moment.
-    pub fn get(&self) -> Regime {
+    pub fn regime(&self) -> Regime {
         self.lock().regime
     }
 
     /// Changes the regime, and wakes the instance's checks.
-    pub fn set(&self, regime: Regime) {
+    pub fn set_regime(&self, regime: Regime) {
         self.lock().regime = regime;
         // Nobody may be waiting now: the wake-up is kept for the next who does.
         self.changed.notify_one();
@@ -93,7 +93,7 @@ impl RegimeCell {
     /// sees.
     pub(super) async fn changed(&self, old: Regime) -> Regime {
         loop {
-            let regime = self.get();
+            let regime = self.regime();
             if regime != old {
                 return regime;
             }
@@ -103,7 +103,7 @@ impl RegimeCell {
 
     /// Waits until a trial has begun since this regime: what began before it proves nothing any more.
     pub(super) async fn trial_began(&self, since: Regime) {
-        let mut regime = self.get();
+        let mut regime = self.regime();
         while !regime.begins_trial_after(since) {
             regime = self.changed(regime).await;
         }
@@ -114,8 +114,8 @@ impl RegimeCell {
     }
 }
 
-impl fmt::Debug for RegimeCell {
+impl fmt::Debug for Orders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.get().fmt(f)
+        self.regime().fmt(f)
     }
 }
