@@ -14,7 +14,8 @@ impl<C: Chance> Lifecycle<C> {
         let Some((_, entry)) = self.entry_of(id) else { return };
         let Some(run) = entry.run_mut(id) else { return };
         let lasts = now.mono.since(since);
-        run.blocked_since = Some(now.wall.before(lasts));
+        // The watchdog's clock is a coarse one, and may tell of a moment just before the instance was there.
+        run.blocked_since = Some(now.wall.before(lasts).max(run.start_time()));
         let message = format!("one poll has kept its thread for {}, and goes on", Pretty::about(lasts));
         self.raise(id, AlertKind::PollBlocked, message, now);
     }
