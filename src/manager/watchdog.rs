@@ -29,7 +29,7 @@ pub(super) const NEWS: usize = 256;
 pub(super) enum News {
     /// A poll of the instance lasts for longer than its spec allows, and this long by now.
     Blocked { instance: InstanceId, lasts: Duration },
-    /// That poll has returned.
+    /// That poll has returned; also one that was told of as a stall alone.
     Returned { instance: InstanceId },
     /// The shard has stood still for [`STALL_AFTER`], in that poll of the instance's.
     Stalled { shard: ShardId, turn: u64, culprit: InstanceId },
@@ -49,8 +49,8 @@ struct Watched {
     slot: Arc<Slot>,
     /// The poll that was told of as blocked, and whose it is.
     blocked: Option<(u64, InstanceId)>,
-    /// The poll that was told of as a stall, and how long it had lasted by then.
-    stalled: Option<(u64, Duration)>,
+    /// The poll that was told of as a stall, whose it is, and how long it had lasted by then.
+    stalled: Option<(u64, InstanceId, Duration)>,
     /// Nothing is to be told of stalls any more.
     relieved: bool,
 }
@@ -135,10 +135,13 @@ impl Watch {
 
 impl Watched {
     fn tell_returned(&mut self, running: Option<Running>, tell: &mut impl FnMut(News) -> bool) {
-        let Some((turn, instance)) = self.blocked else { return };
+        // Its thread may have been given up without a word of it as blocked: its spec allows it more than a stall takes.
+        let stalled = self.stalled.map(|(turn, instance, _)| (turn, instance));
+        let Some((turn, instance)) = self.blocked.or(stalled) else { return };
         let returned = running.is_none_or(|running| running.turn != turn);
         if returned && tell(News::Returned { instance }) {
             self.blocked = None;
+            self.stalled = self.stalled.filter(|(of, ..)| *of != turn);
         }
     }
 
@@ -151,10 +154,10 @@ impl Watched {
 
     fn tell_stalled(&mut self, shard: ShardId, running: Running, tell: &mut impl FnMut(News) -> bool) {
         let Running { turn, instance, lasts, .. } = running;
-        let told = self.stalled.filter(|(of, _)| *of == turn).map_or(Duration::ZERO, |(_, lasted)| lasted);
+        let told = self.stalled.filter(|(of, ..)| *of == turn).map_or(Duration::ZERO, |(.., lasted)| lasted);
         let is_due = lasts >= told + STALL_AFTER && !self.relieved;
         if is_due && tell(News::Stalled { shard, turn, culprit: instance }) {
-            self.stalled = Some((turn, lasts));
+            self.stalled = Some((turn, instance, lasts));
         }
     }
 }

@@ -85,6 +85,18 @@ fn a_stall_is_told_of_again_until_the_shard_is_relieved() {
 }
 
 #[test]
+fn a_poll_that_was_told_of_as_a_stall_alone_is_told_of_when_it_returns() {
+    Bench::run(|bench| {
+        bench.poll(7, 3_600_000 * MS, |bench| {
+            assert_eq!(bench.pass(STALL_AFTER), [News::Stalled { shard: FIRST, turn: 1, culprit: id(7) }]);
+            bench.watch.relieved(FIRST);
+        });
+        assert_eq!(bench.pass(MS), [News::Returned { instance: id(7) }], "or its thread counts as lost for good");
+        assert_eq!(bench.pass(STALL_AFTER), []);
+    });
+}
+
+#[test]
 fn what_could_not_be_told_is_told_later() {
     Bench::run(|bench| {
         bench.deaf = true;
