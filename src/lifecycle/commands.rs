@@ -106,11 +106,14 @@ impl<C: Chance> Lifecycle<C> {
     fn stop_for_good(&mut self, uid: Uid, force: bool, cause: Cause, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         entry.held = None;
-        entry.pause = None;
         self.timers.clear(Timer::Restart(uid));
         self.timers.clear(Timer::PauseExpires(uid));
         let live: Vec<_> = entry.runs().map(|run| run.id).collect();
         self.abandon_swap(uid, "the task was cancelled", now);
+        // The swap's end still shows the pause: only with what follows does the task's owner want something else.
+        if let Some(entry) = self.tasks.get_mut(&uid) {
+            entry.pause = None;
+        }
         if live.is_empty() {
             return self.end_pending(uid, cause, now);
         }

@@ -26,7 +26,7 @@ pub(super) struct Entry {
     pub(super) last_generation: Generation,
     /// When the restarts that count were made.
     pub(super) restarts: VecDeque<Mono>,
-    /// What becomes of the task, without an active instance, once it is alone.
+    /// What becomes of the task once it has no active instance any more, and is alone.
     pub(super) held: Option<Held>,
     /// What the task's owner has said of its pause, as long as it is to last.
     pub(super) pause: Option<Box<Pause>>,

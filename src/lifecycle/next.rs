@@ -31,11 +31,12 @@ pub(super) enum Next {
 pub(super) fn next(entry: &mut Entry, run: &Run, exit: Exit, draining: bool, chance: f64, now: Now) -> Next {
     match (entry.task.intent, run.asked(), exit) {
         (Intent::Cancel | Intent::Pause, ..) | (Intent::Run, Asked::Cancel, _) => next_beside(entry, now),
+        // Its task was resumed while it stopped: whatever it had been asked for first, and however it ended, it runs again.
+        (Intent::Run, ..) if entry.held.is_some() => Next::Stay,
         (Intent::Run, Asked::None, Exit::Completed) => end_or_hold(entry, State::Succeeded, now),
         (Intent::Run, Asked::Drain, _) => Next::Stay,
         (Intent::Run, Asked::Swap | Asked::Pause, _) => {
-            // It was stuck, and the swap that had asked it to stop has been rolled back; or its task was resumed meanwhile: its
-            // spec runs again.
+            // It was stuck, and the swap that had asked it to stop has been rolled back: its spec runs again.
             if entry.swap.is_none() {
                 entry.held = Some(Held::Launch { once: false });
             }

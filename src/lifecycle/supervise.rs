@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commands::end;
-use super::entry::Held;
+use super::entry::{Entry, Held};
 use super::io::{Chance, Effect, Launch, RootEnd};
 use super::next::{Next, next, next_beside};
 use super::record::Change;
@@ -281,9 +281,10 @@ impl<C: Chance> Lifecycle<C> {
         }
     }
 
-    /// What waited for the swap, or for the instance beside the active one, to end.
+    /// What waited for the swap, or for what stops, to end.
     pub(super) fn settle_held(&mut self, uid: Uid, now: Now) {
-        let Some(entry) = self.tasks.get_mut(&uid).filter(|entry| entry.is_alone()) else { return };
+        let is_due = |entry: &&mut Entry| entry.active.is_none() && entry.is_alone();
+        let Some(entry) = self.tasks.get_mut(&uid).filter(is_due) else { return };
         match entry.held.take() {
             None => {}
             Some(Held::End(state)) => {

@@ -126,6 +126,38 @@ fn resumed_while_it_is_stuck_it_starts_only_once_that_has_ended() {
 }
 
 #[test]
+fn resumed_while_it_is_stuck_its_end_is_no_failure_whatever_it_was_asked_for_first() {
+    let restart = RestartDraft { max_restarts: Some(0), ..RestartDraft::default() };
+    let (mut bench, id) = Bench::started(SpecDraft { start_timeout: Some(SECOND), restart, ..custom() });
+    for phase in [SECOND, 5 * SECOND, 2 * SECOND] {
+        bench.pass(phase);
+    }
+    assert_eq!(bench.task().state, State::Stuck);
+    bench.pause(None).unwrap();
+    bench.resume().unwrap();
+    bench.end(id, RootEnd::Cancelled);
+    assert_eq!((bench.task().state, bench.task().restart.count), (State::Starting, 0));
+    assert_eq!(bench.outcome(), (Exit::Aborted, Asked::StartTimeout));
+}
+
+#[test]
+fn resumed_while_it_stops_beside_a_stuck_instance_it_starts_once_both_have_ended() {
+    let (mut bench, old) = Bench::ready(custom());
+    bench.swap(grace(SECOND, SECOND), "a").unwrap();
+    let new = bench.built();
+    bench.feed(Input::Ready(new));
+    bench.feed(Input::Committed(old));
+    bench.pass(5 * SECOND);
+    bench.pass(2 * SECOND);
+    bench.pause(None).unwrap();
+    bench.resume().unwrap();
+    bench.end(old, RootEnd::Cancelled);
+    assert_eq!((bench.task().state, bench.launched()), (State::Stopping, new));
+    bench.end(new, RootEnd::Returned);
+    assert_eq!(bench.task().state, State::Starting);
+}
+
+#[test]
 fn a_task_that_backs_off_is_paused_at_once() {
     let (mut bench, id) = Bench::ready(custom());
     bench.end(id, RootEnd::Failed("x".to_owned()));
@@ -134,6 +166,23 @@ fn a_task_that_backs_off_is_paused_at_once() {
     assert_eq!((bench.task().state, bench.task().restart.next_time), (State::Paused, None));
     bench.pass(3600 * SECOND);
     assert_eq!(bench.launched(), id, "its restart is off");
+}
+
+#[test]
+fn a_task_that_backs_off_beside_a_stuck_instance_is_not_started_in_its_pause() {
+    let (mut bench, old) = Bench::ready(custom());
+    bench.swap(grace(SECOND, SECOND), "a").unwrap();
+    let new = bench.built();
+    bench.feed(Input::Ready(new));
+    bench.feed(Input::Committed(old));
+    bench.pass(5 * SECOND);
+    bench.pass(2 * SECOND);
+    bench.end(new, RootEnd::Failed("x".to_owned()));
+    assert_eq!(bench.kinds().last(), Some(&EventType::RestartScheduled));
+    bench.pause(None).unwrap();
+    bench.pass(3600 * SECOND);
+    bench.end(old, RootEnd::Cancelled);
+    assert_eq!((bench.task().state, bench.launched()), (State::Paused, new));
 }
 
 #[test]
@@ -181,6 +230,20 @@ fn a_paused_task_that_is_swapped_stays_paused_with_the_new_spec() {
     assert_ne!(bench.launched(), candidate);
     let instance = bench.task().instance.clone().unwrap();
     assert_eq!((instance.generation, instance.attempt), (Generation::new(2), Attempt::new(1)));
+}
+
+#[test]
+fn a_pause_is_shown_as_long_as_its_owner_wants_it_also_where_a_cancel_ends_a_swap() {
+    let (mut bench, id) = Bench::ready(custom());
+    bench.pause(None).unwrap();
+    bench.end(id, RootEnd::Returned);
+    bench.swap(tcp(), "a").unwrap();
+    bench.cancel(false).unwrap();
+    assert_eq!(bench.phase(), SwapPhase::Cancelled);
+    for event in &bench.events {
+        let task = event.task.as_ref().unwrap();
+        assert_eq!(task.pause.is_some(), task.intent == Intent::Pause, "{:?}", event.kind);
+    }
 }
 
 #[test]
