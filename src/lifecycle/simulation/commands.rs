@@ -10,10 +10,46 @@ use super::oracle::Oracle;
 use super::world;
 use crate::model::*;
 
-pub(super) fn random(rng: &mut Rng, oracle: &Oracle) -> Command {
-    let name = TaskName::parse(&format!("namespaces/default/tasks/t{}", rng.below(6))).expect("valid");
-    let cause = Cause::system("simulation", "");
-    let request = rng.below(60);
+/// Requests that clients may send again, at the most.
+const MEMORY: u64 = 16;
+
+/// Clients. Some vanish before they have their answer, and ask again later: in a moment, or after days.
+#[derive(Debug)]
+pub(super) struct Clients {
+    sent: Vec<Command>,
+    /// They pause and resume all the time.
+    restless: bool,
+}
+
+impl Clients {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        Self { sent: Vec::new(), restless: rng.one_in(3) }
+    }
+
+    pub(super) fn ask(&mut self, rng: &mut Rng, oracle: &Oracle, now: Now) -> Command {
+        let again = usize::try_from(rng.below(3 * MEMORY)).expect("small");
+        if let Some(sent) = self.sent.get(again) {
+            return sent.clone();
+        }
+        let command = random(self.restless, rng, oracle, now);
+        if command.request().1.is_some() {
+            self.sent.push(command.clone());
+            let over = self.sent.len().saturating_sub(usize::try_from(MEMORY).expect("small"));
+            self.sent.drain(..over);
+        }
+        command
+    }
+}
+
+fn random(restless: bool, rng: &mut Rng, oracle: &Oracle, now: Now) -> Command {
+    let any = TaskName::parse(&format!("namespaces/default/tasks/t{}", rng.below(8))).expect("valid");
+    let name = match rng.below(4) {
+        0 => oracle.eventful().first().map_or(any, |most| (*most).clone()),
+        1 => pick(rng, &oracle.eventful()).map_or(any, |some| (*some).clone()),
+        _ => any,
+    };
+    let cause = Cause::system("simulation", if rng.one_in(2) { "because" } else { "" });
+    let request = rng.below(80);
     // A few ids, so that they come again, with the same request or another.
     let idempotency =
         (request < 20).then(|| Idempotency::new(Uuid::from_u128(request.into()), name.as_str().as_bytes()));
@@ -22,15 +58,20 @@ pub(super) fn random(rng: &mut Rng, oracle: &Oracle) -> Command {
         Some(task) if rng.one_in(2) => task.etag(),
         _ => Etag::given("stale"),
     });
-    match rng.below(16) {
-        0..=4 => {
+    let kind = match rng.one_in(2) {
+        true if seen.is_none() => 0,
+        true if restless => 16 + rng.below(5),
+        _ => rng.below(24),
+    };
+    match kind {
+        0..=5 => {
             let validate_only = rng.one_in(10);
             let (labels, annotations) = (labels(rng), annotations(rng));
             let spec = world::spec(rng);
             let start = StartTask { name, labels, annotations, spec, validate_only, cause, idempotency };
             Command::Start(Box::new(start), world::target(rng))
         }
-        5..=12 => {
+        6..=12 => {
             let spec = match seen {
                 Some(task) if rng.one_in(5) => Arc::unwrap_or_clone(Arc::clone(&task.spec)),
                 _ => world::spec(rng),
@@ -49,7 +90,29 @@ pub(super) fn random(rng: &mut Rng, oracle: &Oracle) -> Command {
             Command::Swap(Box::new(swap), world::target(rng))
         }
         13..=14 => Command::Cancel(CancelTask { name, force: rng.one_in(4), etag, cause, idempotency }),
-        _ => Command::Delete(DeleteTask { name, etag, cause, idempotency }),
+        15 => Command::Delete(DeleteTask { name, etag, cause, idempotency }),
+        16..=18 => {
+            let expire_time = expiry(rng, seen.map(Arc::as_ref), now);
+            Command::Pause(PauseTask { name, expire_time, etag, cause, idempotency })
+        }
+        19..=20 => Command::Resume(ResumeTask { name, etag, cause, idempotency }),
+        _ => Command::Run(RunTask { name, etag, cause, idempotency }),
+    }
+}
+
+fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> Option<&'a T> {
+    let nth = rng.below(u64::try_from(from.len().max(1)).expect("small"));
+    from.get(usize::try_from(nth).expect("small"))
+}
+
+/// Never, soon, late, in the past, or as it was.
+fn expiry(rng: &mut Rng, seen: Option<&Task>, now: Now) -> Option<Timestamp> {
+    match rng.below(8) {
+        0..=2 => None,
+        3..=4 => Some(now.wall + rng.millis(8_000)),
+        5 => Some(now.wall + rng.millis(86_400_000)),
+        6 => Some(now.wall.before(rng.millis(10_000))),
+        _ => seen.and_then(|task| task.pause.as_ref()).and_then(|pause| pause.expire_time),
     }
 }
 

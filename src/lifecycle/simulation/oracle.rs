@@ -2,29 +2,39 @@
 
 mod answers;
 mod circuits;
+mod commits;
+mod endings;
+mod events;
+mod pauses;
 mod promises;
+mod relief;
 mod roles;
+mod shape;
 mod swaps;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::super::{Effect, Input, Launch, Lifecycle, Reply, Timer};
+use super::super::{Effect, Input, Lifecycle, Limits, Reply};
 use super::Rng;
-use super::world::World;
+use super::world::{Note, World};
 use crate::model::*;
 use answers::Answers;
 use circuits::Circuits;
+use commits::Commits;
+use pauses::Pauses;
 use promises::Promises;
-use roles::{Role, Roles};
+use relief::Relief;
+use roles::{Role, Roles, is_running};
 use swaps::Swaps;
 
 /// What clients see: the fold of the log.
 type View = BTreeMap<TaskName, Arc<Task>>;
 
 /// What was seen so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Oracle {
     head: Sequence,
     hasher: DefaultHasher,
@@ -36,13 +46,32 @@ pub(super) struct Oracle {
     roles: Roles,
     swaps: Swaps,
     circuits: Circuits,
+    commits: Commits,
+    pauses: Pauses,
+    relief: Relief,
     /// The instance that the present input has ended, as the world knows.
     must_end: Option<InstanceId>,
-    ended_in_step: Option<TaskName>,
+    /// The tasks an instance of which has ended in the present step.
+    ended_in_step: BTreeSet<Uid>,
     /// The present step's events, and what it was fed with.
-    step: Vec<EventType>,
+    step: Vec<(Uid, EventType)>,
     ticked: bool,
+    /// What the present input is about has ended: nothing follows.
+    late: bool,
     draining: bool,
+    /// Who wants a drain that nobody has been told of.
+    drain: Option<Cause>,
+}
+
+/// What there is before a command, or with its answer.
+struct Seen<'a> {
+    view: &'a View,
+    roles: &'a Roles,
+    relief: &'a Relief,
+    world: &'a World,
+    head: Sequence,
+    draining: bool,
+    now: Now,
 }
 
 type Checked = Result<(), String>;
@@ -68,7 +97,42 @@ pub(super) fn line(effect: &Effect) -> String {
     }
 }
 
+/// The instance that a fact is about.
+fn about(input: &Input) -> Option<InstanceId> {
+    match input {
+        Input::Ready(id) | Input::CheckBegan(id, _) | Input::CheckEnded(id, ..) | Input::Committed(id) => Some(*id),
+        Input::PollBlocked(id, _) | Input::PollReturned(id) => Some(*id),
+        Input::RootEnded { instance, .. } | Input::ChildrenEnded { instance, .. } => Some(*instance),
+        Input::Command(_) | Input::Built(..) | Input::Stalled { .. } | Input::Drain { .. } | Input::Tick => None,
+    }
+}
+
 impl Oracle {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            head: Sequence::default(),
+            hasher: DefaultHasher::default(),
+            view: View::new(),
+            uids: BTreeSet::new(),
+            launched: BTreeSet::new(),
+            answers: Answers::default(),
+            promises: Promises::default(),
+            roles: Roles::default(),
+            swaps: Swaps::default(),
+            circuits: Circuits::default(),
+            commits: Commits::default(),
+            pauses: Pauses::default(),
+            relief: Relief::new(limits.max_stuck),
+            must_end: None,
+            ended_in_step: BTreeSet::new(),
+            step: Vec::new(),
+            ticked: false,
+            late: false,
+            draining: false,
+            drain: None,
+        }
+    }
+
     pub(super) fn task(&self, name: &TaskName) -> Option<&Arc<Task>> {
         self.view.get(name)
     }
@@ -77,18 +141,43 @@ impl Oracle {
         self.view.keys().cloned().collect()
     }
 
+    /// The tasks that are in the middle of something, those first that are in the middle of most.
+    pub(super) fn eventful(&self) -> Vec<&TaskName> {
+        let score = |task: &Task| {
+            let waits = usize::from(task.restart.next_time.is_some()) + usize::from(task.pause.is_some());
+            task.draining.len() + waits + usize::from(is_running(task))
+        };
+        let mut tasks: Vec<_> = self.view.values().filter(|task| score(task) > 0).collect();
+        tasks.sort_by_key(|task| std::cmp::Reverse(score(task)));
+        tasks.into_iter().map(|task| &task.name).collect()
+    }
+
     pub(super) fn hash(&self) -> u64 {
         self.hasher.finish()
     }
 
+    /// What has become visible since the last step.
+    pub(super) fn hears(&mut self, notes: Vec<Note>) -> Checked {
+        self.commits.hears(notes, self.head)
+    }
+
     pub(super) fn before(&mut self, input: &Input, world: &World, now: Now) -> Checked {
         self.step.clear();
-        self.ended_in_step = None;
+        self.ended_in_step.clear();
         self.ticked = matches!(input, Input::Tick);
-        self.answers.before(input, &self.view, self.head, self.draining, now)?;
+        self.late = about(input).is_some_and(|id| world.key(id).is_none());
+        let (view, roles, relief) = (&self.view, &self.roles, &self.relief);
+        let seen = Seen { view, roles, relief, world, head: self.head, draining: self.draining, now };
+        self.answers.before(input, &seen)?;
+        self.commits.before(input)?;
+        self.relief.before(input, view, roles, world, (self.draining, now))?;
         self.promises.before(input, now.mono);
-        self.roles.before(input, world);
+        self.roles.before(input, world, now);
+        if let Some((uid, cause)) = self.answers.stops() {
+            self.roles.joins(uid, &cause);
+        }
         self.swaps.before(input);
+        self.pauses.before(input);
         self.circuits.before(input, &self.view, &self.roles, world);
         self.must_end = match input {
             Input::RootEnded { instance, .. } | Input::ChildrenEnded { instance, .. } => {
@@ -96,12 +185,18 @@ impl Oracle {
             }
             _ => None,
         };
-        self.draining |= matches!(input, Input::Drain { .. });
+        if let Input::Drain { cause, .. } = input
+            && !std::mem::replace(&mut self.draining, true)
+        {
+            self.drain = Some(cause.clone());
+        }
         check(now.mono > Mono::ZERO, || "time does not begin".to_owned())
     }
 
     pub(super) fn effect(&mut self, effect: &Effect, world: &World, now: Now) -> Checked {
         line(effect).hash(&mut self.hasher);
+        check(!self.late, || format!("what has ended brings about {effect:?}"))?;
+        self.commits.effect(effect);
         match effect {
             Effect::Append(event) => self.event(event, world, now),
             Effect::Launch(launch) => self.launch(launch, world),
@@ -113,7 +208,13 @@ impl Oracle {
             }),
             Effect::Answer { after, reply } => {
                 check(*after == self.head, || format!("an answer waits for {after} at {}", self.head))?;
-                self.answers.answered(reply, &self.view, *after, now)
+                let (view, roles, relief) = (&self.view, &self.roles, &self.relief);
+                let seen = Seen { view, roles, relief, world, head: self.head, draining: self.draining, now };
+                self.answers.answered(reply, &seen)
+            }
+            Effect::CheckNow(id) => {
+                self.answers.checks(*id);
+                Ok(())
             }
             Effect::Forget(uid) => check(!self.view.values().any(|task| task.uid == *uid), || {
                 format!("{uid} is forgotten though it exists")
@@ -129,6 +230,7 @@ impl Oracle {
             _ => Ok(()),
         }?;
         self.promises.effect(effect, now)?;
+        self.relief.effect(effect)?;
         self.circuits.effect(effect)?;
         self.swaps.effect(effect, &self.view, &self.roles, world, now)
     }
@@ -138,78 +240,10 @@ impl Oracle {
         self.roles.get(&world.key(id)?).map(|live| live.instance.state)
     }
 
-    fn event(&mut self, event: &Event, world: &World, now: Now) -> Checked {
-        check(event.sequence == self.head.next(), || format!("{} does not follow {}", event.sequence, self.head))?;
-        self.head = event.sequence;
-        self.step.push(event.kind);
-        let Some(task) = &event.task else {
-            return check(event.kind == EventType::ServerDraining, || format!("{:?} without a task", event.kind));
-        };
-        if event.kind == EventType::TaskCreated {
-            check(self.uids.insert(task.uid), || format!("the uid {} is used again", task.uid))?;
-            check(!self.view.contains_key(&task.name), || format!("{} is created twice", task.name))?;
-        }
-        let before = self.view.get(&task.name).cloned();
-        self.circuits_and_swaps_follow(event, task, before.as_deref(), now)?;
-        if event.kind == EventType::TaskDeleted {
-            check(task.state.is_ended(), || format!("{} is deleted alive", task.name))?;
-            let by_ttl = event.cause.actor == Actor::System("ttl");
-            check(!by_ttl || task.end.is_some_and(|end| end.expire_time <= now.wall), || {
-                format!("{} is deleted before its time", task.name)
-            })?;
-            self.view.remove(&task.name);
-            return Ok(());
-        }
-        if event.kind == EventType::InstanceEnded {
-            self.ended_in_step = Some(task.name.clone());
-            let key = (task.uid, event.generation, event.attempt);
-            let lives = world.actors.iter().any(|(id, actor)| actor.alive() && world.key(*id) == Some(key));
-            check(!lives, || format!("an instance of {} is said to have ended, but lives", task.name))?;
-        }
-        self.alerted(event, task, now)?;
-        self.view.insert(task.name.clone(), Arc::clone(task));
-        Ok(())
-    }
-
-    /// What lives of a task first: the rest depends on that.
-    fn circuits_and_swaps_follow(&mut self, event: &Event, task: &Task, before: Option<&Task>, now: Now) -> Checked {
-        self.roles.event(event, task, before, self.draining)?;
-        self.swaps.event(event, task, before)?;
-        self.circuits.event(event, task, &self.roles, now)
-    }
-
-    /// An alert is raised where it is not open and for its reason, and resolved where it is open.
-    fn alerted(&self, event: &Event, task: &Task, now: Now) -> Checked {
-        let Some(Detail::Alert(alert)) = &event.detail else { return Ok(()) };
-        let key = |alert: &Alert| (alert.kind, alert.generation, alert.attempt);
-        let before = self.view.get(&task.name);
-        let was_open = before.is_some_and(|task| task.alerts.iter().any(|open| key(open) == key(alert)));
-        let is_open = task.alerts.contains(alert);
-        let raised = event.kind == EventType::AlertRaised;
-        check(raised == is_open && raised != was_open, || format!("{:?} of {:?}", event.kind, alert.kind))?;
-        match raised {
-            true => self.promises.raised(alert, task.uid, &self.roles, now),
-            // The end resolves whatever is open.
-            false if self.ended_in_step.is_some() => Ok(()),
-            false => self.promises.resolved(alert, task.uid),
-        }
-    }
-
-    fn launch(&mut self, launch: &Launch, world: &World) -> Checked {
-        let (id, task) = (launch.instance, &launch.task);
-        check(self.launched.insert(id), || format!("instance {id} is launched twice"))?;
-        let live: Vec<_> = world.actors.iter().filter(|(_, actor)| actor.uid == task.uid && actor.alive()).collect();
-        check(live.len() < 2, || format!("{} is started beside two live instances", task.name))?;
-        let stuck = live.iter().any(|(id, _)| self.state_of(**id, world) == Some(InstanceState::Stuck));
-        check(!stuck, || format!("{} is started beside a stuck instance", task.name))?;
-        check(task.intent == Intent::Run, || format!("{} is started after a cancel", task.name))?;
-        check(!self.draining, || format!("{} is started during a drain", task.name))
-    }
-
     /// What must hold between any two steps.
     pub(super) fn after(&mut self, machine: &Lifecycle<Rng>, world: &World, now: Now) -> Checked {
         if let Some(id) = self.must_end {
-            check(self.ended_in_step.is_some(), || format!("instance {id} has ended, and nobody says so"))?;
+            check(!self.ended_in_step.is_empty(), || format!("instance {id} has ended, and nobody says so"))?;
         }
         let live = world.actors.values().filter(|actor| actor.alive()).count();
         check(machine.live() == live, || format!("{} instances are counted, {live} live", machine.live()))?;
@@ -223,47 +257,15 @@ impl Oracle {
                     .is_some_and(|task| Arc::ptr_eq(task, &entry.task) || *task == entry.task)
             });
         check(folded, || "the machine's tasks are not the fold of its events".to_owned())?;
-        self.timers_are_needed(machine, world)?;
-        self.the_end_is_told()?;
+        self.timers_are_needed(machine, world, now)?;
+        self.ended_in_step.iter().try_for_each(|uid| self.the_end_is_told(*uid))?;
+        check(self.drain.is_none(), || "it drains, and nobody is told".to_owned())?;
         self.promises.after(&self.view, &self.roles, world, self.ticked, now)?;
         self.swaps.after(&self.view, &self.roles, world)?;
+        self.pauses.after(&self.view, &self.roles, self.ticked, self.draining, now)?;
+        self.relief.after(machine, &self.view, &self.roles, world)?;
         self.circuits.after(&self.view, &self.roles, world, self.ticked, now)?;
         self.view.values().try_for_each(|task| self.task_is_sound(task))
-    }
-
-    /// Each timer is of a live instance or of a task; that of an ended task is its expiry alone.
-    fn timers_are_needed(&self, machine: &Lifecycle<Rng>, world: &World) -> Checked {
-        let is_set = |timer| usize::from(machine.timers.is_set(timer));
-        let of_instance =
-            [Timer::StartTimeout, Timer::Grace, Timer::Abort, Timer::SlowCancellation, Timer::LongRunning];
-        let live = world.actors.iter().filter(|(_, actor)| actor.alive()).map(|(id, _)| *id);
-        let mut counted: usize = live.map(|id| of_instance.map(|timer| is_set(timer(id))).iter().sum::<usize>()).sum();
-        for task in self.view.values() {
-            let (restart, circuit) = (is_set(Timer::Restart(task.uid)), is_set(Timer::Circuit(task.uid)));
-            let expiry = is_set(Timer::Expire(task.uid));
-            counted += restart + circuit + expiry;
-            let right = expiry == usize::from(task.state.is_ended())
-                && circuit == usize::from(!task.circuit.suspended && task.circuit.state != CircuitState::Closed)
-                && (restart == 0 || task.intent == Intent::Run && !task.state.is_ended());
-            check(right, || format!("{} has timers that it must not have, or lacks one", task.name))?;
-        }
-        check(counted == machine.timers.len(), || "timers are left behind".to_owned())
-    }
-
-    /// First that the instance has ended, then of each alert that it is resolved, then what becomes of the swap, then of the task.
-    fn the_end_is_told(&self) -> Checked {
-        let Some(task) = self.ended_in_step.as_ref().and_then(|name| self.view.get(name)) else { return Ok(()) };
-        let rest = self.step.strip_prefix(&[EventType::InstanceEnded]).unwrap_or(&[EventType::InstanceEnded]);
-        let resolved = rest.iter().take_while(|kind| **kind == EventType::AlertResolved).count();
-        let rest = &rest[resolved..];
-        let rest = rest.strip_prefix(&[EventType::SwapRolledBack]).unwrap_or(rest);
-        let right = match rest {
-            [] | [EventType::InstanceStarting] => !task.state.is_ended(),
-            [EventType::RestartScheduled] => task.restart.next_time.is_some(),
-            [EventType::TaskEnded] => task.state.is_ended(),
-            _ => false,
-        };
-        check(right, || format!("the end of {} is told as {:?}", task.name, self.step))
     }
 
     fn task_is_sound(&self, task: &Task) -> Checked {
@@ -273,6 +275,11 @@ impl Oracle {
         let keys: BTreeSet<_> = task.alerts.iter().map(|open| (open.kind, open.generation, open.attempt)).collect();
         check(keys.len() == task.alerts.len(), || format!("{} has the same alert twice", task.name))?;
         self.roles.after(task)
+    }
+
+    /// Nothing is left that a client could still wait to see.
+    pub(super) fn everything_is_visible(&self) -> Checked {
+        check(self.commits.is_at_rest(self.head), || "something never becomes visible".to_owned())
     }
 
     /// Whether a candidate that was built was left behind.

@@ -1,5 +1,10 @@
-//! What the machine acts upon: scripted monitors and their children, a builder that takes its time, a journal that does, too.
+//! What the machine acts upon: scripted monitors and their children on a few threads, a builder that takes its time, a watchdog, and
+//! a journal that takes its time, too.
 
+mod actors;
+mod journal;
+mod scripts;
+mod shards;
 mod specs;
 
 use std::collections::BTreeMap;
@@ -8,98 +13,57 @@ use std::time::Duration;
 use super::super::{Effect, Input, Launch, RootEnd};
 use super::Rng;
 use crate::model::*;
+use actors::Act;
+pub(super) use actors::Actor;
+pub(super) use journal::{Journal, Note};
+pub(super) use shards::STALL_AFTER;
+use shards::{Poll, Shards};
 pub(super) use specs::{spec, target};
 
-/// Nothing in the world lasts longer.
+/// Nothing that an instance does lasts longer.
 pub(super) const LONGEST: Duration = Duration::from_secs(3 * 3600);
 
-/// How a monitor behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Script {
-    /// Ready soon, ends soon after its signal.
-    Cooperative,
-    /// The same, and marks its checks, some of them long.
-    Checking,
-    /// Never says that it is ready, but is cooperative.
-    NeverReady,
-    /// Returns an error after a while, or when it cleans up.
-    Failing,
-    /// Ends only when it is aborted.
-    Ignoring,
-    /// Hears nothing, not even the abort, until then.
-    BlockedUntil(Mono),
-    /// Panics after a while.
-    Panicking,
-    /// Panics while it cleans up.
-    PanickingInCleanUp,
-    /// Returns unasked after a while.
-    EndingEarly,
-    /// Cooperative, but its child is not; the child ends by itself much later.
-    LeakingChild,
-}
+/// By how much the watchdog's clock may be behind.
+const COARSE: Duration = Duration::from_millis(5);
 
-/// An instance as the world knows it.
-#[derive(Clone, Debug)]
-pub(super) struct Actor {
-    script: Script,
-    pub(super) uid: Uid,
-    pub(super) generation: Generation,
-    pub(super) attempt: Attempt,
-    /// The one it was given last.
-    pub(super) regime: Regime,
-    /// Under which its present check has begun, and when.
-    check: Option<(Regime, Mono)>,
-    /// What its checks find, and how many more of them do.
-    streak: (Verdict, u64),
-    pub(super) root_alive: bool,
-    pub(super) child_alive: bool,
-    child_aborted: bool,
-    pub(super) signalled: Option<Mono>,
-    pub(super) aborted: Option<Mono>,
-}
-
-impl Actor {
-    pub(super) const fn alive(&self) -> bool {
-        self.root_alive || self.child_alive
-    }
-
-    /// A few times the same, so that circuits open and close.
-    fn verdict(&mut self, rng: &mut Rng) -> Verdict {
-        if self.streak.1 == 0 {
-            let verdict = match rng.below(7) {
-                0..=2 => Verdict::Pass,
-                3..=5 => Verdict::Fail,
-                _ => Verdict::Neutral,
-            };
-            self.streak = (verdict, 1 + rng.below(8));
-        }
-        self.streak.1 -= 1;
-        self.streak.0
-    }
-}
+/// How long the news of something may be under way.
+const NEWS: u64 = 9;
 
 #[derive(Clone, Debug)]
 enum Happening {
-    Ready,
-    CheckBegins,
-    CheckEnds,
-    Root(RootEnd),
-    Child { aborted: bool },
-    Built(Result<(), String>),
-    Committed,
+    /// An instance does something, as soon as its thread is free.
+    Of(InstanceId, Act),
+    /// The machine is told, whatever has become of it meanwhile.
+    Told(Input),
+    /// A poll blocks its thread for so long that the watchdog says so.
+    Noticed(Poll),
+    /// For so long that the thread is to be given up.
+    Stalled(Poll),
+    /// It is over.
+    Freed(Poll),
+    /// A transaction of the journal's is done.
+    Written,
 }
 
 /// Every instance that lives, and what is due to happen to them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct World {
     pub(super) actors: BTreeMap<InstanceId, Actor>,
-    agenda: BTreeMap<(Mono, u64), (InstanceId, Happening)>,
+    pub(super) shards: Shards,
+    pub(super) journal: Journal,
+    agenda: BTreeMap<(Mono, u64), Happening>,
     entries: u64,
-    /// Up to when the journal has promised commits: they come in order.
-    committed: Mono,
+    /// Of ten monitors, how many are of a sort that blocks.
+    blocking: u64,
 }
 
 impl World {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        let (actors, agenda) = (BTreeMap::new(), BTreeMap::new());
+        let blocking = 1 + rng.below(4);
+        Self { actors, shards: Shards::new(rng), journal: Journal::default(), agenda, entries: 0, blocking }
+    }
+
     /// What clients know an instance by that lives.
     pub(super) fn key(&self, id: InstanceId) -> Option<(Uid, Generation, Attempt)> {
         self.actors.get(&id).map(|actor| (actor.uid, actor.generation, actor.attempt))
@@ -109,71 +73,122 @@ impl World {
         self.agenda.keys().next().map(|(due, _)| *due)
     }
 
-    /// Lets the next thing happen that is due; what the machine is told of it.
-    pub(super) fn pop_due(&mut self, now: Mono, rng: &mut Rng) -> Option<Input> {
+    /// Lets the next thing happen that is due; what the machine is told of it. `full`, as the machine says that too many threads are
+    /// lost.
+    pub(super) fn pop_due(&mut self, full: bool, now: Mono, rng: &mut Rng) -> Option<Input> {
         loop {
             let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= now)?;
-            let (instance, happening) = entry.remove();
-            match happening {
-                Happening::Built(built) => return Some(Input::Built(instance, built)),
-                Happening::Committed => return Some(Input::Committed(instance)),
-                _ => {}
-            }
-            let Some(actor) = self.actors.get_mut(&instance) else { continue };
-            match happening {
-                Happening::Ready if actor.root_alive => return Some(Input::Ready(instance)),
-                Happening::CheckBegins if actor.root_alive && actor.signalled.is_none() => {
-                    let took = if rng.one_in(20) { rng.millis(40_000) } else { rng.millis(300) };
-                    actor.check = Some((actor.regime, now));
-                    self.plan(now + took, instance, Happening::CheckEnds);
-                    return Some(Input::CheckBegan(instance, now));
-                }
-                Happening::CheckEnds if actor.root_alive => {
-                    let Some((regime, began)) = actor.check.take() else { continue };
-                    let verdict = actor.verdict(rng);
-                    let evidence = Evidence { regime, verdict, latency: now.since(began) };
-                    // Bursts, and long pauses: time passes in long steps, too.
-                    let pauses = verdict == Verdict::Pass && rng.one_in(8);
-                    let pause = if pauses { rng.millis(40_000_000) } else { rng.millis(400) };
-                    self.plan(now + pause, instance, Happening::CheckBegins);
-                    return Some(Input::CheckEnded(instance, now, evidence));
-                }
-                Happening::Root(end) if actor.root_alive => {
-                    actor.root_alive = false;
-                    return Some(Input::RootEnded { instance, end, children: actor.child_alive });
-                }
-                Happening::Child { aborted } if actor.child_alive => {
-                    actor.child_alive = false;
-                    actor.child_aborted = aborted;
-                    if !actor.root_alive {
-                        return Some(Input::ChildrenEnded { instance, aborted });
+            let told = match entry.remove() {
+                Happening::Of(instance, act) => self.acts(instance, act, now, rng),
+                Happening::Told(input) => Some(input),
+                Happening::Noticed(poll) => self.shards.current(poll).map(|block| {
+                    block.told = true;
+                    Input::PollBlocked(poll.instance, block.since.before(COARSE))
+                }),
+                Happening::Stalled(poll) => self.stalled(poll, full, now),
+                Happening::Freed(poll) => self.freed(poll, now, rng),
+                Happening::Written => {
+                    for replaced in self.journal.written() {
+                        self.plan(now + rng.millis(NEWS), Happening::Told(Input::Committed(replaced)));
                     }
+                    self.write(now, rng);
+                    None
                 }
-                _ => {}
+            };
+            if told.is_some() {
+                return told;
             }
         }
     }
 
+    /// As the shell has it: at the limit, threads of custom kinds are not given up; what waits there is told of again.
+    fn stalled(&mut self, poll: Poll, full: bool, now: Mono) -> Option<Input> {
+        let custom = self.shards.is_custom(poll.shard);
+        let block = self.shards.current(poll)?;
+        if full && custom {
+            self.plan(now + STALL_AFTER, Happening::Stalled(poll));
+            return None;
+        }
+        block.relieved = true;
+        if !self.shards.relieve(poll.shard) {
+            return None;
+        }
+        let on_it = |(id, actor): &(&InstanceId, &Actor)| actor.shard == poll.shard && **id != poll.instance;
+        let displaced = self.actors.iter().filter(on_it).map(|(id, _)| *id).collect();
+        Some(Input::Stalled { culprit: poll.instance, displaced })
+    }
+
+    /// The watchdog may be faster than what the instance does next, or slower.
+    fn freed(&mut self, poll: Poll, now: Mono, rng: &mut Rng) -> Option<Input> {
+        let block = self.shards.free(poll)?;
+        self.goes_on(poll.instance, now, rng);
+        let told = (block.told || block.relieved).then_some(Input::PollReturned(poll.instance))?;
+        if rng.one_in(2) {
+            return Some(told);
+        }
+        self.plan(now + rng.millis(NEWS), Happening::Told(told));
+        None
+    }
+
+    /// Has an instance's poll block its thread.
+    fn block(&mut self, instance: InstanceId, lasts: Duration, now: Mono, rng: &mut Rng) {
+        let Some(actor) = self.actors.get(&instance) else { return };
+        let blocked_after = actor.spec.watchdog().blocked_poll_after();
+        let poll = self.shards.block(actor.shard, instance, now, now + lasts);
+        self.plan(now + lasts, Happening::Freed(poll));
+        self.plan(now + blocked_after + rng.millis(NEWS), Happening::Noticed(poll));
+        self.plan(now + STALL_AFTER + rng.millis(NEWS), Happening::Stalled(poll));
+    }
+
     /// Forgets those of whom nothing is left, once the machine has been told.
     pub(super) fn bury(&mut self) {
+        let before = self.actors.len();
         self.actors.retain(|_, actor| actor.alive());
+        if self.actors.len() < before {
+            self.shards.sweep(&self.actors);
+        }
     }
 
     /// Does what the machine says.
     pub(super) fn execute(&mut self, effect: &Effect, now: Now, rng: &mut Rng) {
         match effect {
+            Effect::Append(event) => self.journal.append(event.sequence),
+            Effect::Answer { after, .. } => self.journal.answer(*after),
+            Effect::AwaitCommit { after, instance } => self.journal.await_commit(*after, *instance),
             Effect::Launch(launch) => self.launch(launch, now.mono, rng),
             Effect::Signal(instance) => self.signal(*instance, now.mono, rng),
             Effect::Abort(instance) => self.abort(*instance, now.mono, rng),
+            Effect::Displace(instance) => self.displace(*instance, now.mono, rng),
             Effect::Build { instance, .. } => self.build(*instance, now.mono, rng),
-            Effect::AwaitCommit { instance, .. } => self.commit(*instance, now.mono, rng),
             Effect::Regime(instance, regime) | Effect::Promote { instance, regime, .. } => {
                 if let Some(actor) = self.actors.get_mut(instance) {
                     actor.regime = *regime;
                 }
             }
-            _ => {}
+            Effect::CheckNow(instance) => self.plan(now.mono, Happening::Of(*instance, Act::CheckNow)),
+            Effect::Discard(_) | Effect::Counted(..) | Effect::Forget(_) => {}
         }
+    }
+
+    /// The end of a turn: its events and answers are handed over.
+    pub(super) fn turn(&mut self, now: Mono, rng: &mut Rng) {
+        for replaced in self.journal.release() {
+            self.plan(now, Happening::Told(Input::Committed(replaced)));
+        }
+        self.write(now, rng);
+    }
+
+    /// Everything that waits goes into one transaction. Most are quick; some storage stands still for minutes.
+    fn write(&mut self, now: Mono, rng: &mut Rng) {
+        if !self.journal.begin() {
+            return;
+        }
+        let took = match rng.below(300) {
+            0 => rng.millis(300_000),
+            1..=20 => rng.millis(3_000),
+            _ => rng.millis(20),
+        };
+        self.plan(now + took, Happening::Written);
     }
 
     /// Most are built soon; some cannot be, and some take so long that nobody waits any more.
@@ -184,105 +199,11 @@ impl World {
             _ => rng.millis(300),
         };
         let built = if rng.one_in(8) { Err("cannot be built".to_owned()) } else { Ok(()) };
-        self.plan(now + took, id, Happening::Built(built));
+        self.plan(now + took, Happening::Told(Input::Built(id, built)));
     }
 
-    /// The journal commits in order, at once or much later.
-    fn commit(&mut self, id: InstanceId, now: Mono, rng: &mut Rng) {
-        let took = match rng.below(10) {
-            0 => rng.millis(60_000),
-            1..=3 => rng.millis(3_000),
-            _ => rng.millis(20),
-        };
-        self.committed = self.committed.max(now + took);
-        self.plan(self.committed, id, Happening::Committed);
-    }
-
-    fn launch(&mut self, launch: &Launch, now: Mono, rng: &mut Rng) {
-        let id = launch.instance;
-        let script = match rng.below(19) {
-            0..=2 => Script::Cooperative,
-            3..=9 => Script::Checking,
-            10 => Script::NeverReady,
-            11 => Script::Failing,
-            12 => Script::Ignoring,
-            13 => Script::BlockedUntil(now + rng.millis(60_000)),
-            14 => Script::BlockedUntil(now + rng.millis(3 * 3_600_000)),
-            15 => Script::Panicking,
-            16 => Script::PanickingInCleanUp,
-            17 => Script::EndingEarly,
-            _ => Script::LeakingChild,
-        };
-        let actor = Actor {
-            script,
-            uid: launch.task.uid,
-            generation: launch.generation,
-            attempt: launch.attempt,
-            regime: launch.regime,
-            check: None,
-            streak: (Verdict::Pass, 0),
-            root_alive: true,
-            child_alive: script == Script::LeakingChild,
-            child_aborted: false,
-            signalled: None,
-            aborted: None,
-        };
-        self.actors.insert(id, actor);
-        let soon = now + rng.millis(2_000);
-        // Some end before they are ready.
-        let later = if rng.one_in(3) { now + rng.millis(2_000) } else { soon + rng.millis(30_000) };
-        if script != Script::NeverReady {
-            self.plan(soon, id, Happening::Ready);
-        }
-        match script {
-            // The first check may begin before it is ready, and end after that.
-            Script::Checking => self.plan(now + rng.millis(2_000), id, Happening::CheckBegins),
-            Script::Failing => self.plan(later, id, Happening::Root(RootEnd::Failed("failed".to_owned()))),
-            Script::Panicking => self.plan(later, id, Happening::Root(RootEnd::Panicked("panicked".to_owned()))),
-            Script::EndingEarly => self.plan(later, id, Happening::Root(RootEnd::Returned)),
-            Script::LeakingChild => {
-                self.plan(now + rng.millis(3_600_000), id, Happening::Child { aborted: false });
-                if rng.one_in(3) {
-                    self.plan(later, id, Happening::Root(RootEnd::Returned));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn signal(&mut self, id: InstanceId, now: Mono, rng: &mut Rng) {
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        actor.signalled = Some(now);
-        let soon = now + rng.millis(200);
-        let end = match actor.script {
-            Script::Ignoring => return,
-            Script::BlockedUntil(free) => (soon.max(free), RootEnd::Returned),
-            Script::Failing => (soon, RootEnd::Failed("clean-up".to_owned())),
-            Script::PanickingInCleanUp => (soon, RootEnd::Panicked("clean-up".to_owned())),
-            // Some take their time, so that they end in phase 2 by themselves, or race with the abort.
-            _ if rng.one_in(4) => (now + rng.millis(9_000), RootEnd::Returned),
-            _ => (soon, RootEnd::Returned),
-        };
-        self.plan(end.0, id, Happening::Root(end.1));
-    }
-
-    fn abort(&mut self, id: InstanceId, now: Mono, rng: &mut Rng) {
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        actor.aborted = Some(now);
-        let soon = now + rng.millis(100);
-        let root = match actor.script {
-            Script::BlockedUntil(free) => soon.max(free),
-            _ => soon,
-        };
-        let child = actor.child_alive.then_some(soon);
-        self.plan(root, id, Happening::Root(RootEnd::Cancelled));
-        if let Some(child) = child {
-            self.plan(child, id, Happening::Child { aborted: true });
-        }
-    }
-
-    fn plan(&mut self, due: Mono, instance: InstanceId, happening: Happening) {
+    fn plan(&mut self, due: Mono, happening: Happening) {
         self.entries += 1;
-        self.agenda.insert((due, self.entries), (instance, happening));
+        self.agenda.insert((due, self.entries), happening);
     }
 }

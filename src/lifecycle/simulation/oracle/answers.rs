@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::super::super::{Command, Input, Reply};
-use super::{Checked, View, check, swaps};
+use super::{Checked, Seen, check, pauses, swaps};
 use crate::model::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -16,6 +16,10 @@ const DAY: Duration = Duration::from_secs(86_400);
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     due: Option<Expected>,
+    /// Whose instances are to stop, by the present command, also where they do already.
+    stops: Option<(Uid, Cause)>,
+    /// Who is to make a check by the present command.
+    checks: Vec<InstanceId>,
     done: BTreeMap<(Method, Uuid), Done>,
 }
 
@@ -41,18 +45,22 @@ struct Expected {
 }
 
 #[derive(Debug)]
-enum Verdict {
+pub(super) enum Verdict {
     Refused(Refusal),
     /// It was done before, at this place; nothing happens.
     Replayed(Sequence),
     /// A dry run, or a cancel of what is stopping or has ended: nothing needs to happen.
     Idle,
     Done,
+    /// The active instance makes a check.
+    Checks,
 }
 
 impl Answers {
     /// Forms the opinion, before the machine forms its own.
-    pub(super) fn before(&mut self, input: &Input, view: &View, head: Sequence, draining: bool, now: Now) -> Checked {
+    pub(super) fn before(&mut self, input: &Input, seen: &Seen<'_>) -> Checked {
+        let Seen { view, head, now, .. } = *seen;
+        self.checks.clear();
         check(self.due.is_none(), || "a command was not answered in its step".to_owned())?;
         let Input::Command(command) = input else { return Ok(()) };
         let (method, idempotency, _) = command.request();
@@ -66,7 +74,17 @@ impl Answers {
                 Verdict::Refused(Refusal::TaskNotFound(command.name().clone()))
             }
             Some(done) => Verdict::Replayed(done.sequence),
-            None => afresh(command, view, draining),
+            None => afresh(command, seen),
+        };
+        let known = view.get(command.name()).filter(|task| !task.state.is_ended());
+        self.stops = match (command, &verdict, known) {
+            (Command::Cancel(cancel), Verdict::Idle | Verdict::Done, Some(task)) => {
+                Some((task.uid, cancel.cause.clone()))
+            }
+            (Command::Pause(pause), Verdict::Done, Some(task)) if task.intent == Intent::Run => {
+                Some((task.uid, pause.cause.clone()))
+            }
+            _ => None,
         };
         let dry_swap = match command {
             Command::Swap(swap, _) if swap.validate_only => Some(swap.clone()),
@@ -76,14 +94,18 @@ impl Answers {
         Ok(())
     }
 
-    /// Compares the machine's answer, which comes after `after`, the head.
-    pub(super) fn answered(
-        &mut self,
-        reply: &Result<Reply, Refusal>,
-        view: &View,
-        after: Sequence,
-        now: Now,
-    ) -> Checked {
+    /// Whom the present command stops, also where that stops already, and by whose wish.
+    pub(super) fn stops(&mut self) -> Option<(Uid, Cause)> {
+        self.stops.take()
+    }
+
+    pub(super) fn checks(&mut self, id: InstanceId) {
+        self.checks.push(id);
+    }
+
+    /// Compares the machine's answer, which comes after the head.
+    pub(super) fn answered(&mut self, reply: &Result<Reply, Refusal>, seen: &Seen<'_>) -> Checked {
+        let Seen { view, head: after, now, .. } = *seen;
         let Expected { name, method, idempotency, verdict, dry_swap, head } =
             self.due.take().ok_or("an answer to nothing")?;
         let idle = after == head;
@@ -102,8 +124,18 @@ impl Answers {
                 idle && *sequence == after && previews
             }
             (Verdict::Idle, Ok(Reply::Accepted { sequence, task })) => idle && *sequence == after && visible(task),
+            (Verdict::Checks, Ok(Reply::Checking { task })) => {
+                let active = task.instance.as_ref().map(|active| (task.uid, active.generation, active.attempt));
+                let told = self.checks.iter().map(|id| seen.world.key(*id));
+                idle && visible(task) && told.eq([active])
+            }
             (Verdict::Done, Ok(Reply::Accepted { sequence, task })) => {
-                let intended = method != Method::Cancel || task.intent == Intent::Cancel;
+                let intended = match method {
+                    Method::Cancel => task.intent == Intent::Cancel,
+                    Method::Pause => task.intent == Intent::Pause,
+                    Method::Start | Method::Resume => task.intent == Intent::Run,
+                    Method::Swap | Method::Delete | Method::Run => true,
+                };
                 !idle && *sequence == after && visible(task) && intended
             }
             (Verdict::Done, Ok(Reply::Deleted { sequence })) => {
@@ -112,6 +144,8 @@ impl Answers {
             _ => false,
         };
         check(right, wrong)?;
+        let checks = matches!(verdict, Verdict::Checks);
+        check(checks || self.checks.is_empty(), || format!("{method:?} of {name} makes a check"))?;
         let dry = matches!((&verdict, method), (Verdict::Idle, Method::Start)) || dry_swap.is_some();
         let uid = match reply {
             Ok(Reply::Accepted { task, .. } | Reply::Checking { task }) => Ok(task.uid),
@@ -126,17 +160,14 @@ impl Answers {
     }
 }
 
-fn afresh(command: &Command, view: &View, draining: bool) -> Verdict {
-    let seen = view.get(command.name());
+fn afresh(command: &Command, seen: &Seen<'_>) -> Verdict {
+    let known = seen.view.get(command.name());
     let etag = match command {
-        Command::Start(..) if draining => return Verdict::Refused(Refusal::ServerDraining),
-        Command::Start(..) if seen.is_some() => {
-            return Verdict::Refused(Refusal::TaskExists(command.name().clone()));
+        Command::Pause(pause) if pause.expire_time.is_some_and(|expires| expires <= seen.now.wall) => {
+            let violations = Violations::one("expire_time", "must lie in the future");
+            return Verdict::Refused(Refusal::Invalid(violations));
         }
-        Command::Start(..) if view.len() >= super::super::MAX_TASKS => {
-            return Verdict::Refused(Refusal::TaskLimit(super::super::MAX_TASKS));
-        }
-        Command::Start(start, _) => return if start.validate_only { Verdict::Idle } else { Verdict::Done },
+        Command::Start(start, _) => return start_afresh(start, seen),
         Command::Swap(swap, _) => swap.etag.as_ref(),
         Command::Cancel(cancel) => cancel.etag.as_ref(),
         Command::Delete(delete) => delete.etag.as_ref(),
@@ -144,23 +175,42 @@ fn afresh(command: &Command, view: &View, draining: bool) -> Verdict {
         Command::Resume(resume) => resume.etag.as_ref(),
         Command::Run(run) => run.etag.as_ref(),
     };
-    let Some(task) = seen else { return Verdict::Refused(Refusal::TaskNotFound(command.name().clone())) };
+    let Some(task) = known else { return Verdict::Refused(Refusal::TaskNotFound(command.name().clone())) };
     if etag.is_some_and(|etag| *etag != task.etag()) {
         let actual = task.etag().as_str().to_owned();
         return Verdict::Refused(Refusal::EtagMismatch { name: task.name.clone(), actual });
     }
     let stopping = || task.instance.iter().chain(&task.draining).any(|live| live.state == InstanceState::Stopping);
     match command {
-        Command::Swap(swap, _) => match swaps::verdict(swap, task, draining) {
+        Command::Swap(swap, _) => match swaps::verdict(swap, task, seen) {
             Err(refusal) => Verdict::Refused(refusal),
             Ok(()) if swap.validate_only => Verdict::Idle,
             Ok(()) if *task.spec == swap.spec && task.annotations == swap.annotations => Verdict::Idle,
             Ok(()) => Verdict::Done,
         },
+        Command::Pause(pause) => pauses::pause(pause, task, seen.draining),
+        Command::Resume(_) => pauses::resume(task, seen.draining),
+        Command::Run(_) => pauses::run(task, seen.draining, seen.relief.marks(task, seen.world)),
         Command::Delete(_) if !task.state.is_ended() => Verdict::Refused(Refusal::TaskLive(task.name.clone())),
         Command::Cancel(_) if task.state.is_ended() => Verdict::Idle,
         // A second cancel changes nothing, unless it is forced and comes in phase 1.
         Command::Cancel(cancel) if task.intent == Intent::Cancel && !(cancel.force && stopping()) => Verdict::Idle,
-        _ => Verdict::Done,
+        Command::Start(..) | Command::Delete(_) | Command::Cancel(_) => Verdict::Done,
+    }
+}
+
+fn start_afresh(start: &StartTask, seen: &Seen<'_>) -> Verdict {
+    const MOST: usize = super::super::MAX_TASKS;
+    let full = seen.relief.refuses(&start.spec, seen.roles, seen.world);
+    let refusal = match full {
+        _ if seen.draining => Some(Refusal::ServerDraining),
+        _ if seen.view.contains_key(&start.name) => Some(Refusal::TaskExists(start.name.clone())),
+        _ if seen.view.len() >= MOST => Some(Refusal::TaskLimit(MOST)),
+        full => full,
+    };
+    match refusal {
+        Some(refusal) => Verdict::Refused(refusal),
+        None if start.validate_only => Verdict::Idle,
+        None => Verdict::Done,
     }
 }

@@ -14,6 +14,8 @@ use crate::model::*;
 #[derive(Debug, Default)]
 pub(super) struct Promises {
     live: BTreeMap<InstanceId, Known>,
+    /// Until when the candidates that were displaced in this step have to be ready.
+    displaced: BTreeMap<(Uid, Generation), Mono>,
     drain_bound: Option<Mono>,
     /// Whether a client's command is being carried out.
     commanded: bool,
@@ -43,6 +45,7 @@ struct Stop {
 
 impl Promises {
     pub(super) fn before(&mut self, input: &Input, now: Mono) {
+        self.displaced.clear();
         self.commanded = matches!(input, Input::Command(Command::Cancel(_)));
         match input {
             Input::CheckBegan(id, at) => {
@@ -76,13 +79,20 @@ impl Promises {
                 let spec = Arc::clone(&launch.spec);
                 let within = if is_candidate { spec.swap().readiness_timeout() } else { spec.start_timeout() };
                 let key = (launch.task.uid, launch.generation, launch.attempt);
-                let (ready_by, work) = (now.mono + within, Some(now.mono));
+                // Another's time goes on.
+                let goes_on = self.displaced.get(&(key.0, key.1)).copied().filter(|_| is_candidate);
+                let (ready_by, work) = (goes_on.unwrap_or(now.mono + within), Some(now.mono));
                 let known = Known { key, spec, ready_by, work, took: None, stop: None };
                 self.live.insert(launch.instance, known);
                 Ok(())
             }
             Effect::Signal(id) => self.signalled(*id, now.mono),
             Effect::Abort(id) => self.aborted(*id, now.mono),
+            Effect::Displace(id) => {
+                let displaced = self.live.remove(id).ok_or("displaced, but not live")?;
+                self.displaced.insert((displaced.key.0, displaced.key.1), displaced.ready_by);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -135,7 +145,8 @@ impl Promises {
             }
             AlertKind::AbortRequired => !self.commanded && state == Some(InstanceState::Aborting),
             AlertKind::AbortTimeout => state == Some(InstanceState::Stuck),
-            AlertKind::PollBlocked => false,
+            // Who was told of it knows.
+            AlertKind::PollBlocked => true,
         };
         check(right, || format!("{alert:?} without a reason"))
     }
@@ -160,7 +171,9 @@ impl Promises {
             check(!waits || !late(known.ready_by), || format!("{}: it had to be ready", told()))?;
             known.kept(state, task, late, now).map_err(|missed| format!("{}: {missed}", told()))?;
         }
-        view.values().try_for_each(|task| self.in_time(task, late, now))
+        view.values().try_for_each(|task| self.in_time(task, late, now))?;
+        let all_stuck = || roles.live.values().all(|live| live.instance.state == InstanceState::Stuck);
+        check(!self.drain_bound.is_some_and(late) || all_stuck(), || "not drained by its bound".to_owned())
     }
 
     fn in_time(&self, task: &Task, late: impl Fn(Mono) -> bool, now: Now) -> Checked {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::super::{Input, RootEnd};
+use super::super::super::{Command, Input, RootEnd};
 use super::super::world::World;
 use super::{Checked, check};
 use crate::model::*;
@@ -11,7 +11,7 @@ use crate::model::*;
 /// What clients know an instance by.
 pub(super) type Key = (Uid, Generation, Attempt);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
     Active,
     /// Of a swap that has not been committed.
@@ -26,28 +26,38 @@ pub(super) struct Live {
     pub(super) role: Role,
     /// As the log last showed it.
     pub(super) instance: Instance,
-    spec: Arc<TaskSpec>,
-    /// It stops because it had returned, and left children behind.
-    unasked: bool,
+    pub(super) spec: Arc<TaskSpec>,
+    /// Why it stops; `None` also where it had returned, and left children behind.
+    pub(super) asked: Asked,
+    /// Who wants it to stop, by the log and the commands after that.
+    pub(super) stopper: Option<Cause>,
+    /// Its task was resumed while it stopped.
+    pub(super) resumed: bool,
     /// It is the old spec, started once more: where it never becomes ready, the task fails.
-    once: bool,
+    pub(super) once: bool,
+    /// When it was started; where it takes the place of a displaced candidate, when that was.
+    pub(super) since: Timestamp,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Roles {
     pub(super) live: BTreeMap<Key, Live>,
     /// Every instance that ever was.
     known: BTreeSet<Key>,
     /// The end that waits until the task is alone.
-    held: BTreeMap<Uid, State>,
+    pub(super) held: BTreeMap<Uid, State>,
     /// Whose old spec is due once more.
-    revived: BTreeSet<Uid>,
+    pub(super) revived: BTreeSet<Uid>,
+    /// Who was displaced in this step and is to be started again, and when it had been started.
+    pub(super) displaced: BTreeMap<(Uid, Role), Timestamp>,
     /// The restarts since the newest spec took over.
     restarts: BTreeMap<Uid, u32>,
     /// How the roots have ended of which children live on.
     roots: BTreeMap<InstanceId, RootEnd>,
-    /// The instance that the present input is about, and how that says it has ended: its root, and whether a child was aborted.
-    end: Option<(Key, RootEnd, bool)>,
+    /// Who ends by the present input, and how that says so: its root, and whether a child was aborted.
+    pub(super) ends: BTreeMap<Key, (RootEnd, bool)>,
+    /// Why it asks instances to stop, where it does; and what it asks them by.
+    asking: Asked,
     pub(super) ended: usize,
 }
 
@@ -55,21 +65,82 @@ pub(super) fn is_running(task: &Task) -> bool {
     task.swap.as_ref().is_some_and(|swap| !swap.is_ended())
 }
 
+impl Live {
+    /// Since when its poll blocks: no longer than it has been there, whatever the watchdog's coarse clock says.
+    pub(super) fn blocks_since(&self, since: Mono, now: Now) -> Timestamp {
+        now.wall.before(now.mono.since(since)).max(self.instance.start_time)
+    }
+}
+
+impl Default for Roles {
+    fn default() -> Self {
+        Self {
+            live: BTreeMap::new(),
+            known: BTreeSet::new(),
+            held: BTreeMap::new(),
+            revived: BTreeSet::new(),
+            displaced: BTreeMap::new(),
+            restarts: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            asking: Asked::None,
+            ended: 0,
+        }
+    }
+}
+
 impl Roles {
-    pub(super) fn before(&mut self, input: &Input, world: &World) {
-        let end = match input {
+    pub(super) fn before(&mut self, input: &Input, world: &World, now: Now) {
+        self.displaced.clear();
+        self.ends.clear();
+        self.asking = match input {
+            Input::Command(Command::Cancel(_)) => Asked::Cancel,
+            Input::Command(Command::Pause(_)) => Asked::Pause,
+            Input::Drain { .. } => Asked::Drain,
+            Input::Built(..) | Input::Committed(_) => Asked::Swap,
+            Input::Tick => Asked::StartTimeout,
+            _ => Asked::None,
+        };
+        match input {
             Input::RootEnded { instance, end, children } => {
                 if *children {
                     self.roots.insert(*instance, end.clone());
                 }
-                Some((*instance, end.clone(), false))
+                self.ends.extend(world.key(*instance).map(|key| (key, (end.clone(), false))));
             }
             Input::ChildrenEnded { instance, aborted } => {
-                self.roots.remove(instance).map(|end| (*instance, end, *aborted))
+                let end = world.key(*instance).zip(self.roots.remove(instance));
+                self.ends.extend(end.map(|(key, end)| (key, (end, *aborted))));
             }
-            _ => None,
-        };
-        self.end = end.and_then(|(id, end, aborted)| Some((world.key(id)?, end, aborted)));
+            Input::Stalled { displaced, .. } => {
+                for id in displaced {
+                    // What its root has said of its end stands.
+                    let end = self.roots.remove(id).unwrap_or(RootEnd::Displaced);
+                    self.ends.extend(world.key(*id).map(|key| (key, (end, true))));
+                }
+            }
+            Input::PollBlocked(id, since) => self.blocks(world.key(*id), Some((*since, now))),
+            Input::PollReturned(id) => self.blocks(world.key(*id), None),
+            _ => {}
+        }
+    }
+
+    fn blocks(&mut self, key: Option<Key>, since: Option<(Mono, Now)>) {
+        if let Some(live) = key.and_then(|key| self.live.get_mut(&key)) {
+            live.instance.blocked_since = since.map(|(since, now)| live.blocks_since(since, now));
+        }
+    }
+
+    /// A client wants what stops already to stop: from here on that is told of.
+    pub(super) fn joins(&mut self, uid: Uid, cause: &Cause) {
+        for (_, live) in self.live.iter_mut().filter(|(key, live)| key.0 == uid && live.stopper.is_some()) {
+            live.stopper = Some(cause.clone());
+        }
+    }
+
+    /// Whether the instance's root has ended, and children of it live on.
+    pub(super) fn has_root(&self, id: InstanceId) -> bool {
+        self.roots.contains_key(&id)
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Live> {
@@ -94,7 +165,7 @@ impl Roles {
     pub(super) fn event(&mut self, event: &Event, task: &Task, before: Option<&Task>, draining: bool) -> Checked {
         match (event.kind, &event.detail) {
             (EventType::AlertRaised | EventType::AlertResolved, _) => {}
-            (_, Some(Detail::Instance(instance))) => self.moved(instance, task, before, draining)?,
+            (_, Some(Detail::Instance(instance))) => self.moved(event, instance, task, before, draining)?,
             (EventType::RestartScheduled, _) => {
                 let made = self.restarts.entry(task.uid).or_default();
                 *made += 1;
@@ -113,24 +184,59 @@ impl Roles {
                 }
             }
             (EventType::TaskEnded, _) => self.task_ended(task, before)?,
+            (EventType::TaskResumed, _) => {
+                self.revived.remove(&task.uid);
+                self.held.remove(&task.uid);
+                let active = self.live.iter_mut().find(|(key, live)| key.0 == task.uid && live.role == Role::Active);
+                if let Some((_, active)) = active {
+                    active.resumed = true;
+                }
+            }
+            (EventType::TaskPaused, _) => {
+                self.held.remove(&task.uid);
+            }
             _ => {}
         }
         self.shows(task, draining)
     }
 
-    /// An instance's events come in order, each once; only a cancel that joins a stop repeats one.
-    fn moved(&mut self, instance: &Instance, task: &Task, before: Option<&Task>, draining: bool) -> Checked {
+    /// An instance's events come in order, each once; only a cancel or a pause that joins a stop repeats one.
+    fn moved(
+        &mut self,
+        event: &Event,
+        instance: &Instance,
+        task: &Task,
+        before: Option<&Task>,
+        draining: bool,
+    ) -> Checked {
         let key = (task.uid, instance.generation, instance.attempt);
         let Some(live) = self.live.get_mut(&key) else { return self.launched(key, instance, task) };
         let (was, is) = (live.instance.state, instance.state);
         live.instance = instance.clone();
-        live.unasked |= is == InstanceState::Stopping && self.end.as_ref().is_some_and(|(ended, ..)| *ended == key);
+        if was < InstanceState::Stopping && is == InstanceState::Stopping {
+            let unasked = self.ends.contains_key(&key);
+            let late = self.asking == Asked::StartTimeout && live.role == Role::Candidate;
+            live.asked = if unasked {
+                Asked::None
+            } else if late {
+                Asked::Swap
+            } else {
+                self.asking
+            };
+            live.stopper = Some(event.cause.clone());
+        }
+        if task.intent != Intent::Run {
+            self.held.remove(&key.0);
+        }
         if is == InstanceState::Ended {
+            let stopper = live.stopper.as_ref();
+            check(stopper.is_none_or(|stopper| *stopper == event.cause), || {
+                format!("{} ends because of {:?}, not of {stopper:?}", task.name, event.cause)
+            })?;
             return self.instance_ended(key, task, before, draining);
         }
-        check(was < is || was == is && task.intent == Intent::Cancel, || {
-            format!("an instance of {} went from {was:?} to {is:?}", task.name)
-        })
+        let joins = was == is && task.intent != Intent::Run && before.is_some_and(|it| it.intent != task.intent);
+        check(was < is || joins, || format!("an instance of {} went from {was:?} to {is:?}", task.name))
     }
 
     fn launched(&mut self, key: Key, instance: &Instance, task: &Task) -> Checked {
@@ -145,10 +251,14 @@ impl Roles {
         check(self.find(key.0, role).is_none(), || format!("{} has a second {role:?}", task.name))?;
         let others = self.of(key.0).map(|(_, live)| live.instance.state).collect::<Vec<_>>();
         check(others.len() < 2, || format!("{} has a third instance", task.name))?;
-        check(!others.contains(&InstanceState::Stuck), || format!("{} is started beside a stuck one", task.name))?;
+        // One that was displaced had run beside a stuck one already.
+        let again = self.displaced.remove(&(key.0, role));
+        let stuck = again.is_none() && others.contains(&InstanceState::Stuck);
+        check(!stuck, || format!("{} is started beside a stuck one", task.name))?;
         let strategy = task.swap.as_ref().map(|swap| swap.strategy).filter(|_| role == Role::Candidate);
         let in_turn = match strategy {
             None => true,
+            _ if again.is_some() => true,
             Some(SwapStrategy::MakeBeforeBreak) => self.is_ready(key.0),
             Some(SwapStrategy::BreakBeforeMake) => others.is_empty(),
         };
@@ -158,7 +268,9 @@ impl Roles {
             (Role::Candidate, Some(swap)) => Arc::clone(&swap.to_spec),
             _ => Arc::clone(&task.spec),
         };
-        self.live.insert(key, Live { role, instance: instance.clone(), spec, unasked: false, once });
+        let since = again.unwrap_or(instance.start_time);
+        let (instance, asked) = (instance.clone(), Asked::None);
+        self.live.insert(key, Live { role, instance, spec, asked, stopper: None, resumed: false, once, since });
         Ok(())
     }
 
@@ -172,124 +284,5 @@ impl Roles {
         self.restarts.remove(&task.uid);
         check(task.restart == Restart::default(), || format!("{} keeps the old restarts", task.name))?;
         check(!was_ready || self.is_ready(task.uid), || format!("{} has no ready instance any more", task.name))
-    }
-
-    fn instance_ended(&mut self, key: Key, task: &Task, before: Option<&Task>, draining: bool) -> Checked {
-        let live = self.live.remove(&key).ok_or("ended, but not live")?;
-        self.ended += 1;
-        let told = self.end.as_ref().filter(|(ended, ..)| *ended == key);
-        let (_, root, child_aborted) = told.ok_or("ended by nothing that ends an instance")?;
-        let asked = live.instance.shutdown.is_some() && !live.unasked;
-        let unbounded = live.spec.monitor().is_built_in() && live.spec.schedule().max_runs().is_none();
-        let expected = match root {
-            RootEnd::Failed(_) => Exit::Error,
-            RootEnd::Panicked(_) => Exit::Panic,
-            RootEnd::Cancelled => Exit::Aborted,
-            RootEnd::Displaced => Exit::Displaced,
-            RootEnd::Returned if !asked && unbounded => Exit::Error,
-            RootEnd::Returned if !asked => Exit::Completed,
-            RootEnd::Returned if *child_aborted => Exit::Aborted,
-            RootEnd::Returned => Exit::Graceful,
-        };
-        let exit = live.instance.exit;
-        check(exit == Some(expected), || format!("{exit:?} instead of {expected:?}"))?;
-        if live.role != Role::Active {
-            let same = before.is_some_and(|before| before.outcome == task.outcome);
-            check(same, || format!("{}'s outcome is that of another instance", task.name))?;
-            let over = task.intent == Intent::Cancel && self.of(key.0).next().is_none();
-            return check(task.state.is_ended() == over, || format!("{:?} as {:?} ends", task.state, live.role));
-        }
-        let outcome = task.outcome.as_ref().ok_or("ended without an outcome")?;
-        check(outcome.exit == expected && asked == (outcome.asked != Asked::None), || format!("{outcome:?}"))?;
-        self.becomes(&live, outcome, task, before, draining)
-    }
-
-    /// What becomes of a task whose active instance has ended.
-    fn becomes(
-        &mut self,
-        live: &Live,
-        outcome: &Outcome,
-        task: &Task,
-        before: Option<&Task>,
-        draining: bool,
-    ) -> Checked {
-        let alone = self.of(task.uid).next().is_none();
-        let failed_for_good = live.once && live.instance.ready_time.is_none();
-        let end = match (task.intent, outcome.asked, outcome.exit) {
-            (Intent::Cancel, ..) => alone.then_some(State::Cancelled),
-            (Intent::Run, Asked::None, Exit::Completed) => Some(State::Succeeded),
-            (Intent::Run, Asked::Drain | Asked::Swap, _) => None,
-            _ if draining => None,
-            _ if task.restart.next_time.is_some() => {
-                check(!failed_for_good, || format!("{} is started more than once more", task.name))?;
-                None
-            }
-            _ => {
-                let early = !failed_for_good && task.restart.count < task.spec.restart().max_restarts();
-                check(!early, || format!("{} is given up after {} restarts", task.name, task.restart.count))?;
-                Some(State::Failed)
-            }
-        };
-        let waits = task.intent == Intent::Run && (!alone || before.is_some_and(is_running));
-        if let Some(end) = end.filter(|_| waits) {
-            self.held.insert(task.uid, end);
-        }
-        let now = end.filter(|_| !waits);
-        let is = task.state.is_ended().then_some(task.state);
-        check(is == now, || format!("{:?} instead of {end:?}", task.state))
-    }
-
-    fn task_ended(&mut self, task: &Task, before: Option<&Task>) -> Checked {
-        let held = self.held.remove(&task.uid);
-        let before = before.map(|task| task.state).filter(|state| state.is_ended());
-        let due = if task.intent == Intent::Cancel { Some(State::Cancelled) } else { before.or(held) };
-        check(due == Some(task.state), || format!("{} ends {:?} instead of {due:?}", task.name, task.state))
-    }
-
-    /// The task's instances and its state are a function of its intent and what lives of it. A candidate is in no field until it
-    /// is refused.
-    fn shows(&self, task: &Task, draining: bool) -> Checked {
-        let refused =
-            |live: &Live| draining || task.intent == Intent::Cancel || live.instance.state >= InstanceState::Stopping;
-        let active = self.find(task.uid, Role::Active);
-        let beside = self.of(task.uid).map(|(_, live)| live).find(|live| live.role != Role::Active);
-        let drains: Vec<_> = beside.filter(|live| live.role == Role::Replaced || refused(live)).into_iter().collect();
-        let shown = task.draining.iter().eq(drains.iter().map(|live| &live.instance));
-        check(shown, || format!("{} drains {:?}, not {drains:?}", task.name, task.draining))?;
-        let live = task.instance.as_ref().filter(|instance| instance.state != InstanceState::Ended);
-        check(live == active.map(|live| &live.instance), || format!("{} shows {live:?}, not {active:?}", task.name))?;
-        let shown = task.instance.as_ref().is_none_or(|instance| instance.generation == task.generation);
-        check(shown, || format!("{} shows an instance of another generation", task.name))?;
-        let active = active.map(|live| state_of(&live.instance, State::Starting, State::Running));
-        let beside = beside.map(|live| match drains.is_empty() {
-            true => State::Starting,
-            false => state_of(&live.instance, State::Stopping, State::Stopping),
-        });
-        let state = match task.intent {
-            _ if task.end.is_some() => active.or(beside).unwrap_or(task.state),
-            Intent::Run => active.or(beside).unwrap_or(State::Pending),
-            Intent::Pause => active.max(beside).unwrap_or(State::Paused),
-            Intent::Cancel => active.max(beside).unwrap_or(State::Cancelled),
-        };
-        check(task.state == state && state.is_ended() == task.end.is_some(), || {
-            format!("{} is {:?} instead of {state:?}", task.name, task.state)
-        })
-    }
-
-    /// What waits until the task is alone waits no longer than that.
-    pub(super) fn after(&self, task: &Task) -> Checked {
-        let alone = self.of(task.uid).next().is_none() && !is_running(task);
-        check(!alone || !self.held.contains_key(&task.uid), || format!("{} had to end", task.name))
-    }
-}
-
-fn state_of(instance: &Instance, starting: State, ready: State) -> State {
-    match instance.state {
-        InstanceState::Starting => starting,
-        InstanceState::Ready => ready,
-        InstanceState::Stopping => State::Stopping,
-        InstanceState::Aborting => State::Aborting,
-        InstanceState::Stuck => State::Stuck,
-        InstanceState::Ended => State::Pending,
     }
 }

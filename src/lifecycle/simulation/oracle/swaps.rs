@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::super::{Command, Effect, Input, Launch};
 use super::super::world::World;
 use super::roles::{Role, Roles, is_running};
-use super::{Checked, View, check};
+use super::{Checked, Seen, View, check};
 use crate::model::*;
 
 #[derive(Debug, Default)]
@@ -30,12 +30,12 @@ struct Build {
 }
 
 /// What a swap must be answered, by what clients see of its task.
-pub(super) fn verdict(swap: &SwapTask, task: &Task, draining: bool) -> Result<(), Refusal> {
+pub(super) fn verdict(swap: &SwapTask, task: &Task, seen: &Seen<'_>) -> Result<(), Refusal> {
     let name = || swap.name.clone();
     let not_running = Err(Refusal::TaskNotRunning { name: name(), state: task.state });
     let mut instances = task.instance.iter().chain(&task.draining);
     let other = *task.spec != swap.spec;
-    if draining {
+    if seen.draining {
         Err(Refusal::ServerDraining)
     } else if !swap.labels.is_empty() && swap.labels != task.labels {
         Err(Refusal::LabelsImmutable(name()))
@@ -48,7 +48,8 @@ pub(super) fn verdict(swap: &SwapTask, task: &Task, draining: bool) -> Result<()
     } else if other && matches!(task.state, State::Stopping | State::Aborting) {
         not_running
     } else {
-        Ok(())
+        let full = seen.relief.refuses(&swap.spec, seen.roles, seen.world).filter(|_| other);
+        full.map_or(Ok(()), Err)
     }
 }
 
@@ -122,12 +123,12 @@ impl Swaps {
         let newest = self.newest.insert(task.uid, swap.to_generation);
         check(newest < Some(swap.to_generation), || format!("generation {} is given again", swap.to_generation))?;
         self.asked.insert(task.uid, (**asked).clone());
-        check(task.intent == Intent::Run && !self.draining, || "a swap of what is to end".to_owned())
+        check(task.intent != Intent::Cancel && !self.draining, || "a swap of what is to end".to_owned())
     }
 
     fn committed(&mut self, task: &Task, before: &Task) -> Checked {
         let swap = task.swap.as_ref().ok_or("no swap")?;
-        check(task.intent == Intent::Run && !self.draining, || "a cut-over after a cancel or a drain".to_owned())?;
+        check(task.intent != Intent::Cancel && !self.draining, || "a cut-over after a cancel or a drain".to_owned())?;
         if swap.from_generation == swap.to_generation {
             let Some(Input::Command(Command::Swap(asked, _))) = &self.input else {
                 return Err("nobody asked".to_owned());
@@ -194,9 +195,10 @@ impl Swaps {
         let key = world.key(id).ok_or("signalled, but not live")?;
         let live = roles.get(&key).ok_or("signalled, but has ended")?;
         let task = view.values().find(|task| task.uid == key.0).ok_or("signalled without a task")?;
-        let is_late = |within| live.instance.start_time + within <= now.wall && live.instance.ready_time.is_none();
+        let is_late = |within| live.since + within <= now.wall && live.instance.ready_time.is_none();
         let right = match self.input.as_ref() {
             Some(Input::Command(Command::Cancel(cancel))) => cancel.name == task.name,
+            Some(Input::Command(Command::Pause(pause))) => pause.name == task.name && task.intent == Intent::Pause,
             Some(Input::Drain { .. }) => true,
             Some(Input::RootEnded { instance, children, .. }) => *instance == id && *children,
             Some(Input::Committed(replaced)) => live.role == Role::Replaced && *replaced == id,

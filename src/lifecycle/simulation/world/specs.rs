@@ -32,11 +32,14 @@ pub(in crate::lifecycle::simulation) fn spec(rng: &mut Rng) -> TaskSpec {
         },
         watchdog: WatchdogDraft {
             slow_cancellation_after: milliseconds(10, rng.millis(12_000)),
+            // Some are told of before their thread is given up, some after that, and some never.
+            blocked_poll_after: milliseconds(10, if rng.one_in(3) { rng.millis(30_000) } else { rng.millis(900) }),
             ..WatchdogDraft::default()
         },
         restart: RestartDraft {
             max_restarts: u32::try_from(rng.below(4)).ok(),
-            max_backoff: milliseconds(1_000, rng.millis(10_000)),
+            initial_backoff: milliseconds(100, if rng.one_in(3) { rng.millis(20_000) } else { rng.millis(1_000) }),
+            max_backoff: milliseconds(20_100, rng.millis(10_000)),
             ..RestartDraft::default()
         },
         isolation: None,
