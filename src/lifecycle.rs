@@ -113,6 +113,7 @@ impl<C: Chance> Lifecycle<C> {
             Input::PollBlocked(id, since) => self.on_poll_blocked(id, since, now),
             Input::PollReturned(id) => self.on_poll_returned(id, now),
             Input::Stalled { culprit, displaced } => self.on_stalled(culprit, displaced, now),
+            Input::HeldUp(id) => self.on_held_up(id, now),
             Input::Drain { bound, cause } => self.drain(bound, cause, now),
             Input::Tick => self.tick(now),
         }
@@ -138,6 +139,16 @@ impl<C: Chance> Lifecycle<C> {
     pub fn spec(&self, id: InstanceId) -> Option<&Arc<TaskSpec>> {
         let entry = self.tasks.get(self.runs.get(&id)?)?;
         entry.run(id).map(|run| &run.spec)
+    }
+
+    /// Whose phase of a shutdown runs out with the next [`Input::Tick`]. Whoever feeds that says first which of them were
+    /// [held up](Input::HeldUp).
+    pub fn running_out(&self, now: Mono) -> Vec<InstanceId> {
+        let phases = self.timers.due_by(now).filter_map(|timer| match timer {
+            Timer::Grace(id) | Timer::Abort(id) => Some(id),
+            _ => None,
+        });
+        phases.collect()
     }
 
     /// The place in the log right after a drain began; the head as long as none has.

@@ -108,7 +108,13 @@ impl Manager {
     ) -> Result<(Self, Handle), Error> {
         let polls = metrics.polls.clone();
         let slots = Watch::new(polls.clone());
-        let shards = Shards::start(options.built_in_shards, options.custom_shards, slots.clone(), polls);
+        let shards = Shards::start(
+            options.built_in_shards,
+            options.custom_shards,
+            options.limits.max_stuck,
+            slots.clone(),
+            polls,
+        );
         let shards = shards.map_err(Error::StartShard)?;
         let (tell, news) = mpsc::channel(watchdog::NEWS);
         let watchdog = Watchdog::start(slots, tell).map_err(Error::StartWatchdog)?;

@@ -72,6 +72,8 @@ pub enum Input {
         /// Every other instance that ran there.
         displaced: Vec<InstanceId>,
     },
+    /// The instance stops, a phase of that runs out, and it could not hear of it: another one blocks its thread.
+    HeldUp(InstanceId),
     /// Stop every task, by this time at the latest, and start none any more.
     Drain {
         /// When the last instance has ended or is stuck.

@@ -82,18 +82,8 @@ type About = Option<(Generation, Attempt)>;
 type Told = (EventType, Option<Detail>, About);
 
 fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
-    let moved = match &change {
-        Change::Moved { run, intent } => {
-            let instance = entry.run(*run).map(|run| run.instance());
-            // What moves beside the active instance says nothing of its next start.
-            let restarts_no_more = entry.is_active(*run) || *intent != Intent::Run;
-            let task = Arc::make_mut(&mut entry.task);
-            task.intent = *intent;
-            if restarts_no_more {
-                task.restart.next_time = None;
-            }
-            instance
-        }
+    let moved = match change {
+        Change::Moved { run, intent } => moved(entry, run, intent),
         _ => None,
     };
     refresh(entry, now);
@@ -146,6 +136,19 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
         Arc::make_mut(&mut entry.task).state = entry.state(intent);
     }
     told
+}
+
+/// The run that has moved, as it stands; and what its task's owner wants by that.
+fn moved(entry: &mut Entry, run: InstanceId, intent: Intent) -> Option<Instance> {
+    let instance = entry.run(run).map(|run| run.instance());
+    // What moves beside the active instance says nothing of its next start.
+    let restarts_no_more = entry.is_active(run) || intent != Intent::Run;
+    let task = Arc::make_mut(&mut entry.task);
+    task.intent = intent;
+    if restarts_no_more {
+        task.restart.next_time = None;
+    }
+    instance
 }
 
 /// Shows the entry's runs, swap and circuit as they stand.

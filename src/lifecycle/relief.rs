@@ -14,8 +14,8 @@ impl<C: Chance> Lifecycle<C> {
         let Some((_, entry)) = self.entry_of(id) else { return };
         let Some(run) = entry.run_mut(id) else { return };
         let lasts = now.mono.since(since);
-        // The watchdog's clock is a coarse one, and may tell of a moment just before the instance was there.
-        run.blocked_since = Some(now.wall.before(lasts).max(run.start_time()));
+        // The watchdog's clock is a coarse one: this may lie a tick before the instance's own start.
+        run.blocked_since = Some(now.wall.before(lasts));
         let message = format!("one poll has kept its thread for {}, and goes on", Pretty::about(lasts));
         self.raise(id, AlertKind::PollBlocked, message, now);
     }
@@ -45,6 +45,14 @@ impl<C: Chance> Lifecycle<C> {
             self.lost += usize::from(newly);
         }
         for id in displaced {
+            self.displace(id, now);
+        }
+    }
+
+    /// The instance was told to stop, and could not hear of it.
+    pub(super) fn on_held_up(&mut self, id: InstanceId, now: Now) {
+        let stops = self.entry_of(id).and_then(|(_, entry)| entry.run(id)).is_some_and(|run| run.stop().is_some());
+        if stops {
             self.displace(id, now);
         }
     }

@@ -148,10 +148,6 @@ impl Run {
         self.attempt
     }
 
-    pub(super) const fn start_time(&self) -> Timestamp {
-        self.start_time
-    }
-
     pub(super) fn stop(&self) -> Option<&Stop> {
         match &self.phase {
             Phase::Starting | Phase::Ready => None,

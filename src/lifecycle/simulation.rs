@@ -82,7 +82,6 @@ struct Simulation {
     world: World,
     oracle: Oracle,
     clients: Clients,
-    max_stuck: usize,
     draining: bool,
     verbose: bool,
 }
@@ -96,8 +95,8 @@ impl Simulation {
         let machine = Lifecycle::new(Sequence::default(), limits, Rng(rng.next()));
         let wall = Timestamp::from_nanos(1_700_000_000_000_000_000);
         let now = Now { mono: Mono::from_nanos(1_000_000_000), wall };
-        let (world, oracle, clients) = (World::new(&mut rng), Oracle::new(limits), Clients::new(&mut rng));
-        Self { machine, rng, now, world, oracle, clients, max_stuck, draining: false, verbose }
+        let (world, oracle, clients) = (World::new(max_stuck, &mut rng), Oracle::new(limits), Clients::new(&mut rng));
+        Self { machine, rng, now, world, oracle, clients, draining: false, verbose }
     }
 
     /// Plays every move, then lets everything end and looks whether anything is left. The trace's hash, or what was violated.
@@ -160,6 +159,11 @@ impl Simulation {
                 self.feed(input)?;
             }
             if self.machine.next_due().is_some_and(|due| due <= self.now.mono) {
+                for id in self.machine.running_out(self.now.mono) {
+                    if self.world.is_held_up(id, self.now.mono) {
+                        self.feed(Input::HeldUp(id))?;
+                    }
+                }
                 self.feed(Input::Tick)?;
             }
         }
@@ -167,7 +171,7 @@ impl Simulation {
     }
 
     fn happens(&mut self) -> Option<Input> {
-        let full = self.machine.is_at_stuck_limit() || self.world.shards.relieved() >= self.max_stuck;
+        let full = self.machine.is_at_stuck_limit();
         self.world.pop_due(full, self.now.mono, &mut self.rng)
     }
 

@@ -74,6 +74,11 @@ impl Timers {
         self.order.first().map(|(due, _)| *due)
     }
 
+    /// Those that are due by `now`, in their order.
+    pub(super) fn due_by(&self, now: Mono) -> impl Iterator<Item = Timer> {
+        self.order.iter().take_while(move |(due, _)| *due <= now).map(|(_, timer)| *timer)
+    }
+
     /// Takes the next one that is due by `now`.
     pub(super) fn pop_due(&mut self, now: Mono) -> Option<Timer> {
         let (due, timer) = *self.order.first()?;

@@ -12,8 +12,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::watchdog::Watch;
-use crate::model::{Isolation, TaskSpec};
-use crate::monitor::Slot;
+use crate::model::{InstanceId, Isolation, TaskSpec};
+use crate::monitor::{SLOW, Slot};
 use crate::telemetry::{Polls, Threads};
 
 /// Instances with a thread to themselves at the most, as their specs ask for: threads are a thing that a machine runs out of.
@@ -36,10 +36,20 @@ pub(super) struct Shards {
     shards: BTreeMap<ShardId, Shard>,
     last: ShardId,
     quarantined: BTreeSet<String>,
-    isolated: usize,
+    /// Shards of one quarantined kind, and those given up of one sort, at the most.
+    most: Most,
     watch: Watch,
     polls: Polls,
     stop: CancellationToken,
+}
+
+/// What there may be of some shards at the most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    /// Of one quarantined kind: as many as custom kinds have together, so that one that blocks does not hold up the rest.
+    pub(super) of_a_kind: usize,
+    /// That are left to instances which blocked them; built-in kinds and custom ones apart.
+    pub(super) relieved: usize,
 }
 
 #[derive(Debug)]
@@ -61,7 +71,25 @@ enum Tenants {
     /// One instance, as its spec wants it.
     Isolated,
     /// The instance that has blocked it, and nobody else.
-    Relieved,
+    Relieved {
+        built_in: bool,
+    },
+}
+
+/// What became of a shard that was found blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relief {
+    /// That poll has returned meanwhile, or no thread may be given up for it.
+    None,
+    /// The instance that blocks it has it to itself already: nobody is in its way.
+    Alone,
+    /// It is left to the instance that blocks it. Whoever else is there is to be moved.
+    Given {
+        /// The shard of one that has blocked it before and does so no longer: it is to be moved, too, for its thread.
+        back: Option<ShardId>,
+        /// Whether the culprit's kind is in quarantine only now: then its instances are to leave the shards of all kinds.
+        quarantined: bool,
+    },
 }
 
 /// What an instance is, as far as its place depends on that.
@@ -82,13 +110,19 @@ impl<'a> Tenant<'a> {
 
 impl Shards {
     /// At least one of each sort.
-    pub(super) fn start(built_in: usize, custom: usize, watch: Watch, polls: Polls) -> io::Result<Self> {
+    pub(super) fn start(
+        built_in: usize,
+        custom: usize,
+        most_relieved: usize,
+        watch: Watch,
+        polls: Polls,
+    ) -> io::Result<Self> {
         // Dropped with an error, it ends the shards that have started.
         let mut shards = Self {
             shards: BTreeMap::new(),
             last: ShardId(0),
             quarantined: BTreeSet::new(),
-            isolated: 0,
+            most: Most { of_a_kind: custom.max(1), relieved: most_relieved },
             watch,
             polls,
             stop: CancellationToken::new(),
@@ -112,14 +146,14 @@ impl Shards {
             _ => Tenants::Custom,
         };
         let id = match tenants {
-            Tenants::Isolated if self.isolated >= MOST_ISOLATED => {
+            Tenants::Isolated if self.count_of(Tenants::is_isolated) >= MOST_ISOLATED => {
                 let why = format!("{MOST_ISOLATED} instances have a thread to themselves, which is the limit");
                 return Err(io::Error::new(io::ErrorKind::QuotaExceeded, why));
             }
             Tenants::Isolated => self.add(Tenants::Isolated)?,
             tenants => match self.roomiest(&tenants) {
-                Some(id) => id,
-                None => self.add(tenants)?,
+                Some((id, blocked)) if !blocked || !self.may_grow(&tenants) => id,
+                _ => self.add(tenants)?,
             },
         };
         let Some(shard) = self.shards.get_mut(&id) else { unreachable!("it was found or added just now") };
@@ -127,9 +161,20 @@ impl Shards {
         Ok((id, shard.runtime.clone()))
     }
 
-    fn roomiest(&self, tenants: &Tenants) -> Option<ShardId> {
+    /// The shard with the fewest instances, of those that are not blocked if there is one; and whether it is blocked.
+    fn roomiest(&self, tenants: &Tenants) -> Option<(ShardId, bool)> {
         let fit = self.shards.iter().filter(|(_, shard)| shard.tenants == *tenants);
-        fit.min_by_key(|(_, shard)| (shard.is_blocked(), shard.instances)).map(|(id, _)| *id)
+        let best = fit.min_by_key(|(_, shard)| (shard.is_blocked(), shard.instances));
+        best.map(|(id, shard)| (*id, shard.is_blocked()))
+    }
+
+    /// Whether there may be another shard for these, where all that they have are blocked.
+    fn may_grow(&self, tenants: &Tenants) -> bool {
+        matches!(tenants, Tenants::Kind(_)) && self.count_of(|it| it == tenants) < self.most.of_a_kind
+    }
+
+    fn count_of(&self, wanted: impl Fn(&Tenants) -> bool) -> usize {
+        self.shards.values().filter(|shard| wanted(&shard.tenants)).count()
     }
 
     /// Gives a place back. A shard that was there for its tenants alone ends with the last of them.
@@ -141,39 +186,53 @@ impl Shards {
         }
     }
 
-    /// Leaves a shard to the instance that blocks it, and puts another one in its place; the kind, where it is a custom one, is in
-    /// quarantine from here on. False where there is nothing to be done (any more): that poll has returned meanwhile, or the shard
-    /// has been relieved before.
-    pub(super) fn relieve(&mut self, id: ShardId, turn: u64, culprit: Tenant<'_>) -> io::Result<bool> {
+    /// Leaves a shard to the instance that blocks it, in that poll, and puts another one in its place. `kind` is the instance's, where
+    /// that is known: one that has been given up elsewhere may yet be dropped. `may_lose` says whether a thread may be lost to a
+    /// custom kind.
+    pub(super) fn relieve(&mut self, id: ShardId, turn: u64, kind: Option<&str>, may_lose: bool) -> io::Result<Relief> {
         let goes_on = |shard: &&Shard| shard.slot.running().is_some_and(|poll| poll.turn == turn);
-        let Some(shard) = self.shards.get(&id).filter(goes_on) else { return Ok(false) };
-        match shard.tenants.clone() {
-            Tenants::Relieved => return Ok(false),
-            Tenants::Isolated => self.isolated -= 1,
+        let Some(shard) = self.shards.get(&id).filter(goes_on) else { return Ok(Relief::None) };
+        let tenants = shard.tenants.clone();
+        let built_in = tenants == Tenants::BuiltIn;
+        if matches!(tenants, Tenants::Isolated | Tenants::Relieved { .. }) {
+            return Ok(Relief::Alone);
+        }
+        let relieved = Tenants::Relieved { built_in };
+        let mut back = None;
+        if self.count_of(|it| *it == relieved) >= self.most.relieved {
+            back = self.roomiest(&relieved).and_then(|(id, blocked)| (!blocked).then_some(id));
+            if back.is_none() {
+                return Ok(Relief::None);
+            }
+        }
+        match tenants {
+            _ if !built_in && !may_lose => return Ok(Relief::None),
             // One is added when the first of that kind comes.
             Tenants::Kind(_) => {}
-            tenants @ (Tenants::BuiltIn | Tenants::Custom) => drop(self.add(tenants)?),
+            tenants => drop(self.add(tenants)?),
         }
         if let Some(shard) = self.shards.get_mut(&id) {
-            shard.tenants = Tenants::Relieved;
+            shard.tenants = relieved;
         }
-        if !culprit.built_in {
-            self.quarantined.insert(culprit.kind.to_owned());
-        }
-        self.watch.relieved(id);
+        let quarantined = kind.is_some_and(|kind| !built_in && self.quarantined.insert(kind.to_owned()));
         self.polls.relieved();
+        if self.shards.get(&id).is_some_and(|shard| shard.instances == 0) {
+            self.remove(id);
+        }
         self.count();
-        Ok(true)
+        Ok(Relief::Given { back, quarantined })
     }
 
-    /// How many were given up, and have not ended.
-    pub(super) fn relieved(&self) -> usize {
-        self.shards.values().filter(|shard| shard.tenants == Tenants::Relieved).count()
+    /// Whether custom kinds share it, whichever they are, and this instance can leave it: it is not being polled.
+    pub(super) fn may_leave(&self, id: ShardId, instance: InstanceId) -> bool {
+        let Some(shard) = self.shards.get(&id) else { return false };
+        shard.tenants == Tenants::Custom && shard.slot.running().is_none_or(|poll| poll.instance != instance)
     }
 
-    /// Whether monitors of custom kinds run there.
-    pub(super) fn is_custom(&self, id: ShardId) -> bool {
-        self.shards.get(&id).is_some_and(|shard| matches!(shard.tenants, Tenants::Custom | Tenants::Kind(_)))
+    /// Whether somebody else keeps an instance on this shard from being polled at all.
+    pub(super) fn is_held_up(&self, id: ShardId, instance: InstanceId) -> bool {
+        let poll = self.shards.get(&id).and_then(|shard| shard.slot.running());
+        poll.is_some_and(|poll| poll.instance != instance && poll.lasts >= SLOW)
     }
 
     fn add(&mut self, tenants: Tenants) -> io::Result<ShardId> {
@@ -190,7 +249,6 @@ impl Shards {
             }
         };
         self.last = id;
-        self.isolated += usize::from(tenants == Tenants::Isolated);
         self.shards.insert(id, Shard { tenants, runtime, slot, instances: 0, stop });
         self.count();
         Ok(id)
@@ -199,15 +257,13 @@ impl Shards {
     fn remove(&mut self, id: ShardId) {
         let Some(shard) = self.shards.remove(&id) else { return };
         shard.stop.cancel();
-        self.isolated -= usize::from(shard.tenants == Tenants::Isolated);
         self.watch.forget(id);
         self.count();
     }
 
     fn count(&self) {
         for sort in Threads::ALL {
-            let threads = self.shards.values().filter(|shard| shard.tenants.sort() == sort).count();
-            self.polls.set_threads(sort, threads);
+            self.polls.set_threads(sort, self.count_of(|tenants| tenants.sort() == sort));
         }
     }
 }
@@ -221,18 +277,22 @@ impl Drop for Shards {
 impl Shard {
     /// Whether it has been polling the same instance for so long that nobody should be put there.
     fn is_blocked(&self) -> bool {
-        self.slot.running().is_some_and(|poll| poll.lasts >= crate::monitor::SLOW)
+        self.slot.running().is_some_and(|poll| poll.lasts >= SLOW)
     }
 }
 
 impl Tenants {
+    const fn is_isolated(&self) -> bool {
+        matches!(self, Self::Isolated)
+    }
+
     const fn sort(&self) -> Threads {
         match self {
             Self::BuiltIn => Threads::BuiltIn,
             Self::Custom => Threads::Custom,
             Self::Kind(_) => Threads::Quarantined,
             Self::Isolated => Threads::Isolated,
-            Self::Relieved => Threads::Relieved,
+            Self::Relieved { .. } => Threads::Relieved,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::dice::Dice;
 use super::handle::{Lives, Request, With};
 use super::observe::Observer;
 use super::reaper::{Reaped, reap_children};
-use super::shards::{ShardId, Shards, Tenant};
+use super::shards::{Relief, ShardId, Shards};
 use super::vetting::{Built, Vetting};
 use super::watchdog::News;
 use crate::journal::{Journal, Release};
@@ -62,8 +62,6 @@ pub(super) struct Shell {
     /// Cut-overs that wait for their commit; each yields the instance that was replaced.
     commits: FuturesUnordered<BoxFuture<'static, InstanceId>>,
     drained: Vec<oneshot::Sender<usize>>,
-    /// Threads that may have been given up to those that block them, and not have come back.
-    most_relieved: usize,
 }
 
 /// A live instance, as far as it can be reached.
@@ -105,7 +103,6 @@ impl Shell {
             candidates: HashMap::new(),
             commits: FuturesUnordered::new(),
             drained: Vec::new(),
-            most_relieved: limits.max_stuck,
             wiring,
         }
     }
@@ -119,6 +116,7 @@ impl Shell {
             self.take_what_is_ready(&mut turn);
             // An exit that came in time must not be overtaken by the deadline that it met, however many came at once.
             if every_exit && self.lifecycle.next_due().is_some_and(|due| due <= self.clock.now().mono) {
+                self.on_held_up(&mut turn);
                 self.step(Input::Tick, &mut turn);
             }
             self.finish(turn);
@@ -248,25 +246,43 @@ impl Shell {
     }
 
     /// Leaves a blocked shard to the instance that blocks it; what else ran there is started again on others. At the stuck limit
-    /// custom kinds have lost as many threads as they may: then they wait, and are told of again. So they do where as many threads
-    /// were given up to instances that block now and then: those keep them until they end.
+    /// custom kinds have lost as many threads as they may: then whoever shares one waits, and is told of again.
     fn on_stalled(&mut self, shard: ShardId, poll: u64, culprit: InstanceId, turn: &mut Turn) {
-        let is_full = self.lifecycle.is_at_stuck_limit() || self.wiring.shards.relieved() >= self.most_relieved;
-        if is_full && self.wiring.shards.is_custom(shard) {
-            return;
-        }
-        let Some(spec) = self.lifecycle.spec(culprit) else { return };
-        match self.wiring.shards.relieve(shard, poll, Tenant::of(spec)) {
-            Ok(true) => {}
-            Ok(false) => return,
+        // It may have been given up before, and be dropped only now.
+        let kind = self.kind(culprit).map(ToOwned::to_owned);
+        let may_lose = !self.lifecycle.is_at_stuck_limit();
+        let (back, quarantined) = match self.wiring.shards.relieve(shard, poll, kind.as_deref(), may_lose) {
+            Ok(Relief::Given { back, quarantined }) => (back, quarantined),
+            Ok(Relief::Alone) => return self.step(Input::Stalled { culprit, displaced: Vec::new() }, turn),
+            Ok(Relief::None) => return,
             Err(error) => return tracing::error!(%error, "no thread can be put in a blocked one's place"),
-        }
-        let on_it = |running: &Running| running.root.as_ref().is_some_and(|(_, place)| *place == shard);
-        let others = self.running.iter().filter(|(id, running)| **id != culprit && on_it(running));
+        };
+        let is_in_the_way = |id: &InstanceId, place: ShardId| {
+            let shares =
+                || quarantined && self.wiring.shards.may_leave(place, *id) && self.kind(*id) == kind.as_deref();
+            place == shard || back == Some(place) || shares()
+        };
+        let places = self.running.iter().filter_map(|(id, running)| Some((id, running.root.as_ref()?.1)));
+        let others = places.filter(|(id, place)| **id != culprit && is_in_the_way(id, *place));
         let mut displaced: Vec<_> = others.map(|(id, _)| *id).collect();
         displaced.sort_unstable();
-        tracing::warn!(instances = displaced.len(), kind = spec.monitor().kind(), "a blocked thread is relieved");
+        tracing::warn!(instances = displaced.len(), kind, "a blocked thread is relieved");
         self.step(Input::Stalled { culprit, displaced }, turn);
+    }
+
+    fn kind(&self, instance: InstanceId) -> Option<&str> {
+        self.lifecycle.spec(instance).map(|spec| spec.monitor().kind())
+    }
+
+    /// What a deadline is about to find stopping, though it cannot even be polled, since another instance blocks its thread, is not
+    /// stuck: it is given up there.
+    fn on_held_up(&mut self, turn: &mut Turn) {
+        for id in self.lifecycle.running_out(self.clock.now().mono) {
+            let place = self.running.get(&id).and_then(|running| running.root.as_ref()).map(|(_, place)| *place);
+            if place.is_some_and(|place| self.wiring.shards.is_held_up(place, id)) {
+                self.step(Input::HeldUp(id), turn);
+            }
+        }
     }
 
     fn on_reaped(&mut self, reaped: Reaped, turn: &mut Turn) {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// What one tick counts for at the most: a process that was suspended, or got no processor at all, must not take its own absence
 /// for a poll's.
 const LONGEST_TICK: Duration = Duration::from_millis(50);
-/// A shard that is blocked for longer than this is to be relieved; told of again each time that it has passed.
+/// A shard that is blocked for longer than this is to be relieved; told of again each time that it has passed, relieved or not.
 pub(super) const STALL_AFTER: Duration = Duration::from_secs(1);
 /// News that wait for the loop. More are told of at a later tick.
 pub(super) const NEWS: usize = 256;
@@ -40,19 +41,14 @@ pub(super) enum News {
 pub(super) struct Watch {
     clock: Arc<CoarseClock>,
     polls: Polls,
-    slots: Arc<Mutex<BTreeMap<ShardId, Watched>>>,
+    slots: Arc<Slots>,
 }
 
-/// A slot, and what has been told of it.
-#[derive(Debug)]
-struct Watched {
-    slot: Arc<Slot>,
-    /// The poll that was told of as blocked, and whose it is.
-    blocked: Option<(u64, InstanceId)>,
-    /// The poll that was told of as a stall, whose it is, and how long it had lasted by then.
-    stalled: Option<(u64, InstanceId, Duration)>,
-    /// Nothing is to be told of stalls any more.
-    relieved: bool,
+#[derive(Debug, Default)]
+struct Slots {
+    all: Mutex<BTreeMap<ShardId, Arc<Slot>>>,
+    /// Grows with each slot that comes or goes.
+    version: AtomicU64,
 }
 
 /// The running watchdog; dropping it ends the thread.
@@ -65,18 +61,9 @@ impl Watchdog {
     /// Starts looking.
     pub(super) fn start(watch: Watch, news: mpsc::Sender<News>) -> io::Result<Self> {
         let (stop, stopped) = sync_channel(0);
-        std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || look(&watch, &news, &stopped))?;
+        let run = move || Look::new(watch).run(&news, &stopped);
+        std::thread::Builder::new().name("watchdog".to_owned()).spawn(run)?;
         Ok(Self { _stop: stop })
-    }
-}
-
-fn look(watch: &Watch, news: &mpsc::Sender<News>, stopped: &Receiver<()>) {
-    let mut last = Instant::now();
-    while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-        let now = Instant::now();
-        watch.clock.advance(now.duration_since(last).min(LONGEST_TICK));
-        last = now;
-        watch.look(|it| news.try_send(it).is_ok());
     }
 }
 
@@ -89,21 +76,13 @@ impl Watch {
     /// A slot for a new shard.
     pub(super) fn slot(&self, id: ShardId) -> Arc<Slot> {
         let slot = Arc::new(Slot::new(Arc::clone(&self.clock), self.polls.clone()));
-        let watched = Watched { slot: Arc::clone(&slot), blocked: None, stalled: None, relieved: false };
-        self.lock().insert(id, watched);
+        self.change(|slots| drop(slots.insert(id, Arc::clone(&slot))));
         slot
-    }
-
-    /// The shard has been relieved.
-    pub(super) fn relieved(&self, id: ShardId) {
-        if let Some(watched) = self.lock().get_mut(&id) {
-            watched.relieved = true;
-        }
     }
 
     /// The shard is gone.
     pub(super) fn forget(&self, id: ShardId) {
-        self.lock().remove(&id);
+        self.change(|slots| drop(slots.remove(&id)));
     }
 
     #[cfg(test)]
@@ -111,11 +90,54 @@ impl Watch {
         self.clock.advance(span);
     }
 
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<ShardId, Arc<Slot>>)) {
+        change(&mut self.lock());
+        self.slots.version.fetch_add(1, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ShardId, Arc<Slot>>> {
+        // The map is whole at every step.
+        self.slots.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the thread looks at, and what it has told.
+struct Look {
+    watch: Watch,
+    version: u64,
+    watched: BTreeMap<ShardId, Watched>,
+}
+
+/// A slot, and what has been told of it.
+#[derive(Debug)]
+struct Watched {
+    slot: Arc<Slot>,
+    /// The poll that was told of as blocked, and whose it is.
+    blocked: Option<(u64, InstanceId)>,
+    /// The poll that was told of as a stall, whose it is, and how long it had lasted by then.
+    stalled: Option<(u64, InstanceId, Duration)>,
+}
+
+impl Look {
+    fn new(watch: Watch) -> Self {
+        Self { watch, version: 0, watched: BTreeMap::new() }
+    }
+
+    fn run(mut self, news: &mpsc::Sender<News>, stopped: &Receiver<()>) {
+        let mut last = Instant::now();
+        while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            let now = Instant::now();
+            self.watch.clock.advance(now.duration_since(last).min(LONGEST_TICK));
+            last = now;
+            self.look(|it| news.try_send(it).is_ok());
+        }
+    }
+
     /// Looks at every slot once, and tells what is new. `tell` says whether it could; what could not be told is at the next look.
-    fn look(&self, mut tell: impl FnMut(News) -> bool) {
-        let mut slots = self.lock();
+    fn look(&mut self, mut tell: impl FnMut(News) -> bool) {
+        self.catch_up();
         let mut blocked = 0;
-        for (id, watched) in slots.iter_mut() {
+        for (id, watched) in &mut self.watched {
             let running = watched.slot.running();
             watched.tell_returned(running, &mut tell);
             if let Some(running) = running {
@@ -124,12 +146,20 @@ impl Watch {
                 blocked += usize::from(running.lasts >= running.limit);
             }
         }
-        self.polls.set_blocked(blocked);
+        self.watch.polls.set_blocked(blocked);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ShardId, Watched>> {
-        // The map is whole at every step.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Only where slots have come or gone it takes their lock, and never while it tells: the loop that is woken takes it, too.
+    fn catch_up(&mut self) {
+        let version = self.watch.slots.version.load(Ordering::Acquire);
+        if std::mem::replace(&mut self.version, version) == version {
+            return;
+        }
+        let slots = self.watch.lock().clone();
+        self.watched.retain(|id, _| slots.contains_key(id));
+        for (id, slot) in slots {
+            self.watched.entry(id).or_insert(Watched { slot, blocked: None, stalled: None });
+        }
     }
 }
 
@@ -155,8 +185,7 @@ impl Watched {
     fn tell_stalled(&mut self, shard: ShardId, running: Running, tell: &mut impl FnMut(News) -> bool) {
         let Running { turn, instance, lasts, .. } = running;
         let told = self.stalled.filter(|(of, ..)| *of == turn).map_or(Duration::ZERO, |(.., lasted)| lasted);
-        let is_due = lasts >= told + STALL_AFTER && !self.relieved;
-        if is_due && tell(News::Stalled { shard, turn, culprit: instance }) {
+        if lasts >= told + STALL_AFTER && tell(News::Stalled { shard, turn, culprit: instance }) {
             self.stalled = Some((turn, instance, lasts));
         }
     }

@@ -35,6 +35,11 @@ impl Gate {
         self.0.changed.notify_all();
     }
 
+    /// Blocks the thread that calls it, until it opens.
+    pub(crate) fn pass(&self) {
+        self.0.pass();
+    }
+
     /// The kind `blocker`: it is ready, then it blocks its thread at this gate.
     pub(crate) fn kind(&self) -> impl Kind {
         let bar = Arc::clone(&self.0);

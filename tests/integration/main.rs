@@ -13,6 +13,7 @@ mod drain_server;
 mod embedding;
 mod exec;
 mod harness;
+mod held_up;
 mod https;
 mod list;
 mod logs;

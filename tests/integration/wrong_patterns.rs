@@ -5,7 +5,6 @@
 //! Where the document's figures would only take longer, the spec's are smaller, and the test says so. What has to be waited for is
 //! waited for as an event; what blocks a thread is let go of by the test, also where that fails.
 
-mod again;
 mod blocking;
 mod gates;
 mod scene;

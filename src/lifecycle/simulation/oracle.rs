@@ -103,7 +103,17 @@ fn about(input: &Input) -> Option<InstanceId> {
         Input::Ready(id) | Input::CheckBegan(id, _) | Input::CheckEnded(id, ..) | Input::Committed(id) => Some(*id),
         Input::PollBlocked(id, _) | Input::PollReturned(id) => Some(*id),
         Input::RootEnded { instance, .. } | Input::ChildrenEnded { instance, .. } => Some(*instance),
+        Input::HeldUp(id) => Some(*id),
         Input::Command(_) | Input::Built(..) | Input::Stalled { .. } | Input::Drain { .. } | Input::Tick => None,
+    }
+}
+
+/// Who is given up, wherever it runs.
+fn displaced(input: &Input) -> &[InstanceId] {
+    match input {
+        Input::Stalled { displaced, .. } => displaced,
+        Input::HeldUp(id) => std::slice::from_ref(id),
+        _ => &[],
     }
 }
 

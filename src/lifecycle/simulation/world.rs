@@ -16,7 +16,7 @@ use crate::model::*;
 use actors::Act;
 pub(super) use actors::Actor;
 pub(super) use journal::{Journal, Note};
-pub(super) use shards::STALL_AFTER;
+pub(super) use shards::{HELD_UP, STALL_AFTER};
 use shards::{Poll, Shards};
 pub(super) use specs::{spec, target};
 
@@ -55,13 +55,22 @@ pub(super) struct World {
     entries: u64,
     /// Of ten monitors, how many are of a sort that blocks.
     blocking: u64,
+    most_relieved: usize,
 }
 
 impl World {
-    pub(super) fn new(rng: &mut Rng) -> Self {
+    pub(super) fn new(most_relieved: usize, rng: &mut Rng) -> Self {
         let (actors, agenda) = (BTreeMap::new(), BTreeMap::new());
         let blocking = 1 + rng.below(4);
-        Self { actors, shards: Shards::new(rng), journal: Journal::default(), agenda, entries: 0, blocking }
+        Self {
+            actors,
+            shards: Shards::new(rng),
+            journal: Journal::default(),
+            agenda,
+            entries: 0,
+            blocking,
+            most_relieved,
+        }
     }
 
     /// What clients know an instance by that lives.
@@ -101,19 +110,32 @@ impl World {
         }
     }
 
-    /// As the shell has it: at the limit, threads of custom kinds are not given up; what waits there is told of again.
+    /// Whether another instance keeps this one from being polled at all.
+    pub(super) fn is_held_up(&self, id: InstanceId, now: Mono) -> bool {
+        let block = self.actors.get(&id).and_then(|actor| self.shards.blocked(actor.shard));
+        block.is_some_and(|block| block.culprit() != id && now.since(block.since) >= HELD_UP)
+    }
+
+    /// As the shell has it: at the limit, threads of custom kinds are not given up; what waits there is told of again. One who has a
+    /// thread to itself is in nobody's way; and where as many have as may, one that blocks it no longer gives it back.
     fn stalled(&mut self, poll: Poll, full: bool, now: Mono) -> Option<Input> {
-        let custom = self.shards.is_custom(poll.shard);
+        let (custom, most) = (self.shards.is_custom(poll.shard), self.most_relieved);
+        let is_alone = self.shards.is_relieved(poll.shard);
+        let back = self.shards.give_back(custom, most);
         let block = self.shards.current(poll)?;
-        if full && custom {
+        if !is_alone && (full && custom || back.is_err()) {
             self.plan(now + STALL_AFTER, Happening::Stalled(poll));
             return None;
         }
         block.relieved = true;
-        if !self.shards.relieve(poll.shard) {
-            return None;
+        if is_alone {
+            return Some(Input::Stalled { culprit: poll.instance, displaced: Vec::new() });
         }
-        let on_it = |(id, actor): &(&InstanceId, &Actor)| actor.shard == poll.shard && **id != poll.instance;
+        self.shards.relieve(poll.shard);
+        let back = back.unwrap_or_default();
+        let on_it = |(id, actor): &(&InstanceId, &Actor)| {
+            (actor.shard == poll.shard || back == Some(actor.shard)) && **id != poll.instance
+        };
         let displaced = self.actors.iter().filter(on_it).map(|(id, _)| *id).collect();
         Some(Input::Stalled { culprit: poll.instance, displaced })
     }

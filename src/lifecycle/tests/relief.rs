@@ -199,6 +199,31 @@ fn at_the_stuck_limit_custom_kinds_are_refused_until_a_thread_comes_back() {
 }
 
 #[test]
+fn one_that_is_held_up_while_it_stops_is_displaced_and_not_stuck() {
+    let (mut bench, id) = Bench::ready(custom());
+    bench.feed(Input::HeldUp(id));
+    assert_eq!(bench.task().state, State::Running, "it was told nothing that it could miss");
+    bench.cancel(false).unwrap();
+    bench.now = Now { mono: bench.now.mono + 5 * SECOND, wall: bench.now.wall + 5 * SECOND };
+    assert_eq!(bench.machine.running_out(bench.now.mono), [id]);
+    bench.feed(Input::HeldUp(id));
+    assert_eq!((bench.task().state, bench.outcome()), (State::Cancelled, (Exit::Displaced, Asked::Cancel)));
+    assert!(bench.machine.running_out(bench.now.mono).is_empty());
+    bench.pass(60 * SECOND);
+    assert!(!bench.kinds().contains(&EventType::AlertRaised));
+}
+
+#[test]
+fn one_that_blocks_its_own_thread_again_is_lost_again() {
+    let (mut bench, id) = Bench::ready(custom());
+    bench.stall(id, &[]);
+    bench.feed(Input::PollReturned(id));
+    assert_eq!(bench.machine.lost, 0);
+    bench.stall(id, &[]);
+    assert_eq!(bench.machine.lost, 1);
+}
+
+#[test]
 fn an_instance_is_lost_once_however_it_comes_to_that() {
     let (mut bench, id) = Bench::ready(custom());
     bench.stall(id, &[]);

@@ -102,16 +102,16 @@ impl Shell {
     pub(super) fn place(&mut self, launch: &Launch, built: Built) {
         let Launch { instance, ref task, ref spec, generation, attempt, regime: _, spread } = *launch;
         let Some(running) = self.running.get_mut(&instance) else { return };
-        let declares_readiness = built.declares_readiness;
-        let Some(monitor) = built.take() else { return };
         let (shard, runtime) = match self.wiring.shards.enter(Tenant::of(spec)) {
             Ok(place) => place,
             Err(error) => {
-                // The loop hears of it as of any other end: what acts does not decide.
+                // The loop hears of it as of any other end: what acts does not decide. The monitor is dropped on the blocking pool.
                 let failed = Build::Instance(launch.clone(), Some(Err(format!("no thread to run on: {error}"))));
                 return self.builds.push(async move { failed }.boxed());
             }
         };
+        let declares_readiness = built.declares_readiness;
+        let Some(monitor) = built.take() else { return };
         let assignment = Assignment {
             instance,
             name: task.name.clone(),

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::super::{Effect, Input, Launch, Lifecycle};
 use super::super::Rng;
-use super::super::world::{STALL_AFTER, World};
-use super::roles::{Key, Role, Roles};
-use super::{Checked, View, check};
+use super::super::world::{HELD_UP, STALL_AFTER, World};
+use super::roles::{Key, Role, Roles, blocks_since};
+use super::{Checked, View, check, displaced};
 use crate::model::*;
 
 #[derive(Debug)]
@@ -18,8 +18,6 @@ pub(super) struct Relief {
     lost: BTreeSet<InstanceId>,
     /// Who has begun a check, or takes the place of one that had.
     marks: BTreeSet<InstanceId>,
-    /// When as many as may be were lost, or given up.
-    full: Option<Mono>,
     /// What the present step is fed with, where that is news of the watchdog's.
     news: Option<News>,
 }
@@ -48,7 +46,7 @@ struct Displaced {
 impl Relief {
     pub(super) fn new(max_stuck: usize) -> Self {
         let (blocked, lost, marks) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { max_stuck, blocked, lost, marks, full: None, news: None }
+        Self { max_stuck, blocked, lost, marks, news: None }
     }
 
     pub(super) fn before(
@@ -60,17 +58,14 @@ impl Relief {
         (draining, now): (bool, Now),
     ) -> Checked {
         let of = |id: &InstanceId| world.key(*id);
-        if self.is_full(roles, world) || world.shards.relieved() >= self.max_stuck {
-            self.full = Some(now.mono);
-        }
         self.news = match input {
             Input::CheckBegan(id, _) if of(id).is_some() => {
                 self.marks.insert(*id);
                 None
             }
             Input::PollBlocked(id, since) => {
-                if let Some(live) = of(id).and_then(|key| roles.get(&key)) {
-                    self.blocked.insert(*id, live.blocks_since(*since, now));
+                if of(id).and_then(|key| roles.get(&key)).is_some() {
+                    self.blocked.insert(*id, blocks_since(*since, now));
                 }
                 Some(News { concerned: of(id).map(|key| key.0).into_iter().collect(), ..News::default() })
             }
@@ -79,15 +74,22 @@ impl Relief {
                 self.lost.remove(id);
                 Some(News { concerned: of(id).map(|key| key.0).into_iter().collect(), ..News::default() })
             }
-            Input::Stalled { culprit, displaced } => {
-                let custom = world.actors.get(culprit).is_some_and(|actor| world.shards.is_custom(actor.shard));
-                let full = self.is_full(roles, world) || world.shards.relieved() > self.max_stuck;
-                check(!custom || !full, || format!("{culprit}'s thread is given up, and too many are lost"))?;
-                if of(culprit).is_some() {
-                    self.lost.insert(*culprit);
+            Input::Stalled { .. } | Input::HeldUp(_) => {
+                match input {
+                    Input::Stalled { culprit, displaced } => {
+                        let custom = world.actors.get(culprit).is_some_and(|actor| world.shards.is_custom(actor.shard));
+                        // Of each sort as many, and one that is about to be given back.
+                        let full = self.is_full(roles, world) || world.shards.relieved() > 2 * self.max_stuck + 1;
+                        check(displaced.is_empty() || !custom || !full, || {
+                            format!("{culprit}'s thread is given up, and too many are lost")
+                        })?;
+                        self.lost.extend(of(culprit).map(|_| *culprit));
+                    }
+                    Input::HeldUp(id) => check(world.is_held_up(*id, now.mono), || format!("{id} is not held up"))?,
+                    _ => {}
                 }
                 let mut news = News::default();
-                for id in displaced {
+                for id in displaced(input) {
                     let Some(key) = of(id) else { continue };
                     let Some(task) = view.values().find(|task| task.uid == key.0) else { continue };
                     let mut displaced = Displaced::new(*id, key, task, roles, draining);
@@ -200,16 +202,15 @@ impl Relief {
         Ok(())
     }
 
-    /// Who hears what it is told can be stuck only by its own poll, or where its thread could not be given up in time.
+    /// Who hears what it is told can be stuck only by its own poll.
     pub(super) fn stuck(&self, key: Key, world: &World, now: Now) -> Checked {
         let mut all = world.actors.iter();
         let Some((id, actor)) = all.find(|(id, _)| world.key(**id) == Some(key)) else { return Ok(()) };
-        let slack = STALL_AFTER + STALL_AFTER / 10;
         let excused = match world.shards.blocked(actor.shard) {
             Some(block) if block.culprit() == *id => true,
             Some(block) => {
-                let full = self.full.is_some_and(|full| now.mono.since(full) < slack);
-                now.mono.since(block.since) < slack || full && world.shards.is_custom(actor.shard)
+                // The watchdog's clock needs that long to tell a blocked thread from a busy one.
+                now.mono.since(block.since) < HELD_UP
             }
             // A drain may leave it less time than it takes to be dropped.
             None => actor.aborted.is_none_or(|aborted| now.mono.since(aborted) < STALL_AFTER / 10),

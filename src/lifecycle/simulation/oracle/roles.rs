@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::super::{Command, Input, RootEnd};
 use super::super::world::World;
-use super::{Checked, check};
+use super::{Checked, check, displaced};
 use crate::model::*;
 
 /// What clients know an instance by.
@@ -65,13 +65,6 @@ pub(super) fn is_running(task: &Task) -> bool {
     task.swap.as_ref().is_some_and(|swap| !swap.is_ended())
 }
 
-impl Live {
-    /// Since when its poll blocks: no longer than it has been there, whatever the watchdog's coarse clock says.
-    pub(super) fn blocks_since(&self, since: Mono, now: Now) -> Timestamp {
-        now.wall.before(now.mono.since(since)).max(self.instance.start_time)
-    }
-}
-
 impl Default for Roles {
     fn default() -> Self {
         Self {
@@ -112,8 +105,8 @@ impl Roles {
                 let end = world.key(*instance).zip(self.roots.remove(instance));
                 self.ends.extend(end.map(|(key, end)| (key, (end, *aborted))));
             }
-            Input::Stalled { displaced, .. } => {
-                for id in displaced {
+            Input::Stalled { .. } | Input::HeldUp(_) => {
+                for id in displaced(input) {
                     // What its root has said of its end stands.
                     let end = self.roots.remove(id).unwrap_or(RootEnd::Displaced);
                     self.ends.extend(world.key(*id).map(|key| (key, (end, true))));
@@ -127,7 +120,7 @@ impl Roles {
 
     fn blocks(&mut self, key: Option<Key>, since: Option<(Mono, Now)>) {
         if let Some(live) = key.and_then(|key| self.live.get_mut(&key)) {
-            live.instance.blocked_since = since.map(|(since, now)| live.blocks_since(since, now));
+            live.instance.blocked_since = since.map(|(since, now)| blocks_since(since, now));
         }
     }
 
@@ -285,4 +278,9 @@ impl Roles {
         check(task.restart == Restart::default(), || format!("{} keeps the old restarts", task.name))?;
         check(!was_ready || self.is_ready(task.uid), || format!("{} has no ready instance any more", task.name))
     }
+}
+
+/// Since when a poll blocks, by the watchdog's coarse clock.
+pub(super) fn blocks_since(since: Mono, now: Now) -> Timestamp {
+    now.wall.before(now.mono.since(since))
 }

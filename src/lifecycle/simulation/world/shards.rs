@@ -10,6 +10,9 @@ use crate::model::{InstanceId, Mono};
 /// After how long a blocked thread is given up; told of each time that it has passed.
 pub(in crate::lifecycle::simulation) const STALL_AFTER: Duration = Duration::from_secs(1);
 
+/// After how long whoever waits for a blocked thread is known to be held up.
+pub(in crate::lifecycle::simulation) const HELD_UP: Duration = Duration::from_millis(50);
+
 /// Names a shard; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::lifecycle::simulation) struct ShardId(u64);
@@ -123,6 +126,20 @@ impl Shards {
         let custom = shard.custom;
         self.add(custom);
         true
+    }
+
+    pub(super) fn is_relieved(&self, id: ShardId) -> bool {
+        self.shards.get(&id).is_some_and(|shard| shard.relieved)
+    }
+
+    /// Where `most` of that sort were given up already: one that is blocked no longer, which is to be given back; an error where
+    /// there is none.
+    pub(super) fn give_back(&self, custom: bool, most: usize) -> Result<Option<ShardId>, ()> {
+        let mut relieved = self.shards.iter().filter(|(_, shard)| shard.relieved && shard.custom == custom);
+        if relieved.clone().count() < most {
+            return Ok(None);
+        }
+        relieved.find(|(_, shard)| shard.block.is_none()).map(|(id, _)| Some(*id)).ok_or(())
     }
 
     /// How many were given up, and have not ended.
