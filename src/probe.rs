@@ -69,6 +69,32 @@ impl BuiltIns {
         let exec = (!allowed.is_empty()).then(|| Arc::new(Exec::new(allowed, perfdata)));
         Self { exec, ..self }
     }
+
+    /// A hold on the commands, by which a server ends them.
+    pub(crate) fn commands(&self) -> Commands {
+        Commands(self.exec.clone())
+    }
+}
+
+/// All commands that run; dropping it kills them, whatever becomes of the instances that they belong to, and no more are started.
+#[derive(Debug)]
+pub(crate) struct Commands(Option<Arc<Exec>>);
+
+impl Commands {
+    /// Kills them, and waits a moment for those that are just starting.
+    pub(crate) async fn end(self) {
+        if let Some(exec) = &self.0 {
+            exec.end().await;
+        }
+    }
+}
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        if let Some(exec) = &self.0 {
+            exec.kill();
+        }
+    }
 }
 
 impl BuiltIn for BuiltIns {

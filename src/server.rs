@@ -39,7 +39,7 @@ use crate::manager::{self, Manager};
 use crate::model::{AlertKind, Cause, CircuitState, State, Timestamp};
 use crate::monitor::drill::Drill;
 use crate::monitor::{DuplicateKind, Kind, Registry};
-use crate::probe::BuiltIns;
+use crate::probe::{BuiltIns, Commands};
 use crate::rpc::{self, DrainRequest, Rpc};
 use crate::telemetry::Metrics;
 use drain::Why;
@@ -120,6 +120,8 @@ pub struct Server {
     http_address: SocketAddr,
     exit_on_stuck_limit: bool,
     parts: Parts,
+    /// Ends the commands, when dropped: the process may end before the instances have.
+    commands: Commands,
 }
 
 /// Everything that runs; dropping it ends all of it, wherever it stands.
@@ -161,21 +163,34 @@ impl Server {
     /// Serves until `shutdown`, then drains; `force` ends the drain at once. Takes at most 10 s from `shutdown`. However it ends,
     /// nothing of it goes on but what is stuck; dropping this future does the same.
     pub async fn run(self, shutdown: impl Future<Output = ()>, force: impl Future<Output = ()>) -> Ended {
-        let Self { mut parts, exit_on_stuck_limit, .. } = self;
+        let Self { parts, exit_on_stuck_limit, commands, .. } = self;
+        let ended = parts.run(exit_on_stuck_limit, shutdown, force).await;
+        commands.end().await;
+        ended
+    }
+}
+
+impl Parts {
+    async fn run(
+        mut self,
+        exit_on_stuck_limit: bool,
+        shutdown: impl Future<Output = ()>,
+        force: impl Future<Output = ()>,
+    ) -> Ended {
         let asked = |component, reason: &str| Why { cause: Cause::system(component, reason), begun: None };
-        let mut full = parts.manager.at_stuck_limit();
+        let mut full = self.manager.at_stuck_limit();
         let reached = async move { full.wait_for(|full| *full).await.is_ok() };
         let why = tokio::select! {
             () = shutdown => asked("drain", "the server was asked to stop"),
-            Some(DrainRequest { cause, begun }) = parts.asked.recv() => Why { cause, begun: Some(begun) },
+            Some(DrainRequest { cause, begun }) = self.asked.recv() => Why { cause, begun: Some(begun) },
             true = reached, if exit_on_stuck_limit => {
                 asked("stuck-limit", "as many instances are stuck as may be, and the server is to end then")
             }
-            () = parts.manager.died() => {
+            () = self.manager.died() => {
                 drain::say(|| tracing::error!("the manager's loop has died: ending the server")).await;
                 return Ended::Failed;
             }
-            _ = &mut parts.event_log => {
+            _ = &mut self.event_log => {
                 drain::say(|| tracing::error!("the journal, or its log, has died: ending the server")).await;
                 return Ended::Failed;
             }
@@ -187,7 +202,7 @@ impl Server {
                 drain::say(|| tracing::warn!("told not to wait: what still runs is abandoned")).await;
                 Ended::Forced
             }
-            ended = drain::drain(parts, why) => ended,
+            ended = drain::drain(self, why) => ended,
         }
     }
 }
@@ -222,6 +237,7 @@ impl Builder {
         let Self { config, store, kinds } = self;
         let metrics = Metrics::new().map_err(Error::RegisterMetrics)?;
         let built_ins = BuiltIns::new().with_commands(config.exec_commands(), metrics.perfdata.clone());
+        let commands = built_ins.commands();
         let mut registry = Registry::new(built_ins);
         kinds.into_iter().try_for_each(|register| register(&mut registry))?;
         if config.enable_drills() {
@@ -272,7 +288,7 @@ impl Builder {
         let capacity = AbortOnDropHandle::new(capacity);
         let parts =
             Parts { manager, writer, event_log, health, capacity, asked, readiness, closing, stopping, grpc, http };
-        Ok(Server { address, http_address, exit_on_stuck_limit: config.exit_on_stuck_limit(), parts })
+        Ok(Server { address, http_address, exit_on_stuck_limit: config.exit_on_stuck_limit(), parts, commands })
     }
 }
 

@@ -46,7 +46,9 @@ pub(super) struct Serve {
     /// How to write log lines: text or json [default: text].
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
-    /// The commands that exec tasks may run: absolute paths, separated by colons [default: none].
+    /// The commands that exec tasks may run: absolute paths, separated by colons. Clients choose their arguments and environment:
+    /// list nothing that turns those into other programs (a shell, an interpreter, a script in bash or Perl, which obey variables)
+    /// unless every client may run anything [default: none].
     #[arg(long, value_name = "PATHS")]
     exec_commands: Option<String>,
     /// Have the kind `drill`, whose tasks misbehave on purpose.

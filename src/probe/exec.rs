@@ -5,6 +5,7 @@
 //! to stop; the runner sees that, and ends the command in the way that is due: at once, or by SIGTERM first.
 
 mod group;
+mod leaders;
 mod plugin;
 
 #[cfg(test)]
@@ -12,7 +13,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::group::{Ended, Group, Spawned};
+use self::leaders::Leaders;
 use self::plugin::Said;
 use crate::model::{ExecSpec, MonitorSpec, Pretty, TaskSpec, Violations};
 use crate::monitor::{Context, Finding, Monitor, MonitorFuture, TIMEOUT};
@@ -54,7 +56,10 @@ const PROGRAM: [Errno; 9] = [
 ];
 /// How many commands may be starting at once. Each takes a thread of the blocking pool until its program has been loaded, which
 /// may take long where that lies on a file system that hangs.
-const STARTS: usize = 64;
+const STARTS: u32 = 64;
+/// How long the end of a server waits for commands that are starting, which are killed once they have. Longer than a start takes
+/// unless the program lies on a file system that hangs.
+const STARTING: Duration = Duration::from_millis(100);
 /// How long a check waits for what it has killed. Longer than any process takes to die that is not held by the kernel.
 const DEATH: Duration = Duration::from_millis(100);
 
@@ -62,13 +67,36 @@ const DEATH: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Exec {
     allowed: BTreeSet<String>,
+    start: Start,
     starts: Arc<Semaphore>,
+    leaders: Arc<Leaders>,
     perfdata: Perfdata,
 }
 
+/// What starts a command; blocks. Tests have starts that hang.
+type Start = fn(&ExecSpec, &Arc<Leaders>) -> io::Result<Spawned>;
+
 impl Exec {
     pub(super) fn new(allowed: &[String], perfdata: Perfdata) -> Self {
-        Self { allowed: allowed.iter().cloned().collect(), starts: Arc::new(Semaphore::new(STARTS)), perfdata }
+        Self {
+            allowed: allowed.iter().cloned().collect(),
+            start: group::spawn,
+            starts: Arc::new(Semaphore::new(STARTS as usize)),
+            leaders: Arc::default(),
+            perfdata,
+        }
+    }
+
+    /// Kills all commands, and lets no more of them start.
+    pub(super) fn kill(&self) {
+        self.leaders.close();
+    }
+
+    /// As [`kill`](Self::kill), and waits for what was about to start.
+    pub(super) async fn end(&self) {
+        self.kill();
+        // One that hangs cannot be reached; its program has not begun.
+        let _ = timeout(STARTING, self.starts.acquire_many(STARTS)).await;
     }
 
     fn allows(&self, command: &str) -> bool {
@@ -104,7 +132,7 @@ impl Monitor for Plugin {
             let (ask, asked) = mpsc::channel(1);
             let perfdata = exec.perfdata.writer(context.name());
             let limit = context.schedule().timeout();
-            let runner = Runner { command, exec: &exec, context: &context, perfdata, limit };
+            let runner = Runner { command, exec: &exec, context: &context, perfdata, limit, last_start: Weak::new() };
             let checks = async {
                 context.every_until(context.schedule().interval(), |deadline| check(ask.clone(), deadline)).await;
                 drop(ask);
@@ -135,6 +163,8 @@ struct Runner<'a> {
     context: &'a Context,
     perfdata: PerfdataWriter,
     limit: Duration,
+    /// The place of the last start, held until that has come to an end, also where it was given up.
+    last_start: Weak<OwnedSemaphorePermit>,
 }
 
 /// Why something is not waited for.
@@ -146,7 +176,7 @@ enum Given {
 }
 
 impl Runner<'_> {
-    async fn run(self, mut asked: mpsc::Receiver<Run>) {
+    async fn run(mut self, mut asked: mpsc::Receiver<Run>) {
         while let Some(Run { deadline, mut finding }) = asked.recv().await {
             // On the heap, and only while it runs, so that an idle instance is small.
             let found = Box::pin(self.run_once(deadline, &mut finding)).await;
@@ -161,11 +191,17 @@ impl Runner<'_> {
     }
 
     /// Runs the command, and leaves nothing of it; `None` where the check was dropped.
-    async fn run_once(&self, deadline: Instant, finding: &mut oneshot::Sender<Finding>) -> Option<(Finding, Said)> {
+    async fn run_once(&mut self, deadline: Instant, finding: &mut oneshot::Sender<Finding>) -> Option<(Finding, Said)> {
+        let limit = self.limit;
         let late = || {
-            let message = format!("the command was not started within {}", Pretty(self.limit));
+            let message = format!("the command was not started within {}", Pretty(limit));
             Some((Finding::neutral(LOCAL_FAULT, message), Said::default()))
         };
+        if self.last_start.strong_count() > 0 {
+            // A second one would most likely hang, too, until this task had taken every place there is.
+            let message = "not started again: an earlier start, which was given up, has not come to an end";
+            return Some((Finding::neutral(LOCAL_FAULT, message), Said::default()));
+        }
         let place = Arc::clone(&self.exec.starts).acquire_owned();
         let place = match unless_given_up(finding, deadline, place).await {
             // Nobody closes the semaphore.
@@ -191,11 +227,13 @@ impl Runner<'_> {
         }
     }
 
-    fn start(&self, place: OwnedSemaphorePermit) -> JoinHandle<io::Result<Spawned>> {
-        let command = self.command.clone();
+    fn start(&mut self, place: OwnedSemaphorePermit) -> JoinHandle<io::Result<Spawned>> {
+        let place = Arc::new(place);
+        self.last_start = Arc::downgrade(&place);
+        let (start, command, leaders) = (self.exec.start, self.command.clone(), Arc::clone(&self.exec.leaders));
         spawn_blocking(move || {
             let _place = place;
-            group::spawn(&command)
+            start(&command, &leaders)
         })
     }
 

@@ -1,4 +1,4 @@
-//! The drain: every step with a deadline of its own, 10 s in all (design.md §4).
+//! The drain: every step with a deadline of its own, 10 s in all with the commands' end after it (design.md §4).
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const TASKS_SLACK: Duration = Duration::from_millis(500);
 /// The journal commits what waits.
 const FLUSH: Duration = Duration::from_millis(500);
 /// Streams deliver their last events, then connections end.
-const TRANSPORT: Duration = Duration::from_millis(1_700);
+const TRANSPORT: Duration = Duration::from_millis(1_600);
 /// For each of the lines that say what went wrong, of which there are three at the most.
 const SAYING: Duration = Duration::from_millis(100);
 

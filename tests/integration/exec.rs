@@ -200,6 +200,8 @@ async fn the_environment_is_the_specs_and_the_output_bounded() {
     let count = "env | grep -vcE '^(PWD|OLDPWD|_|SHLVL)='; echo ignored";
     let check = checked(&mut client, script("clean", &[count])).await;
     assert_eq!(check.message, "2", "PATH and LC_ALL");
+    let check = checked(&mut client, script("limit", &["[ $(ulimit -Sn) = $(ulimit -Hn) ] && echo raised"])).await;
+    assert_eq!(check.message, "raised", "the server's own limit of descriptors");
     let request = with_spec(start("variable", monitor("/usr/bin/env", &[])), |spec| {
         let Some(Monitor::Exec(exec)) = &mut spec.monitor else { panic!("it is one") };
         exec.env = vec![ExecVariable { name: "A".to_owned(), value: "$HOME".to_owned() }];
@@ -307,6 +309,28 @@ async fn a_server_that_ends_leaves_no_process_behind() {
         } else {
             drop(server);
         }
+        gone(&group).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_forced_to_end_leaves_no_process_behind() {
+    // So many on one thread that it could not end them by itself before the process ends.
+    let served = Served::begin(&["--exec-commands", SHELL, "--built-in-shards", "1"]);
+    let mut client = Client::connect(format!("http://{}", served.address)).await.expect("listening");
+    let told: [_; 24] = std::array::from_fn(|_| Told::new());
+    let text = "trap '' TERM HUP; sleep 1000 & echo >> $1; echo >> $1; while :; do sleep 1000; done";
+    let mut groups = Vec::new();
+    for (n, told) in told.iter().enumerate() {
+        groups.push(running(&mut client, &format!("stubborn-{n}"), told, text, AMPLE).await);
+    }
+    let mut watch = served.follow(&["watch", "--initial", "-o", "json"]);
+    watch.until(|line| line["initialComplete"] == true);
+    served.signal();
+    watch.until(|line| line["event"]["type"] == "EVENT_TYPE_SERVER_DRAINING");
+    assert!(groups.iter().all(|group| left(group).len() >= 2));
+    assert_eq!(served.terminate(), Some(11));
+    for group in groups {
         gone(&group).await;
     }
 }

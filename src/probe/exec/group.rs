@@ -7,20 +7,29 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open, waitpid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, waitpid};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe::Receiver;
+use tokio::time::sleep;
 
+use super::leaders::{Leaders, signal};
 use crate::model::ExecSpec;
 
 /// How much of the output is kept.
 const KEPT: usize = 8 * 1024;
 /// How much is read at once.
 const CHUNK: usize = 4 * 1024;
+/// How much is read at once of what is not kept: all that a pipe holds.
+const FLOOD: usize = 64 * 1024;
+/// How long the pipe is left alone before each such read. A command that writes without end costs next to nothing so, and one that
+/// writes much still gets rid of 6 MiB in a second.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Where commands are looked for by those that we run.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -52,8 +61,11 @@ pub(super) struct Ended {
     pub(super) cut_off: bool,
 }
 
-/// Starts a command in a group of its own. Blocks until the program has been loaded.
-pub(super) fn spawn(spec: &ExecSpec) -> io::Result<Spawned> {
+/// Starts a command in a group of its own, whose leader enters. Blocks until the program has been loaded.
+pub(super) fn spawn(spec: &ExecSpec, leaders: &Arc<Leaders>) -> io::Result<Spawned> {
+    if leaders.are_closed() {
+        return Err(closed());
+    }
     let mut child = Command::new(spec.command())
         .args(spec.args())
         .env_clear()
@@ -66,10 +78,14 @@ pub(super) fn spawn(spec: &ExecSpec) -> io::Result<Spawned> {
         .process_group(0)
         .spawn()?;
     let output = child.stdout.take();
-    let leader = Leader::of(child)?;
+    let leader = Leader::of(child, leaders)?;
     // From here on an error ends the group.
     let exit = pidfd_open(leader.pid, PidfdFlags::empty())?;
     Ok(Spawned { leader, exit, output: output.ok_or(Errno::BADF)?.into() })
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the server ends")
 }
 
 impl Spawned {
@@ -93,12 +109,15 @@ impl Spawned {
 }
 
 impl Group {
-    /// Reads, so that the command is never held up, until the leader has exited: who else has the pipe open is not waited for.
-    /// Cancel-safe.
+    /// Reads until the leader has exited, so that the command is not held up, but for a while by what it writes beyond what is
+    /// kept. Who else has the pipe open is not waited for. Cancel-safe.
     pub(super) async fn exited(&mut self) {
         loop {
-            let Self { exit, output, chunk, .. } = self;
+            let Self { exit, output, chunk, cut_off, .. } = self;
             let reading = async {
+                if *cut_off {
+                    sleep(PAUSE).await;
+                }
                 match output {
                     Some(output) => output.read(chunk).await,
                     None => std::future::pending().await,
@@ -124,18 +143,21 @@ impl Group {
 
     /// Asks the group to end.
     pub(super) fn terminate(&self) {
-        self.leader.signal(Signal::TERM);
+        signal(self.leader.pid, Signal::TERM);
     }
 
     /// Leaves the group no choice. It goes on until the leader has exited, but runs no more of its program.
     pub(super) fn kill(&self) {
-        self.leader.signal(Signal::KILL);
+        signal(self.leader.pid, Signal::KILL);
     }
 
     fn keep(&mut self, read: usize) {
         let room = KEPT - self.kept.len();
         self.kept.extend_from_slice(&self.chunk[..read.min(room)]);
-        self.cut_off |= read > room;
+        if read > room && !self.cut_off {
+            self.cut_off = true;
+            self.chunk = vec![0; FLOOD];
+        }
     }
 
     /// What the leader wrote last may still be in the pipe; of what others write without an end, only so much is of interest.
@@ -155,25 +177,21 @@ struct Leader {
     child: Child,
     pid: Pid,
     reaped: bool,
+    leaders: Arc<Leaders>,
 }
 
 impl Leader {
-    fn of(child: Child) -> io::Result<Self> {
+    fn of(child: Child, leaders: &Arc<Leaders>) -> io::Result<Self> {
         // A pid is a positive `i32`.
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
-        Ok(Self { child, pid, reaped: false })
-    }
-
-    fn signal(&self, signal: Signal) {
-        // All that can be wrong is that nobody is left, or that all have become other users, whom nothing of ours reaches.
-        let _ = kill_process_group(self.pid, signal);
-        // It may itself have moved to another group.
-        let _ = kill_process(self.pid, signal);
+        let leader = Self { child, pid, reaped: false, leaders: Arc::clone(leaders) };
+        if leaders.enter(pid) { Ok(leader) } else { Err(closed()) }
     }
 
     /// Kills the group, then reaps the leader if it has exited: after that the group's id may be another's.
     fn end(&mut self) -> Option<ExitStatus> {
-        self.signal(Signal::KILL);
+        signal(self.pid, Signal::KILL);
+        self.leaders.leave(self.pid);
         let status = self.child.try_wait().ok().flatten()?;
         self.reaped = true;
         Some(status)
@@ -195,6 +213,24 @@ impl Drop for Leader {
         if thread::Builder::new().name("reaper".to_owned()).spawn(reap).is_err() {
             // No threads are left; what has been killed does not take long.
             reap();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_was_spawned_while_the_server_ends_is_killed() {
+        let leaders = Arc::default();
+        Leaders::close(&leaders);
+        let child = Command::new("sleep").arg("1000").process_group(0).spawn().expect("starts");
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        Leader::of(child, &leaders).expect_err("closed");
+        // The reaper takes it, sooner or later.
+        while rustix::process::test_kill_process(pid).is_ok() {
+            thread::yield_now();
         }
     }
 }

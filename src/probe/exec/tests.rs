@@ -1,6 +1,7 @@
 //! Real commands, in real time. Nothing here depends on how fast this machine is: what must not time out has the longest timeout
 //! there is, and what must time out goes on for ever.
 
+mod kept;
 mod told;
 
 use std::fs;
@@ -30,15 +31,14 @@ struct Bench {
 impl Bench {
     /// One check, or as many as there is time for.
     fn start(command: &str, args: &[&str], env: &[(&str, &str)], timeout: Duration, max_runs: u32) -> Self {
-        let draft = ExecDraft {
-            command: command.to_owned(),
-            args: args.iter().map(|&arg| arg.to_owned()).collect(),
-            env: env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        };
-        let schedule = ScheduleDraft { interval: Some(Duration::from_secs(300)), timeout: Some(timeout), max_runs };
-        let draft = SpecDraft { monitor: Some(MonitorDraft::Exec(draft)), schedule, ..SpecDraft::default() };
-        let mut violations = Violations::new();
-        let spec = TaskSpec::try_new(draft, &mut violations).unwrap_or_else(|| panic!("{violations}"));
+        let (spec, schedule) = spec(command, args, env, timeout, max_runs);
+        let metrics = Metrics::new().expect("registered once");
+        let built_ins = BuiltIns::new().with_commands(&[command.to_owned()], metrics.perfdata.clone());
+        let monitor = built_ins.build(&Arc::new(spec)).expect("allowed");
+        Self::begin(monitor, schedule, metrics)
+    }
+
+    fn begin(monitor: Box<dyn Monitor>, schedule: ScheduleDraft, metrics: Metrics) -> Self {
         // Reports that nobody takes are waited for only while there is no room for them.
         let (reports, mut inbox) = mpsc::channel(16);
         tokio::spawn(async move { while inbox.recv().await.is_some() {} });
@@ -46,9 +46,6 @@ impl Bench {
         let (live, orders) = (Arc::clone(&assignment.live), Arc::clone(&assignment.orders));
         let token = CancellationToken::new();
         let context = Context::new(assignment, token.clone(), Children::new());
-        let metrics = Metrics::new().expect("registered once");
-        let built_ins = BuiltIns::new().with_commands(&[command.to_owned()], metrics.perfdata.clone());
-        let monitor = built_ins.build(&Arc::new(spec)).expect("allowed");
         let running = tokio::spawn(async move { monitor.run(context).await.expect("a clean exit") });
         Self { token, live, orders, metrics, running: AbortOnDropHandle::new(running) }
     }
@@ -63,6 +60,25 @@ impl Bench {
     }
 }
 
+fn spec(
+    command: &str,
+    args: &[&str],
+    env: &[(&str, &str)],
+    timeout: Duration,
+    max_runs: u32,
+) -> (TaskSpec, ScheduleDraft) {
+    let draft = ExecDraft {
+        command: command.to_owned(),
+        args: args.iter().map(|&arg| arg.to_owned()).collect(),
+        env: env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+    };
+    let schedule = ScheduleDraft { interval: Some(Duration::from_secs(300)), timeout: Some(timeout), max_runs };
+    let draft = SpecDraft { monitor: Some(MonitorDraft::Exec(draft)), schedule, ..SpecDraft::default() };
+    let mut violations = Violations::new();
+    let spec = TaskSpec::try_new(draft, &mut violations).unwrap_or_else(|| panic!("{violations}"));
+    (spec, schedule)
+}
+
 /// Verdict, reason and message of the one check of a script.
 async fn check(script: &str) -> (Verdict, &'static str, String) {
     found(Bench::script(script, AMPLE)).await
@@ -73,13 +89,10 @@ async fn found(bench: Bench) -> (Verdict, &'static str, String) {
     (check.verdict, check.reason, check.message)
 }
 
-/// The spec of a script.
+/// The command of a script.
 fn command(script: &str, args: &[&str]) -> ExecSpec {
-    let args = ["-c", script].iter().chain(args).map(|&arg| arg.to_owned()).collect();
-    let draft = ExecDraft { command: SHELL.to_owned(), args, env: Vec::new() };
-    let monitor = Some(MonitorDraft::Exec(draft));
-    let spec = TaskSpec::try_new(SpecDraft { monitor, ..SpecDraft::default() }, &mut Violations::new());
-    match spec.expect("valid").monitor() {
+    let (spec, _) = spec(SHELL, &[&["-c", script], args].concat(), &[], AMPLE, 1);
+    match spec.monitor() {
         MonitorSpec::Exec(command) => command.clone(),
         other => panic!("no command: {other:?}"),
     }
@@ -139,14 +152,17 @@ async fn the_environment_is_clean_and_the_specs() {
 
 #[tokio::test]
 async fn output_is_bounded_and_holds_nobody_up() {
-    let script = "echo 'much|a=1'; yes abcdefgh | head -c 20000000; exit 1";
+    let script = "echo 'much|a=1'; yes abcdefgh | head -c 2000000; exit 1";
     assert_eq!(check(script).await, (Verdict::Pass, "WARNING", "much".to_owned()));
     let (verdict, reason, _) = found(Bench::script("yes", Duration::from_secs(1))).await;
     assert!(matches!((verdict, reason), (Verdict::Fail, "TIMEOUT") | (Verdict::Neutral, "LOCAL_FAULT")), "{reason}");
-    for (said, kept, cut_off) in [(100, 100, false), (8 * 1024, 8 * 1024, false), (100_000, 8 * 1024, true)] {
-        let spawned = group::spawn(&command(&format!("head -c {said} /dev/zero"), &[]));
+    for (said, kept, cut_off) in [(100, 100, false), (8 * 1024, 8 * 1024, false), (2_000_000, 8 * 1024, true)] {
+        let spawned = group::spawn(&command(&format!("head -c {said} /dev/zero"), &[]), &Arc::default());
         let mut group = spawned.and_then(Spawned::watch).expect("starts");
+        let began = Instant::now();
         group.exited().await;
+        // Of that only the pipe's 64 KiB and what is kept are taken at once.
+        assert!(said < 2_000_000 || began.elapsed() > Duration::from_millis(200), "{:?}", began.elapsed());
         let ended = group.end().expect("has exited");
         assert_eq!((ended.output.len(), ended.cut_off), (kept, cut_off));
     }
@@ -245,7 +261,7 @@ async fn nothing_is_left_of_what_is_started_for_nobody() {
     let command = command("echo $$ > $1; sleep 1000", &["sh", told.path()]);
     let (go_on, told_to) = std::sync::mpsc::sync_channel::<()>(1);
     let starting = AbortOnDropHandle::new(spawn_blocking(move || {
-        let spawned = group::spawn(&command);
+        let spawned = group::spawn(&command, &Arc::default());
         // An error only tells that the test has failed.
         let _ = told_to.recv();
         spawned
