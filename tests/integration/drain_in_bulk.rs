@@ -19,8 +19,8 @@ use tonic::{Code, Streaming};
 use crate::harness::{Harness, builder, drill, reason, start};
 
 const BOUND: Duration = Duration::from_secs(10);
-/// No stream is cut earlier than this: tasks have 7 s to stop, and the last events of their streams 1.7 s to arrive.
-const UNCUT: Duration = Duration::from_millis(8_700);
+/// No stream is cut earlier than this: tasks have 7 s to stop, and the last events of their streams 1.6 s to arrive.
+const UNCUT: Duration = Duration::from_millis(8_600);
 const TASKS: usize = 1_000;
 const STREAMS: usize = 50;
 /// Those that block their thread for longer than the drain may take.
