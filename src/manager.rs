@@ -3,12 +3,15 @@
 //! One loop on a thread of its own (`shell`) owns the machine and everything that runs: it takes commands from [`Handle`]s,
 //! reports from monitors and exits from reapers, appends the events to the journal and only then acts. Monitors run on
 //! `shards`, over which the `watchdog` keeps: built-in kinds on their own, custom kinds on others, so that code we did not write never shares a thread with the
-//! code we did. Custom code that runs before there is an instance (a kind's `validate` and `build`) is bounded by `vetting`.
+//! code we did. Custom code that runs before there is an instance (a kind's `validate` and `build`) is bounded by `vetting`. Checks
+//! on demand go by `demand`, and each is made once for a request, as `runs` remembers.
 
+mod demand;
 mod dice;
 mod handle;
 mod observe;
 mod reaper;
+mod runs;
 mod shards;
 mod shell;
 mod vetting;
@@ -31,6 +34,7 @@ use crate::model::{Cause, Sequence};
 use crate::monitor::Registry;
 use crate::telemetry::Metrics;
 use handle::{Lives, Request};
+use runs::Runs;
 use shards::Shards;
 use shell::{Shell, Wiring};
 use vetting::Vetting;
@@ -136,11 +140,18 @@ impl Manager {
             vetting: vetting.clone(),
             lives: Arc::clone(&lives),
             counts: Arc::clone(&counts),
-            journal,
+            journal: journal.clone(),
             metrics,
         };
-        let handle =
-            Handle { requests: requests.clone(), reports: reporter, vetting, lives, counts: Arc::clone(&counts) };
+        let handle = Handle {
+            requests: requests.clone(),
+            reports: reporter,
+            vetting,
+            lives,
+            counts: Arc::clone(&counts),
+            journal,
+            runs: Arc::new(Runs::default()),
+        };
 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Error::StartLoop)?;
         let (alive, dead) = oneshot::channel();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{sleep, timeout};
 
+use super::change::Audit;
 use super::output::{Format, Output, OutputArgs, clean, note, out};
 use super::remote::Remote;
 use super::{Failure, duration, words};
@@ -33,9 +34,8 @@ pub(super) struct Drain {
     /// Wait until the server has gone, and say how its instances have ended.
     #[arg(long)]
     wait: bool,
-    /// Why, for the audit trail.
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    reason: String,
+    #[command(flatten)]
+    audit: Audit,
     #[command(flatten)]
     remote: Remote,
     #[command(flatten)]
@@ -44,12 +44,12 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let Self { wait, reason, remote, output } = self;
+        let Self { wait, audit: Audit { reason, request_id }, remote, output } = self;
         let output = Output::new(&output);
         let client = remote.connect().await?;
         let started = client.info().await?.start_time;
         let (mut fates, before) = if wait { Fates::before(&client).await? } else { Default::default() };
-        let answer = client.drain(v1::DrainServerRequest { reason }).await?;
+        let answer = client.drain(v1::DrainServerRequest { reason, request_id }).await?;
         output.message(&answer, |_| "the server drains: it stops every task, and ends within 10s\n".to_owned())?;
         if !wait {
             return Ok(());

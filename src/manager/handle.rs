@@ -8,11 +8,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Counts;
+use super::demand::Demand;
+use super::runs::Runs;
 use super::vetting::{Built, Vetting};
+use crate::journal::Journal;
 use crate::lifecycle::{Command, Reply};
 use crate::model::{
-    CancelTask, Cause, Check, DeleteTask, Live, PauseTask, Refusal, ResumeTask, RunTask, Sequence, StartTask, State,
-    SwapTask, Task, Uid, WindowCounts,
+    CancelTask, Cause, Check, DeleteTask, Live, PauseTask, Refusal, ResumeTask, RunTask, Sequence, StartTask, SwapTask,
+    Task, Uid, WindowCounts,
 };
 use crate::monitor::{LiveCell, Report, Wanted};
 
@@ -51,6 +54,8 @@ pub struct Handle {
     pub(super) vetting: Vetting,
     pub(super) lives: Arc<Lives>,
     pub(super) counts: Arc<Counts>,
+    pub(super) journal: Journal,
+    pub(super) runs: Arc<Runs>,
 }
 
 impl Handle {
@@ -82,19 +87,17 @@ impl Handle {
         self.command(Command::Resume(resume), With::default()).await.and_then(accepted)
     }
 
-    /// Has a task make a check now, and answers with it; or says why not. Where the same request was answered before, with the newest
-    /// check.
-    pub async fn run(&self, run: RunTask) -> Result<Check, Refusal> {
-        let (wanted, check) = oneshot::channel();
-        let name = run.name.clone();
-        let with = With { monitor: None, wanted: Some(wanted) };
-        let made = match self.command(Command::Run(run), with).await? {
-            Reply::Checking { .. } => check.await.ok(),
-            Reply::Accepted { task, .. } => self.live(task.uid).and_then(|live| live.last_check),
-            Reply::Deleted { .. } => None,
-        };
-        // The instance has ended before its check did.
-        made.ok_or(Refusal::TaskNotRunning { name, state: State::Stopping })
+    /// Has a task make a check now, and answers with it; or says why not. The same request is answered with the same check.
+    pub async fn run(&self, mut run: RunTask) -> Result<Check, Refusal> {
+        let demand = Demand { requests: self.requests.clone(), journal: self.journal.clone() };
+        // The machine's answer comes before the check, so it cannot know what a replay is to be answered with.
+        match run.idempotency.take() {
+            Some(idempotency) => {
+                let actor = run.cause.actor.clone();
+                self.runs.once(&actor, idempotency, demand.make(run)).await
+            }
+            None => demand.make(run).await,
+        }
     }
 
     /// Deletes an ended task, or says why not; answers with the place in the log right after.
@@ -121,12 +124,21 @@ impl Handle {
     }
 
     async fn command(&self, command: Command, with: With) -> Result<Reply, Refusal> {
-        let (answer, answered) = oneshot::channel();
-        // The loop ends only with the process, after a drain.
-        let request = Request::Command { command, with, answer };
-        self.requests.send(request).await.map_err(|_| Refusal::ServerDraining)?;
-        answered.await.unwrap_or(Err(Refusal::ServerDraining))
+        command_to(&self.requests, command, with).await
     }
+}
+
+/// Has the loop execute a command, and waits for its answer.
+pub(super) async fn command_to(
+    requests: &mpsc::Sender<Request>,
+    command: Command,
+    with: With,
+) -> Result<Reply, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    // The loop ends only with the process, after a drain.
+    let request = Request::Command { command, with, answer };
+    requests.send(request).await.map_err(|_| Refusal::ServerDraining)?;
+    answered.await.unwrap_or(Err(Refusal::ServerDraining))
 }
 
 fn waiting<T>(channel: &mpsc::Sender<T>) -> usize {

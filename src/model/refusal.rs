@@ -66,6 +66,17 @@ pub enum Refusal {
         /// What it is doing.
         state: State,
     },
+    /// The instance that would make the check asked for does not come to it.
+    #[error("the instance of {0} blocks its thread, so that it can make no check now")]
+    InstanceBlocks(TaskName),
+    /// The instance that was to make the check asked for has not, and will not.
+    #[error("the check of {name} was not made: its instance stops or has ended, or makes none; the task is {}", .state.name())]
+    CheckNotMade {
+        /// The task.
+        name: TaskName,
+        /// What it is doing now.
+        state: State,
+    },
     /// An instance that does not end is in the way.
     #[error("an earlier instance of {0} is stuck; it can be swapped once that has ended")]
     PredecessorStuck(TaskName),

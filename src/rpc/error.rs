@@ -78,7 +78,9 @@ impl Error {
                 Refusal::TaskLive(_) => (Code::FailedPrecondition, "TASK_LIVE"),
                 Refusal::LabelsImmutable(_) => (Code::InvalidArgument, "LABELS_IMMUTABLE"),
                 Refusal::SwapInProgress(_) => (Code::Aborted, "SWAP_IN_PROGRESS"),
-                Refusal::TaskNotRunning { .. } => (Code::FailedPrecondition, "TASK_NOT_RUNNING"),
+                Refusal::TaskNotRunning { .. } | Refusal::InstanceBlocks(_) | Refusal::CheckNotMade { .. } => {
+                    (Code::FailedPrecondition, "TASK_NOT_RUNNING")
+                }
                 Refusal::NoChecks(_) => (Code::FailedPrecondition, "NO_CHECKS"),
                 Refusal::StuckLimit(_) => (Code::ResourceExhausted, "STUCK_LIMIT"),
                 Refusal::PredecessorStuck(_) => (Code::FailedPrecondition, "PREDECESSOR_STUCK"),

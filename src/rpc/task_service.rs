@@ -157,25 +157,10 @@ impl TaskRpc {
         Ok(v1::ResumeTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
     }
 
-    /// The audit trail of a check on demand is the log: it is no event, unless the circuit moves.
     async fn run(&self, request: Request<v1::RunTaskRequest>) -> Result<v1::RunTaskResponse, Error> {
         let actor = peer::actor(&request)?;
         let request = parse::run_task(request.into_inner(), actor)?;
-        let (task, reason) = (request.name.clone(), request.cause.reason.clone());
-        tracing::info!(task = %task, actor = %request.cause.actor, reason = reason.as_str(), "a check was asked for");
-        let check = match Watched::find(&self.journal, task) {
-            Ok((watched, found)) => tokio::select! {
-                biased;
-                made = self.manager.run(request) => made?,
-                // What has kept its thread, or was displaced from it, would let go of who asked only when the thread comes back.
-                unready = watched.unready(found) => {
-                    let task = unready?;
-                    return Err(Refusal::TaskNotRunning { name: task.name.clone(), state: task.state }.into());
-                }
-            },
-            // The manager says what is wrong with it.
-            Err(_) => self.manager.run(request).await?,
-        };
+        let check = self.manager.run(request).await?;
         Ok(v1::RunTaskResponse { check: Some(render::check(&check)) })
     }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::error::Error;
 use crate::journal::{Change, Journal, TaskChanges};
-use crate::model::{EventType, InstanceState, Intent, Refusal, Sequence, State, Task, TaskName, Uid};
+use crate::model::{EventType, Intent, Refusal, Sequence, State, Task, TaskName, Uid};
 use crate::pb::parse::{Until, WaitTask};
 
 /// How far a task is from what someone waits for.
@@ -135,24 +135,6 @@ impl Watched {
             task = self.next_until(closing).await?;
         }
         Ok(self.latest(task))
-    }
-
-    /// Resolves once the instance that `task` shows can make no check any more: it is told to stop, has ended, or another one has
-    /// taken its place. One that shows none, or one that is not ready, is not waited for. Fails where the task is gone.
-    pub(super) async fn unready(mut self, task: Arc<Task>) -> Result<Arc<Task>, Error> {
-        let ready = |task: &Task| {
-            let instance = task.instance.as_ref().filter(|instance| instance.state == InstanceState::Ready);
-            instance.map(|instance| (instance.generation, instance.attempt))
-        };
-        let Some(asked) = ready(&task) else { return std::future::pending().await };
-        loop {
-            self.next().await?;
-            // The event may be from before `task`.
-            let task = self.look()?;
-            if ready(&task) != Some(asked) {
-                return Ok(task);
-            }
-        }
     }
 
     /// Waits until the newest swap of `task`, which is the task as it was when the swap was accepted, has ended. The answer

@@ -40,6 +40,12 @@ impl Gate {
         self.0.pass();
     }
 
+    /// Blocks who calls it at this gate.
+    pub(crate) fn barrier(&self) -> impl Fn() + Clone + Send + Sync + 'static {
+        let bar = Arc::clone(&self.0);
+        move || bar.pass()
+    }
+
     /// The kind `blocker`: it is ready, then it blocks its thread at this gate.
     pub(crate) fn kind(&self) -> impl Kind {
         let bar = Arc::clone(&self.0);

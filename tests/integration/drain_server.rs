@@ -19,7 +19,7 @@ async fn server() -> (Harness, Client, ServerServiceClient<Channel>) {
 }
 
 fn because(reason: &str) -> DrainServerRequest {
-    DrainServerRequest { reason: reason.to_owned() }
+    DrainServerRequest { reason: reason.to_owned(), ..Default::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,13 +32,16 @@ async fn it_is_told_who_asked_and_why_and_the_answer_is_right_after_that() {
     let before = WatchTasksRequest { start: Some(Start::Cursor(head.clone())), ..Default::default() };
     let mut frames = client.watch_tasks(before).await.expect("opened").into_inner();
 
-    let cursor = control.drain_server(because("a new version")).await.expect("begun").into_inner().cursor;
+    let request_id = "3f2504e0-4f89-41d3-9a0c-0305e82c3303";
+    let request = DrainServerRequest { request_id: request_id.to_owned(), ..because("a new version") };
+    let cursor = control.drain_server(request).await.expect("begun").into_inner().cursor;
     let again = control.drain_server(because("once more")).await.expect("it drains").into_inner().cursor;
     assert_eq!(again, cursor);
     let events = events_until(&mut client, &head, EventType::InstanceStopping).await;
     assert_eq!(types(&events), [EventType::ServerDraining, EventType::InstanceStopping]);
     let cause = events[0].cause.as_ref().expect("always");
     assert_eq!((cause.actor.as_str(), cause.reason.as_str()), ("anonymous@127.0.0.1", "a new version"));
+    assert_eq!(cause.request_id, request_id);
     let events = events_until(&mut client, &cursor, EventType::InstanceStopping).await;
     assert_eq!(types(&events), [EventType::InstanceStopping]);
 

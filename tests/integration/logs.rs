@@ -65,8 +65,7 @@ fn every_line_of_the_json_log_is_json_even_a_panics() {
     assert_eq!(server.terminate(), Some(0));
     let mut text = String::new();
     log.read_to_string(&mut text).expect("reads");
-    let lines: Vec<Value> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
+    let lines: Vec<Value> = text.lines().map(parse).collect();
     let panicked = lines.iter().find(|line| line["target"] == "switchyard::panic").expect("the panic is logged");
     assert_eq!((&panicked["level"], &panicked["fields"]["message"]), (&"DEBUG".into(), &"panicked".into()));
     assert_eq!(panicked["fields"]["detail"], "the drill panics, as it was told to");
@@ -79,6 +78,34 @@ fn every_line_of_the_json_log_is_json_even_a_panics() {
     assert_eq!(ended["span"]["task"], "namespaces/default/tasks/falls");
     assert!(lines.iter().all(|line| line["level"] != "ERROR"), "{text}");
     assert!(lines.iter().any(|line| line["fields"]["event"] == "RESTART_SCHEDULED"), "{text}");
+}
+
+#[test]
+fn a_check_on_demand_is_logged_with_who_asked_and_why_once_it_was_accepted() {
+    let (server, mut log) = Logging::start("json");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+        command.args(arguments).args(["--server", &server.address]).output().expect("runs").status.code()
+    };
+    let target = server.address.trim_start_matches("http://");
+    assert_eq!(run(&["start", "api", "--tcp", target, "--interval", "24h", "--wait"]), Some(0));
+    let config = r#"{"behaviour": "cooperative", "duration": "1h"}"#;
+    assert_eq!(run(&["start", "none", "--kind", "drill", "--config", config, "--wait"]), Some(0));
+    assert_eq!(run(&["run", "api", "--reason", "just to see"]), Some(0));
+    assert_eq!(run(&["run", "none", "--reason", "in vain"]), Some(5));
+    assert_eq!(run(&["run", "api", "--etag", "stale", "--reason", "in vain"]), Some(5));
+    assert_eq!(server.terminate(), Some(0));
+    let mut text = String::new();
+    log.read_to_string(&mut text).expect("reads");
+    let told: Vec<Value> = text.lines().filter(|line| line.contains("a check was asked for")).map(parse).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let fields = &told[0]["fields"];
+    assert_eq!((&told[0]["level"], &fields["task"]), (&"INFO".into(), &"namespaces/default/tasks/api".into()));
+    assert_eq!((&fields["actor"], &fields["reason"]), (&"anonymous@127.0.0.1".into(), &"just to see".into()));
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! RunTask: a check on demand, of targets that count what is asked of them.
 
+mod again;
+mod blocked;
+
 use std::net::SocketAddr;
 
 use switchyard::config::Layer;
@@ -16,8 +19,6 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
 
 use crate::harness::{Client, Harness, cancel, events_until, idle, name, reach, refusal, start, types, with_spec};
-
-const ID: &str = "3f2504e0-4f89-41d3-9a0c-0305e82c3303";
 
 /// An HTTP server. It answers as it is told to, when it is told to, and counts connections, of which each check takes one.
 struct Target {
@@ -171,20 +172,6 @@ async fn one_that_comes_while_another_runs_has_a_check_of_its_own_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_id_makes_one_check() {
-    let target = Target::new().await;
-    let (_server, mut client) = running(target.http()).await;
-    let request = RunTaskRequest { request_id: ID.to_owned(), reason: "just to see".to_owned(), ..task() };
-    let check = run(&mut client, request.clone()).await.expect("made");
-    assert_eq!(run(&mut client, request.clone()).await.expect("replayed"), check);
-    assert_eq!(target.asked(), 2);
-    let other = RunTaskRequest { reason: "another".to_owned(), ..request };
-    let status = run(&mut client, other).await.expect_err("reused");
-    assert_eq!(refusal(&status), (Code::InvalidArgument, "REQUEST_ID_REUSED".to_owned()));
-    assert_eq!(target.asked(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kind_that_marks_no_checks_has_none_to_make() {
     let server = Harness::start(Layer::default()).await;
     let mut client = server.client().await;
@@ -224,4 +211,7 @@ async fn an_instance_that_is_told_to_stop_has_no_check_to_answer_with() {
     client.cancel_task(CancelTaskRequest { name: name("task"), ..Default::default() }).await.expect("cancelled");
     let status = asked.await.expect("no panic").expect_err("it was cut short");
     assert_eq!(refusal(&status), not_running());
+    // As the task stands by then.
+    let states = ["STOPPING", "CANCELLED"].map(|state| format!("the task is {state}"));
+    assert!(states.iter().any(|state| status.message().ends_with(state)), "{status}");
 }

@@ -125,10 +125,13 @@ pub fn run_task(mut request: v1::RunTaskRequest, actor: Actor) -> Result<RunTask
 }
 
 /// Parses a DrainServer: who asks, and why.
-pub fn drain_server(request: v1::DrainServerRequest, actor: Actor) -> Result<Cause, Violations> {
+pub fn drain_server(mut request: v1::DrainServerRequest, actor: Actor) -> Result<Cause, Violations> {
     let mut v = Violations::new();
-    let v1::DrainServerRequest { reason } = request;
-    let cause = cause(&mut v, actor, reason, None);
+    let id = std::mem::take(&mut request.request_id);
+    let idempotency = idempotency(&mut v, &id, &request);
+    // `request_id` was taken above.
+    let v1::DrainServerRequest { reason, request_id: _ } = request;
+    let cause = cause(&mut v, actor, reason, idempotency);
     v.finish(Some(cause))
 }
 

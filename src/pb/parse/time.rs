@@ -1,4 +1,4 @@
-//! Points of the wall clock, which the wire has from the year 1 on and the model from 1970.
+//! Points of the wall clock, which the wire has from the year 1 to 9999, and the model from 1970 to 2554.
 
 use std::time::Duration;
 
@@ -8,19 +8,16 @@ use crate::model::{Timestamp, Violations};
 pub(super) fn timestamp(v: &mut Violations, field: &str, wire: Option<prost_types::Timestamp>) -> Option<Timestamp> {
     let prost_types::Timestamp { seconds, nanos } = wire?;
     let parsed = match (u64::try_from(seconds), u32::try_from(nanos)) {
-        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 && seconds <= MOST_SECONDS => {
-            Some(Timestamp::default() + Duration::new(seconds, nanos))
+        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => {
+            u64::try_from(Duration::new(seconds, nanos).as_nanos()).ok().map(Timestamp::from_nanos)
         }
         _ => None,
     };
     if parsed.is_none() {
-        v.add(field, "must be a time between 1970 and 9999, its nanos from 0 to 999,999,999");
+        v.add(field, "must be a time from 1970-01-01 to 2554-07-21, its nanos from 0 to 999,999,999");
     }
     parsed
 }
-
-/// The end of the year 9999, where `google.protobuf.Timestamp` ends. (The model goes on until 2554, which is as good as for ever.)
-const MOST_SECONDS: u64 = 253_402_300_799;
 
 #[cfg(test)]
 mod tests {
@@ -31,8 +28,11 @@ mod tests {
         let cases = [
             (0, 0, true),
             (1_795_341_600, 999_999_999, true),
-            (253_402_300_799, 0, true),
-            (253_402_300_800, 0, false),
+            (18_446_744_073, 709_551_615, true),
+            (18_446_744_073, 709_551_616, false),
+            (18_446_744_074, 0, false),
+            (253_402_300_799, 0, false),
+            (i64::MAX, 999_999_999, false),
             (-1, 0, false),
             (0, -1, false),
             (0, 1_000_000_000, false),
@@ -41,7 +41,9 @@ mod tests {
         for (seconds, nanos, good) in cases {
             let mut violations = Violations::new();
             let parsed = timestamp(&mut violations, "expire_time", Some(prost_types::Timestamp { seconds, nanos }));
-            assert_eq!((parsed.is_some(), violations.is_empty()), (good, good), "{seconds} {nanos}");
+            let asked = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+            assert_eq!(parsed.map(|time| i128::from(time.as_nanos())), good.then_some(asked), "{seconds} {nanos}");
+            assert_eq!(violations.is_empty(), good, "{seconds} {nanos}");
         }
         assert_eq!(timestamp(&mut Violations::new(), "expire_time", None), None);
     }

@@ -19,7 +19,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(resumes());
     cases.extend(runs());
     cases.extend(deletes());
-    cases.push(drain());
+    cases.extend(drains());
     cases
 }
 
@@ -122,6 +122,7 @@ fn pauses() -> Vec<Case> {
         bad("a bad request_id", "request_id", PauseTaskRequest { request_id: "x".to_owned(), ..pause(RUNNING) }),
         expiring("an end in the past", 1_600_000_000, 0),
         expiring("an end before 1970", -1, 0),
+        expiring("an end after 2554", 18_446_744_074, 0),
         expiring("an end after 9999", 253_402_300_800, 0),
         expiring("an end at the end of time", i64::MAX, 0),
         expiring("negative nanoseconds", 4_000_000_000, -1),
@@ -212,8 +213,16 @@ fn deletes() -> Vec<Case> {
 }
 
 /// One that is good would end the server.
-fn drain() -> Case {
-    let request = DrainServerRequest { reason: "r".repeat(1025) };
-    let send = async move |channel| ServerServiceClient::new(channel).drain_server(request).await.map(drop);
-    Case::invalid("DrainServer: a long reason", "reason", Box::new(move |channel| send(channel).boxed()))
+fn drains() -> Vec<Case> {
+    let bad = |what: &str, field, request| {
+        let send = async move |channel| ServerServiceClient::new(channel).drain_server(request).await.map(drop);
+        Case::invalid(format!("DrainServer: {what}"), field, Box::new(move |channel| send(channel).boxed()))
+    };
+    vec![
+        bad("a long reason", "reason", DrainServerRequest { reason: "r".repeat(1025), ..Default::default() }),
+        bad("a bad request_id", "request_id", DrainServerRequest { request_id: "x".to_owned(), ..Default::default() }),
+        bad("the nil request_id", "request_id", {
+            DrainServerRequest { request_id: uuid::Uuid::nil().to_string(), ..Default::default() }
+        }),
+    ]
 }

@@ -28,7 +28,10 @@ fn what_it_leaves_behind_is_told_by_name() {
         assert_eq!(served.run(&[&["start", name], &flags[..]].concat()).code, 0);
     }
     assert_eq!(served.run(&["cancel", "early"]).code, 1);
-    let drained = served.run(&["drain", "--wait", "-o", "json"]);
+    let bad = served.run(&["drain", "--request-id", "x"]);
+    assert!((bad.code, bad.stderr.contains("request_id")) == (2, true), "{bad:?}");
+    let drained =
+        served.run(&["drain", "--wait", "-o", "json", "--request-id", "3f2504e0-4f89-41d3-9a0c-0305e82c3303"]);
     assert_eq!(drained.code, 1, "{drained:?}");
     assert!(drained.json()["cursor"].is_string(), "{drained:?}");
     assert_eq!(drained.stderr, "the server has gone; no instance has ended; left behind STUCK: early, late\n");
