@@ -97,6 +97,30 @@ impl Circuit {
         }
     }
 
+    /// The circuit of a task that an earlier server had, from what was last known of it, at `last_seen`: suspended until an instance
+    /// is ready, in a new epoch and with nothing counted. What is left of an open span goes on then; a trial begins anew.
+    pub fn restore(status: &CircuitStatus, policy: &CircuitPolicy, last_seen: Timestamp, now: Now) -> Self {
+        let left = status.left.or_else(|| status.open_until.map(|until| until.since(last_seen)));
+        let reason = status.reason.unwrap_or(CircuitReason::Failure);
+        let (phase, since_time) = match status.state {
+            CircuitState::Closed => (Phase::Closed { window: Window::default() }, status.since_time),
+            CircuitState::Open => {
+                let lasts = left.unwrap_or_default().min(policy.open_max());
+                (Phase::Open { lasts, reason }, status.since_time)
+            }
+            CircuitState::HalfOpen => (Phase::Open { lasts: Duration::ZERO, reason }, now.wall),
+        };
+        Self {
+            phase,
+            stopwatch: Stopwatch::Stopped { elapsed: Duration::ZERO },
+            epoch: status.epoch.next(),
+            since_time,
+            last_seen: now.mono,
+            streak: u8::try_from(status.streak).unwrap_or(u8::MAX),
+            reason: status.reason,
+        }
+    }
+
     /// Does what time demands: to be called when [`Circuit::next_due`] has come; every report begins with it. However late it
     /// comes, it makes one transition at the most.
     ///
@@ -218,6 +242,10 @@ impl Circuit {
             open_until: match self.phase {
                 Phase::Open { lasts, .. } => self.stopwatch.due_time(lasts),
                 Phase::Closed { .. } | Phase::HalfOpen { .. } => None,
+            },
+            left: match (&self.phase, &self.stopwatch) {
+                (Phase::Open { lasts, .. }, Stopwatch::Stopped { elapsed }) => Some(lasts.saturating_sub(*elapsed)),
+                _ => None,
             },
             streak: self.streak.into(),
         }

@@ -39,14 +39,14 @@ pub use cursor::CursorError;
 pub use follow::{Batch, FollowError, Follower, Trimmed};
 pub use memory::MemoryStore;
 pub use pages::{Arguments, Listing, PageError, Pages};
-pub use store::{Range, ReadError, Reader, Recovered, Store, StoreError};
+pub use store::{Failure, Group, Range, ReadError, Reader, Recovered, Store, StoreError};
 pub use view::{Counts, View};
 pub use writer::Writer;
 
 use self::changes::Registry;
-use self::inbox::{Append, Inbox};
+use self::inbox::Inbox;
 use self::log::Log;
-use crate::model::{Event, Sequence, Uid};
+use crate::model::{Event, Remembered, Sequence, Uid};
 
 /// How many followers may read from the store at once: enough to keep a disk busy, few enough to leave the blocking pool to others.
 const CATCH_UP_READS: usize = 4;
@@ -68,6 +68,17 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Journal {
     shared: Arc<Shared>,
+}
+
+/// What is appended at once, and committed together.
+#[derive(Default)]
+pub struct Append {
+    /// Events, numbered without gaps.
+    pub events: Vec<Event>,
+    /// Requests that succeeded by what has been appended by then.
+    pub requests: Vec<Remembered>,
+    /// What to run once that shows.
+    pub releases: Vec<Release>,
 }
 
 /// Something to run once an event is committed and visible: mostly the answer to a client.
@@ -99,9 +110,10 @@ pub enum StartError {
 }
 
 impl Journal {
-    /// Recovers what the store holds, and starts the writer.
-    pub fn start(mut store: Box<dyn Store>, options: Options) -> Result<(Self, Writer), StartError> {
-        let Recovered { store_id, head, tasks } = store.recover().map_err(StartError::Recover)?;
+    /// Recovers what the store holds, and starts the writer. The tasks show in the view; the requests that are to be remembered
+    /// come with it.
+    pub fn start(mut store: Box<dyn Store>, options: Options) -> Result<(Self, Writer, Vec<Remembered>), StartError> {
+        let Recovered { store_id, head, tasks, requests } = store.recover().map_err(StartError::Recover)?;
         let shared = Arc::new(Shared {
             store_id,
             reader: store.reader(),
@@ -114,13 +126,12 @@ impl Journal {
             catch_up: Arc::new(Semaphore::new(CATCH_UP_READS)),
         });
         let writer = Writer::start(store, Arc::clone(&shared)).map_err(StartError::Thread)?;
-        Ok((Self { shared }, writer))
+        Ok((Self { shared }, writer, requests))
     }
 
-    /// Appends events, which the caller has numbered without gaps, and has things run once they show. Never fails, and waits for
-    /// nothing but a short lock.
-    pub fn append(&self, events: Vec<Event>, releases: Vec<Release>) {
-        self.shared.inbox.push(Append { events, releases });
+    /// Appends what the caller has numbered, and has things run once it shows. Never fails, and waits for nothing but a short lock.
+    pub fn append(&self, append: Append) {
+        self.shared.inbox.push(append);
     }
 
     /// What clients can see now.

@@ -3,6 +3,7 @@
 //! Everything here is either a value that cannot be invalid once it exists (names, labels, specs, filters) or a record of what
 //! is (tasks, events). `pb` parses the wire form into these types and renders them; nothing else in the package knows both.
 
+mod admission;
 mod check;
 mod circuit;
 mod event;
@@ -19,6 +20,7 @@ mod task;
 mod time;
 mod violation;
 
+pub use admission::Admission;
 pub use check::{Check, Live, Phases, Verdict};
 pub use circuit::{CircuitReason, CircuitState, CircuitStatus, WindowCounts};
 pub use event::{Actor, Cause, Detail, Event, EventType};
@@ -30,7 +32,8 @@ pub use name::{InvalidName, Namespace, Parent, TaskName};
 pub use refusal::Refusal;
 pub(crate) use request::cut;
 pub use request::{
-    CancelTask, DeleteTask, Idempotency, Method, PauseTask, Reason, ResumeTask, RunTask, StartTask, SwapTask,
+    CancelTask, DeleteTask, Idempotency, Method, PauseTask, Reason, Remembered, ResumeTask, RunTask, StartTask,
+    SwapTask,
 };
 pub use spec::{
     BodyMatch, BodyMatchDraft, CircuitDraft, CircuitPolicy, ConfigValue, CustomSpec, ExecDraft, ExecSpec, HttpDraft,

@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, ensure};
 use switchyard::circuit::Circuit;
 use switchyard::config::{Config, Layer};
-use switchyard::journal::{self, Journal, MemoryStore, Writer};
+use switchyard::journal::{self, Append, Journal, MemoryStore, Writer};
 use switchyard::manager::{self, Handle, Manager};
 use switchyard::model::{
     Annotations, Attempt, Cause, ConfigValue, CustomSpec, Detail, Event, EventType, Generation, Instance,
     InstanceState, Intent, Labels, MonitorDraft, Mono, Namespace, Now, Restart, ScheduleDraft, Sequence, SpecDraft,
-    State, Task, TaskName, TaskSpec, TcpDraft, Timestamp, Uid, Violations,
+    State, Target, Task, TaskName, TaskSpec, TcpDraft, Timestamp, Uid, Violations,
 };
 use switchyard::monitor::{CancellationToken, Kind, Registry, from_fn};
 use switchyard::probe::BuiltIns;
@@ -104,7 +104,7 @@ impl Managed {
         };
         let metrics = Metrics::new()?;
         let ring = journal::Options { ring_events: journal::Options::default().ring_events.min(retention) };
-        let (journal, writer) = Journal::start(Box::new(MemoryStore::new(retention)), ring)?;
+        let (journal, writer, _requests) = Journal::start(Box::new(MemoryStore::new(retention)), ring)?;
         let (manager, handle) = Manager::start(options, registry, journal.clone(), metrics.clone())?;
         Ok(Self { manager, handle, journal, metrics, _writer: writer })
     }
@@ -168,7 +168,7 @@ impl Log {
                 task: Some(Arc::clone(task)),
             }
         });
-        self.journal.append(events.collect(), Vec::new());
+        self.journal.append(Append { events: events.collect(), ..Append::default() });
         self.next.get() - 1
     }
 }
@@ -193,10 +193,13 @@ fn task(number: usize) -> Result<Arc<Task>> {
         annotations: Annotations::default(),
         spec: Arc::new(tcp("127.0.0.1:1", 0)?),
         generation: Generation::new(1),
+        last_generation: Generation::new(1),
+        target: Target::of("tcp", "127.0.0.1:1"),
         state: State::Running,
         intent: Intent::Run,
         instance: Some(instance),
         draining: Vec::new(),
+        candidate: None,
         restart: Restart::default(),
         swap: None,
         outcome: None,

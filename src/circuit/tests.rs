@@ -148,6 +148,7 @@ fn a_new_circuit_is_closed_and_suspended_in_epoch_1() {
         since_time: now.wall,
         reason: None,
         open_until: None,
+        left: None,
         streak: 0,
     };
     assert_eq!((circuit.status(), circuit.counts(), circuit.next_due()), (expected, WindowCounts::default(), None));

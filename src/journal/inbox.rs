@@ -3,8 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Release;
-use crate::model::Event;
+use super::Append;
 
 /// The buffer between those who append and the writer, who takes all of it at once: that is the group commit. Nothing bounds it
 /// here, for facts cannot be refused; admission bounds what is appended while the store stalls.
@@ -21,12 +20,6 @@ pub(super) struct Inbox {
 struct State {
     appends: Vec<Append>,
     phase: Phase,
-}
-
-/// One call of `append`.
-pub(super) struct Append {
-    pub(super) events: Vec<Event>,
-    pub(super) releases: Vec<Release>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

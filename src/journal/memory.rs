@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::log::Log;
-use super::store::{Range, ReadError, Reader, Recovered, Store, StoreError};
+use super::store::{Group, Range, ReadError, Reader, Recovered, Store, StoreError};
 use crate::model::{Event, Sequence};
 
 /// Keeps the last events in memory. Each one has a store id of its own, so cursors do not outlive it.
@@ -35,11 +35,11 @@ impl Default for MemoryStore {
 
 impl Store for MemoryStore {
     fn recover(&mut self) -> Result<Recovered, StoreError> {
-        Ok(Recovered { store_id: self.id, head: Sequence::default(), tasks: Vec::new() })
+        Ok(Recovered { store_id: self.id, head: Sequence::default(), tasks: Vec::new(), requests: Vec::new() })
     }
 
-    fn commit(&mut self, group: &[Arc<Event>]) -> Result<(), StoreError> {
-        self.log.0.push(group);
+    fn commit(&mut self, group: Group<'_>) -> Result<(), StoreError> {
+        self.log.0.push(group.events);
         Ok(())
     }
 

@@ -6,22 +6,34 @@ use std::sync::Arc;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::model::{Event, Sequence, Task};
+use crate::model::{Event, Remembered, Sequence, Task};
 
 /// Keeps the log. The writer's thread owns it, and alone calls it; everyone else reads through its [`Reader`].
 pub trait Store: Send + 'static {
     /// What the store holds. Called once, before anything is committed.
     fn recover(&mut self) -> Result<Recovered, StoreError>;
 
-    /// Makes one group of events last, all or none of it. `Ok` means that it survives whatever the store protects against, and
-    /// that readers find it.
+    /// Makes one group last, all or none of it. `Ok` means that it survives whatever the store protects against, and that readers
+    /// find it.
     ///
     /// After an error the writer comes again with the same group until it succeeds, so the store reopens what it must, and
     /// answers `Ok` to a group that it turns out to hold already. Each event carries the after-image of its task
     /// ([`Event::task`]), so a store that keeps tasks beside the log writes both in the one transaction.
     ///
-    /// Retention is the store's own: it may drop the oldest events here or at any other time.
-    fn commit(&mut self, group: &[Arc<Event>]) -> Result<(), StoreError>;
+    /// Retention is the store's own: it may drop the oldest events here or in [`maintain`](Self::maintain).
+    fn commit(&mut self, group: Group<'_>) -> Result<(), StoreError>;
+
+    /// Does a bounded piece of what need not be done with a commit, such as retention by age. Called now and then when nothing
+    /// waits; says whether there is more to do at once.
+    fn maintain(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    /// Whether so little space is left that clients should not be let use it: what is kept free is for facts. Cheap; called after
+    /// each commit.
+    fn is_nearly_full(&self) -> bool {
+        false
+    }
 
     /// Reads beside the writer.
     fn reader(&self) -> Arc<dyn Reader>;
@@ -35,6 +47,15 @@ pub trait Reader: Send + Sync + 'static {
     /// The first events of `range`, in order: no more than `limit`, and none only if there are none. A store may answer fewer
     /// than there are, to keep one read short. Blocks, so it is called where that is allowed.
     fn read(&self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, ReadError>;
+}
+
+/// What is committed together. Either part may be empty.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'a> {
+    /// Events, in order.
+    pub events: &'a [Arc<Event>],
+    /// Requests that succeeded by them, or by earlier ones. They are to be kept for a day, and 200,000 of them at the most.
+    pub requests: &'a [Remembered],
 }
 
 /// A stretch of the log.
@@ -55,17 +76,43 @@ pub struct Recovered {
     pub head: Sequence,
     /// The tasks as they stood after it.
     pub tasks: Vec<Arc<Task>>,
+    /// The requests that succeeded, as far as they are still to be remembered, the oldest first.
+    pub requests: Vec<Remembered>,
 }
 
 /// Why a store could not do it.
 #[derive(Debug, Error)]
-#[error("the journal's store failed: {0}")]
-pub struct StoreError(Box<dyn Error + Send + Sync>);
+#[error("the journal's store failed: {cause}")]
+pub struct StoreError {
+    failure: Failure,
+    cause: Box<dyn Error + Send + Sync>,
+}
+
+/// What may become of a store that has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It may work again, by itself or when it is reopened.
+    Passing,
+    /// It will work again when there is space.
+    Full,
+    /// It will never work again: the writer ends, and the process with it.
+    Final,
+}
 
 impl StoreError {
-    /// Wraps the store's own error.
+    /// Wraps the store's own error, which may pass.
     pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(cause.into())
+        Self::of(Failure::Passing, cause)
+    }
+
+    /// Wraps the store's own error.
+    pub fn of(failure: Failure, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { failure, cause: cause.into() }
+    }
+
+    /// What may become of it.
+    pub const fn failure(&self) -> Failure {
+        self.failure
     }
 }
 

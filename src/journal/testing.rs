@@ -4,12 +4,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::store::{Range, ReadError, Reader, Recovered, Store, StoreError};
-use super::{Journal, MemoryStore, Options, Release, Writer};
+use super::store::{Group, Range, ReadError, Reader, Recovered, Store, StoreError};
+use super::{Append, Journal, MemoryStore, Options, Release, Writer};
 use crate::model::{
     Alert, Annotations, Attempt, Cause, CircuitState, CircuitStatus, Epoch, Event, EventType, Generation, Intent,
-    Labels, MonitorDraft, Restart, Sequence, SpecDraft, State, Task, TaskName, TaskSpec, TcpDraft, Timestamp, Uid,
-    Violations,
+    Labels, MonitorDraft, Restart, Sequence, SpecDraft, State, Target, Task, TaskName, TaskSpec, TcpDraft, Timestamp,
+    Uid, Violations,
 };
 
 pub(crate) fn sequence(number: usize) -> Sequence {
@@ -31,10 +31,13 @@ pub(crate) fn task(id: &str, uid: u128) -> Task {
         annotations: Annotations::default(),
         spec: Arc::new(TaskSpec::try_new(draft, &mut Violations::new()).expect("valid")),
         generation: Generation::new(1),
+        last_generation: Generation::new(1),
+        target: Target::of("tcp", "127.0.0.1:1"),
         state: State::Running,
         intent: Intent::Run,
         instance: None,
         draining: Vec::new(),
+        candidate: None,
         restart: Restart::default(),
         swap: None,
         outcome: None,
@@ -56,6 +59,7 @@ pub(crate) fn circuit() -> CircuitStatus {
         since_time: Timestamp::default(),
         reason: None,
         open_until: None,
+        left: None,
         streak: 0,
     }
 }
@@ -83,11 +87,17 @@ pub(super) fn shared(events: impl IntoIterator<Item = Event>) -> Vec<Arc<Event>>
 }
 
 pub(crate) fn start(store: impl Store, ring_events: usize) -> (Journal, Writer) {
-    Journal::start(Box::new(store), Options { ring_events }).expect("started")
+    let (journal, writer, _requests) = Journal::start(Box::new(store), Options { ring_events }).expect("started");
+    (journal, writer)
 }
 
 pub(crate) fn in_memory() -> (Journal, Writer) {
     start(MemoryStore::default(), Options::default().ring_events)
+}
+
+/// Appends events, and what waits for some.
+pub(crate) fn put(journal: &Journal, events: Vec<Event>, releases: Vec<Release>) {
+    journal.append(Append { events, releases, ..Append::default() });
 }
 
 /// Appends events, and waits until they show.
@@ -96,7 +106,7 @@ pub(crate) async fn commit(journal: &Journal, events: impl IntoIterator<Item = E
     let after = events.last().expect("some").sequence;
     let (told, released) = tokio::sync::oneshot::channel();
     let run = Box::new(move || told.send(()).expect("awaited"));
-    journal.append(events, vec![Release { after, run }]);
+    put(journal, events, vec![Release { after, run }]);
     released.await.expect("committed");
 }
 
@@ -111,7 +121,7 @@ impl Store for OpenedStore {
         self.recovered.take().ok_or_else(|| StoreError::new("cannot be read"))
     }
 
-    fn commit(&mut self, group: &[Arc<Event>]) -> Result<(), StoreError> {
+    fn commit(&mut self, group: Group<'_>) -> Result<(), StoreError> {
         self.inner.commit(group)
     }
 
@@ -207,12 +217,12 @@ impl Store for ScriptedStore {
         self.inner.recover()
     }
 
-    fn commit(&mut self, group: &[Arc<Event>]) -> Result<(), StoreError> {
+    fn commit(&mut self, group: Group<'_>) -> Result<(), StoreError> {
         self.script.change(|state| state.commits_begun += 1);
         let mut state = self.script.wait_while(|state| state.commits_held);
         let fails = state.failures > 0;
         state.failures = state.failures.saturating_sub(1);
-        state.groups.push((group.len(), !fails));
+        state.groups.push((group.events.len(), !fails));
         let panics = state.panics;
         drop(state);
         assert!(!panics, "as the script says");

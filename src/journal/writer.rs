@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::inbox::Append;
-use super::store::{Store, StoreError};
-use super::{Release, Shared};
-use crate::model::{Event, Sequence};
+use super::store::{Failure, Group, Store, StoreError};
+use super::{Append, Release, Shared};
+use crate::model::{Event, Remembered, Sequence};
 
 /// The pauses before a failed commit is tried again: doubling, up to a second, so that a store that works again is noticed
 /// before a client's patience ends.
@@ -63,33 +62,41 @@ impl Commits {
     fn run(mut self) {
         let mut appends = Vec::new();
         while self.shared.inbox.take(&mut appends) {
-            let group = self.gather(&mut appends);
-            if let (Some(first), Some(last)) = (group.first(), group.last()) {
-                debug_assert!(first.sequence > self.head && group.is_sorted_by(|a, b| a.sequence < b.sequence));
-                if !self.commit(&group) {
-                    return;
-                }
+            let (events, requests) = self.gather(&mut appends);
+            let group = Group { events: &events, requests: &requests };
+            let is_empty = events.is_empty() && requests.is_empty();
+            if !is_empty && !self.commit(group) {
+                return;
+            }
+            if let (Some(first), Some(last)) = (events.first(), events.last()) {
+                debug_assert!(first.sequence > self.head && events.is_sorted_by(|a, b| a.sequence < b.sequence));
                 self.head = last.sequence;
-                self.shared.publish(&group);
+                self.shared.publish(&events);
             }
             self.release();
             self.tidy();
         }
     }
 
-    fn gather(&mut self, appends: &mut Vec<Append>) -> Vec<Arc<Event>> {
-        let mut group = Vec::with_capacity(appends.iter().map(|append| append.events.len()).sum());
+    fn gather(&mut self, appends: &mut Vec<Append>) -> (Vec<Arc<Event>>, Vec<Remembered>) {
+        let mut events = Vec::with_capacity(appends.iter().map(|append| append.events.len()).sum());
+        let mut requests = Vec::new();
         for append in appends.drain(..) {
-            group.extend(append.events.into_iter().map(Arc::new));
+            events.extend(append.events.into_iter().map(Arc::new));
+            requests.extend(append.requests);
             self.waiting.extend(append.releases);
         }
-        group
+        (events, requests)
     }
 
     /// Commits the group, however often it takes. `false`: the journal was closed meanwhile, and its deadline has passed.
-    fn commit(&mut self, group: &[Arc<Event>]) -> bool {
+    fn commit(&mut self, group: Group<'_>) -> bool {
         let Err(error) = self.store.commit(group) else { return true };
-        tracing::error!(%error, events = group.len(), "the journal cannot commit, and tries again until it can");
+        if error.failure() == Failure::Final {
+            tracing::error!(%error, "the journal will never commit again");
+            return false;
+        }
+        tracing::error!(%error, events = group.events.len(), "the journal cannot commit, and tries again until it can");
         let since = Instant::now();
         let mut pause = FIRST_PAUSE;
         let mut last: StoreError = error;
@@ -99,11 +106,15 @@ impl Commits {
                     tracing::info!(stalled = ?since.elapsed(), "the journal commits again");
                     return true;
                 }
+                Err(error) if error.failure() == Failure::Final => {
+                    tracing::error!(%error, "the journal will never commit again");
+                    return false;
+                }
                 Err(error) => last = error,
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        tracing::error!(error = %last, events = group.len(), "the journal was closed before it could commit");
+        tracing::error!(error = %last, events = group.events.len(), "the journal was closed before it could commit");
         false
     }
 

@@ -9,8 +9,8 @@ use super::record::Change;
 use super::{Lifecycle, Timer};
 use crate::circuit::Circuit;
 use crate::model::{
-    Asked, CancelTask, Cause, DeleteTask, End, Etag, Generation, Intent, Method, Now, Refusal, Restart, StartTask,
-    State, Target, Task, TaskName, TaskSpec, Uid,
+    Actor, Asked, CancelTask, Cause, DeleteTask, End, Etag, Generation, Idempotency, Intent, Method, Now, Refusal,
+    Remembered, Restart, StartTask, State, Target, Task, TaskName, TaskSpec, Uid,
 };
 
 impl<C: Chance> Lifecycle<C> {
@@ -38,14 +38,21 @@ impl<C: Chance> Lifecycle<C> {
                 };
                 done.map(|(uid, reply)| {
                     if records {
-                        let made = (uid, self.log.head);
-                        self.requests.remember((&actor, method), idempotency, made, now.mono);
+                        self.remember(actor, method, idempotency, uid, now);
                     }
                     reply
                 })
             }
         };
         self.log.effects.push(Effect::Answer { after: self.log.head, reply });
+    }
+
+    /// Remembers that the request has succeeded, here and in the journal.
+    fn remember(&mut self, actor: Actor, method: Method, idempotency: Option<Idempotency>, uid: Uid, now: Now) {
+        let Some(idempotency) = idempotency else { return };
+        let request = Remembered { actor, method, idempotency, uid, sequence: self.log.head, time: now.wall };
+        self.requests.remember(&request, now.mono);
+        self.log.effects.push(Effect::Remember(request));
     }
 
     fn start(&mut self, start: StartTask, target: Target, now: Now) -> Result<(Uid, Reply), Refusal> {
@@ -69,10 +76,13 @@ impl<C: Chance> Lifecycle<C> {
             annotations,
             spec: Arc::new(spec),
             generation: Generation::new(1),
+            last_generation: Generation::new(1),
+            target,
             state: State::Pending,
             intent: Intent::Run,
             instance: None,
             draining: Vec::new(),
+            candidate: None,
             restart: Restart::default(),
             swap: None,
             outcome: None,
@@ -87,7 +97,7 @@ impl<C: Chance> Lifecycle<C> {
             return Ok((uid, Reply::Accepted { task: Arc::new(task), sequence: self.log.head }));
         }
         self.names.insert(name, uid);
-        self.tasks.insert(uid, Entry::new(task, target, circuit));
+        self.tasks.insert(uid, Entry::new(task, circuit));
         self.record(uid, cause.clone(), Change::Created, now);
         self.launch(uid, false, cause, now);
         Ok((uid, self.accepted(uid)?))

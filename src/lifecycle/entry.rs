@@ -8,7 +8,7 @@ use super::swap::Swapping;
 use crate::circuit::Circuit;
 use crate::model::{
     AlertKind, Attempt, CircuitState, Generation, Instance, InstanceId, InstanceState, Intent, Mono, Now, Pause,
-    Regime, State, Target, Task,
+    Regime, State, Task,
 };
 
 /// A task. At most two instances of it live.
@@ -21,9 +21,6 @@ pub(super) struct Entry {
     pub(super) beside: Option<Box<Run>>,
     pub(super) swap: Option<Box<Swapping>>,
     pub(super) circuit: Circuit,
-    pub(super) target: Target,
-    /// The newest generation given; one that was rolled back is not given again.
-    pub(super) last_generation: Generation,
     /// When the restarts that count were made.
     pub(super) restarts: VecDeque<Mono>,
     /// What becomes of the task once it has no active instance any more, and is alone.
@@ -43,15 +40,13 @@ pub(super) enum Held {
 
 impl Entry {
     /// A new task; its `TASK_CREATED` is still to be recorded.
-    pub(super) fn new(task: Task, target: Target, circuit: Circuit) -> Self {
+    pub(super) fn new(task: Task, circuit: Circuit) -> Self {
         Self {
-            last_generation: task.generation,
             task: Arc::new(task),
             active: None,
             beside: None,
             swap: None,
             circuit,
-            target,
             restarts: VecDeque::new(),
             held: None,
             pause: None,
@@ -114,6 +109,11 @@ impl Entry {
     /// What stops beside the active instance, as clients see it. A candidate is not among them unless it has been refused.
     pub(super) fn draining(&self) -> Vec<Instance> {
         self.beside.iter().filter(|run| !self.is_candidate(run.id)).map(|run| run.instance()).collect()
+    }
+
+    /// The candidate of a swap that has not been decided.
+    pub(super) fn candidate(&self) -> Option<Instance> {
+        self.beside.iter().find(|run| self.is_candidate(run.id)).map(|run| run.instance())
     }
 
     /// The task's state as long as it has not ended: a function of its intent and its instances (lifecycle.md §1).

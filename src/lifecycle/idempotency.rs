@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::model::{Actor, Idempotency, Method, Mono, Sequence, Uid};
+use crate::model::{Actor, Idempotency, Method, Mono, Remembered, Sequence, Uid};
 
 /// How long a request is remembered, and how many are at the most; the oldest go first.
 const KEPT: Duration = Duration::from_secs(86_400);
@@ -55,20 +55,15 @@ impl Requests {
         }
     }
 
-    pub(super) fn remember(
-        &mut self,
-        (actor, method): (&Actor, Method),
-        idempotency: Option<Idempotency>,
-        (uid, sequence): (Uid, Sequence),
-        now: Mono,
-    ) {
-        let Some(Idempotency { request_id, fingerprint }) = idempotency else { return };
+    /// Remembers a request that has succeeded `since`, which is later than those of all before it.
+    pub(super) fn remember(&mut self, request: &Remembered, since: Mono) {
+        let Remembered { actor, method, idempotency, uid, sequence, time: _ } = request;
         if self.order.len() >= MOST {
             self.forget_oldest();
         }
-        let key = (actor.clone(), method, request_id);
-        self.order.push_back((now, key.clone()));
-        self.done.insert(key, Done { fingerprint, uid, sequence });
+        let key = (actor.clone(), *method, idempotency.request_id);
+        self.order.push_back((since, key.clone()));
+        self.done.insert(key, Done { fingerprint: idempotency.fingerprint, uid: *uid, sequence: *sequence });
     }
 
     fn forget_old(&mut self, now: Mono) {

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::model::{
     Attempt, CancelTask, Cause, DeleteTask, Event, Evidence, Generation, Idempotency, InstanceId, Method, Mono,
-    PauseTask, Refusal, Regime, ResumeTask, RunTask, Sequence, StartTask, SwapTask, Target, Task, TaskName, TaskSpec,
-    Uid, WindowCounts,
+    PauseTask, Refusal, Regime, Remembered, ResumeTask, RunTask, Sequence, StartTask, SwapTask, Target, Task, TaskName,
+    TaskSpec, Uid, WindowCounts,
 };
 
 /// What a client commands.
@@ -106,6 +106,8 @@ pub enum RootEnd {
 pub enum Effect {
     /// Append an event to the journal.
     Append(Event),
+    /// Have the journal remember a request that has succeeded.
+    Remember(Remembered),
     /// Answer the command of this step, once everything up to `after` is committed.
     Answer {
         /// What the answer shows must be visible by then.

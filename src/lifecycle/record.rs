@@ -155,10 +155,11 @@ fn moved(entry: &mut Entry, run: InstanceId, intent: Intent) -> Option<Instance>
 fn refresh(entry: &mut Entry, now: Now) {
     let swap = entry.swap.as_ref().map(|swapping| Box::new(swapping.swap.clone()));
     let (active, draining) = (entry.active.as_ref().map(|run| run.instance()), entry.draining());
+    let candidate = entry.candidate().map(Box::new);
     let (circuit, pause) = (entry.circuit.status(), &entry.pause);
     let task = Arc::make_mut(&mut entry.task);
     task.update_time = now.wall;
-    (task.circuit, task.draining) = (circuit, draining);
+    (task.circuit, task.draining, task.candidate) = (circuit, draining, candidate);
     task.pause.clone_from(pause);
     if active.is_some() {
         task.instance = active;

@@ -145,8 +145,8 @@ impl<C: Chance> Lifecycle<C> {
         swapping.stage = Stage::Retiring;
         swapping.swap.phase = if retires.is_some() { SwapPhase::Committed } else { SwapPhase::Done };
         let (annotations, cause) = (std::mem::take(&mut swapping.annotations), swapping.cause.clone());
-        let same_target = swapping.target == entry.target;
-        entry.target = swapping.target;
+        let same_target = swapping.target == entry.task.target;
+        Arc::make_mut(&mut entry.task).target = swapping.target;
         if same_target {
             entry.circuit.retune(entry.task.spec.circuit(), swapping.swap.to_spec.circuit(), now);
             self.log.effects.push(Effect::Counted(uid, entry.circuit.counts()));

@@ -19,9 +19,9 @@ use super::reaper::{Reaped, reap_children};
 use super::shards::{Relief, ShardId, Shards};
 use super::vetting::{Built, Vetting};
 use super::watchdog::News;
-use crate::journal::{Journal, Release};
+use crate::journal::{Append, Journal, Release};
 use crate::lifecycle::{Command, Effect, Input, Launch, Lifecycle, Limits, Reply, RootEnd};
-use crate::model::{Event, InstanceId, Refusal, Sequence};
+use crate::model::{Event, InstanceId, Refusal, Remembered, Sequence};
 use crate::monitor::{Children, Clock, Fact, LiveCell, Orders, Report};
 use crate::telemetry::Metrics;
 
@@ -86,6 +86,7 @@ enum Build {
 #[derive(Default)]
 struct Turn {
     events: Vec<Event>,
+    requests: Vec<Remembered>,
     releases: Vec<Release>,
     actions: Vec<(Effect, With)>,
 }
@@ -341,13 +342,14 @@ impl Shell {
                 self.observer.observe(&event);
                 turn.events.push(event);
             }
+            Effect::Remember(request) => turn.requests.push(request),
             effect => turn.actions.push((effect, With::default())),
         }
     }
 
     /// Appends, then acts: nothing is done that the log does not know.
     fn finish(&mut self, turn: Turn) {
-        let Turn { events, mut releases, actions } = turn;
+        let Turn { events, requests, mut releases, actions } = turn;
         // Before clients can see what has come of the turn, so that no scrape after that shows less.
         self.wiring.counts.set(self.lifecycle.live());
         let full = self.lifecycle.is_at_stuck_limit();
@@ -357,8 +359,8 @@ impl Shell {
                 releases.push(self.await_commit(after, instance));
             }
         }
-        if !events.is_empty() || !releases.is_empty() {
-            self.wiring.journal.append(events, releases);
+        if !(events.is_empty() && requests.is_empty() && releases.is_empty()) {
+            self.wiring.journal.append(Append { events, requests, releases });
         }
         for (effect, with) in actions {
             self.act(effect, with);

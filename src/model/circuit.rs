@@ -1,5 +1,7 @@
 //! A task's circuit as clients see it. The machine that moves it is in the room `circuit`.
 
+use std::time::Duration;
+
 use super::{Epoch, Timestamp};
 
 /// Whether traffic should go to the target.
@@ -93,6 +95,8 @@ pub struct CircuitStatus {
     pub reason: Option<CircuitReason>,
     /// When the trial begins; only while open and not suspended.
     pub open_until: Option<Timestamp>,
+    /// What is left of the time until the trial; only while open and suspended. Shown to no client.
+    pub left: Option<Duration>,
     /// How many times it has opened for failure, less one for each stable period since: the exponent of the back-off.
     pub streak: u32,
 }

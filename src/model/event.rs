@@ -1,5 +1,6 @@
 //! Events: past-tense facts with a sequence number.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -170,7 +171,7 @@ pub struct Cause {
 impl Cause {
     /// A cause of the system's own.
     pub fn system(component: &'static str, reason: impl Into<String>) -> Self {
-        Self { actor: Actor::System(component), reason: Reason::cut(reason.into()), request_id: None }
+        Self { actor: Actor::System(Cow::Borrowed(component)), reason: Reason::cut(reason.into()), request_id: None }
     }
 }
 
@@ -178,7 +179,7 @@ impl Cause {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Actor {
     /// A part of the server: `system:restart`, `system:ttl`.
-    System(&'static str),
+    System(Cow<'static, str>),
     /// A client that has not proved who it is, by its address, without the port.
     Anonymous(IpAddr),
 }

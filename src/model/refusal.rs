@@ -91,6 +91,15 @@ pub enum Refusal {
     /// The server holds as many tasks as it may.
     #[error("the server holds {0} tasks, which is its limit; delete ended ones, or raise the limit")]
     TaskLimit(usize),
+    /// The journal does not commit what it is given, and takes in nothing new.
+    #[error("the journal is stalled: its store does not write. Nothing was changed; try again")]
+    JournalStalled,
+    /// The journal does not commit what it is given, and that may include what was asked for.
+    #[error("{0}, but the journal is stalled: that is not yet durable. Ask again to know, with the same request_id")]
+    NotYetDurable(&'static str),
+    /// There is no space left for the journal.
+    #[error("the journal's store is full: nothing was changed. Free some space, and it goes on by itself")]
+    StoreFull,
     /// The server drains and starts nothing any more.
     #[error("the server is draining")]
     ServerDraining,

@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{Annotations, Cause, Etag, Labels, SwapStrategy, TaskName, TaskSpec, Timestamp, limits};
+use super::{
+    Actor, Annotations, Cause, Etag, Labels, Sequence, SwapStrategy, TaskName, TaskSpec, Timestamp, Uid, limits,
+};
 
 /// The free text of an audit trail: at most 1 KiB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +72,23 @@ impl Idempotency {
     pub fn new(request_id: Uuid, body: &[u8]) -> Self {
         Self { request_id, fingerprint: Uuid::new_v5(&request_id, body) }
     }
+}
+
+/// A mutation that succeeded under a `request_id`: it is not done again, but answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Who asked.
+    pub actor: Actor,
+    /// For what.
+    pub method: Method,
+    /// The client's id, and the fingerprint of its request.
+    pub idempotency: Idempotency,
+    /// The task that it was about.
+    pub uid: Uid,
+    /// The place in the log right after it.
+    pub sequence: Sequence,
+    /// When.
+    pub time: Timestamp,
 }
 
 /// Asks for a task to be started.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Annotations, Attempt, CircuitStatus, Etag, Generation, Labels, Reason, Swap, TaskName, TaskSpec, Timestamp, Uid,
+    Annotations, Attempt, CircuitStatus, Etag, Generation, Labels, Reason, Swap, Target, TaskName, TaskSpec, Timestamp,
+    Uid,
 };
 
-/// The named resource a client owns, as it stands after some event. Events carry it; the view is made of it.
+/// The named resource a client owns, as it stands after some event. Events carry it; the view is made of it, and so is, after a
+/// restart, all that the next server knows of it: hence some fields that no client is shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
     /// The task's name.
@@ -22,6 +24,10 @@ pub struct Task {
     pub spec: Arc<TaskSpec>,
     /// The spec's number.
     pub generation: Generation,
+    /// The newest number given to a spec of it; one that was rolled back is not given again. Shown to no client.
+    pub last_generation: Generation,
+    /// What the spec watches, as its kind says. Shown to no client.
+    pub target: Target,
     /// What the task is doing.
     pub state: State,
     /// What its owner wants.
@@ -30,6 +36,8 @@ pub struct Task {
     pub instance: Option<Instance>,
     /// Instances that stop beside it: what a swap has replaced, or a candidate that was refused.
     pub draining: Vec<Instance>,
+    /// The candidate of a swap that has not been decided. Shown to no client.
+    pub candidate: Option<Box<Instance>>,
     /// The restarts.
     pub restart: Restart,
     /// The newest swap, if there was one.

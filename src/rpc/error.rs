@@ -85,6 +85,8 @@ impl Error {
                 Refusal::StuckLimit(_) => (Code::ResourceExhausted, "STUCK_LIMIT"),
                 Refusal::PredecessorStuck(_) => (Code::FailedPrecondition, "PREDECESSOR_STUCK"),
                 Refusal::TaskLimit(_) => (Code::ResourceExhausted, "TASK_LIMIT"),
+                Refusal::JournalStalled | Refusal::NotYetDurable(_) => (Code::Unavailable, "JOURNAL_STALLED"),
+                Refusal::StoreFull => (Code::ResourceExhausted, "STORE_FULL"),
                 Refusal::ServerDraining => (Code::Unavailable, "SERVER_DRAINING"),
             },
             Self::Page(PageError::Invalid) => (Code::InvalidArgument, "PAGE_TOKEN_INVALID"),
@@ -114,7 +116,9 @@ impl Error {
 
     const fn retry(&self) -> Option<Duration> {
         match self {
-            Self::Refused(Refusal::ServerDraining) | Self::Draining | Self::Stalled(_) => Some(LATER),
+            Self::Refused(Refusal::ServerDraining | Refusal::JournalStalled | Refusal::NotYetDurable(_))
+            | Self::Draining
+            | Self::Stalled(_) => Some(LATER),
             Self::StreamAged => Some(AT_ONCE),
             _ => None,
         }

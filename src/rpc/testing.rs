@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::sync_channel;
 
+use crate::journal::testing::put;
 use crate::journal::{Journal, Release};
 use crate::model::Event;
 
@@ -11,6 +12,6 @@ pub(super) fn commit(journal: &Journal, events: impl IntoIterator<Item = Event>)
     let after = events.last().expect("some").sequence;
     let (told, committed) = sync_channel(1);
     let run = Box::new(move || told.send(()).expect("awaited"));
-    journal.append(events, vec![Release { after, run }]);
+    put(journal, events, vec![Release { after, run }]);
     committed.recv().expect("committed");
 }

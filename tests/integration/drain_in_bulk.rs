@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use switchyard::config::Layer;
-use switchyard::journal::{MemoryStore, Reader, Recovered, Store, StoreError};
-use switchyard::model::Event;
+use switchyard::journal::{Group, MemoryStore, Reader, Recovered, Store, StoreError};
 use switchyard::pb::v1::task_spec::Monitor as Spec;
 use switchyard::pb::v1::{self, AlertKind, EventType, StartTaskRequest, TcpMonitor, WatchTasksRequest};
 use switchyard::server::Ended;
@@ -70,7 +69,7 @@ impl Store for Stalling {
         self.0.recover()
     }
 
-    fn commit(&mut self, group: &[Arc<Event>]) -> Result<(), StoreError> {
+    fn commit(&mut self, group: Group<'_>) -> Result<(), StoreError> {
         self.1.pass();
         self.0.commit(group)
     }

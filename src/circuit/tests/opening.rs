@@ -31,6 +31,7 @@ fn the_third_failure_in_a_row_opens() {
         since_time: bench.now.wall,
         reason: Some(Failure),
         open_until: Some(bench.now.wall + SECOND),
+        left: None,
         streak: 1,
     };
     assert_eq!(bench.circuit.status(), expected);

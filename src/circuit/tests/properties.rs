@@ -78,7 +78,8 @@ fn histories_make_every_step_there_is() {
 
 /// Everything that is not for people.
 fn decided(circuit: &Circuit) -> (CircuitState, bool, Epoch, Option<CircuitReason>, u32, WindowCounts, Option<Mono>) {
-    let CircuitStatus { state, suspended, epoch, since_time: _, reason, open_until: _, streak } = circuit.status();
+    let CircuitStatus { state, suspended, epoch, since_time: _, reason, open_until: _, left: _, streak } =
+        circuit.status();
     (state, suspended, epoch, reason, streak, circuit.counts(), circuit.next_due())
 }
 
@@ -142,9 +143,10 @@ fn a_retune_moves_nothing_but_deadlines(turn: &Turn) -> TestCaseResult {
     let Input::Retune(_) = turn.input else { return Ok(()) };
     let (before, after) = (turn.before.status(), turn.after.status());
     let streak = if before.state == Closed { turn.settled().0.status().streak } else { before.streak };
-    let open_until = after.open_until;
+    let CircuitStatus { open_until, left, .. } = after;
     prop_assert!(open_until <= before.open_until && open_until.is_some() == before.open_until.is_some(), "{turn:?}");
-    prop_assert_eq!(after, CircuitStatus { streak, open_until, ..before });
+    prop_assert!(left <= before.left && left.is_some() == before.left.is_some(), "{turn:?}");
+    prop_assert_eq!(after, CircuitStatus { streak, open_until, left, ..before });
     Ok(())
 }
 
@@ -161,6 +163,7 @@ fn time_stands_while_suspended(turn: &Turn) -> TestCaseResult {
     let waits = !circuit.status().suspended;
     prop_assert_eq!(circuit.next_due().is_some(), waits && circuit.state() != Closed);
     prop_assert_eq!(circuit.status().open_until.is_some(), waits && circuit.state() == Open);
+    prop_assert_eq!(circuit.status().left.is_some(), !waits && circuit.state() == Open);
     if turn.before.status().suspended && !matches!(turn.input, Input::Resume | Input::Reset) {
         prop_assert!(turn.transition.is_none() && circuit.status().suspended, "{turn:?}");
     }

@@ -12,7 +12,8 @@ fn a_suspended_open_circuit_keeps_its_remaining_time() {
     bench.advance(400 * MS);
     bench.circuit.suspend(bench.now);
     assert_eq!(bench.circuit.next_due(), None);
-    assert_eq!(bench.circuit.status(), CircuitStatus { suspended: true, open_until: None, ..opened });
+    let left = Some(600 * MS);
+    assert_eq!(bench.circuit.status(), CircuitStatus { suspended: true, open_until: None, left, ..opened });
     bench.advance(3_600 * SECOND);
     assert_eq!(bench.settle(), None);
     bench.circuit.resume(bench.now);

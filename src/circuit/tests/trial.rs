@@ -104,6 +104,7 @@ fn a_reset_forgets_everything_but_the_epoch() {
             since_time: bench.now.wall,
             reason: Some(Reset),
             open_until: None,
+            left: None,
             streak: 0,
         };
         assert_eq!((bench.circuit.status(), bench.circuit.counts()), (expected, WindowCounts::default()));

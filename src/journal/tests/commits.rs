@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use crate::journal::testing::{ScriptedStore, commit, created, event, in_memory, sequence, start, task};
+use crate::journal::testing::{ScriptedStore, commit, created, event, in_memory, put, sequence, start, task};
 use crate::journal::{Change, Ended, Journal, Release};
 use crate::model::{EventType, Sequence};
 
@@ -22,7 +22,7 @@ fn release(after: Sequence) -> (Release, Receiver<Sequence>) {
 
 fn append(journal: &Journal, number: usize) -> Receiver<Sequence> {
     let (release, ran) = release(sequence(number));
-    journal.append(vec![created(number)], vec![release]);
+    put(journal, vec![created(number)], vec![release]);
     ran
 }
 
@@ -40,7 +40,7 @@ fn when_a_release_runs_view_stream_and_waiters_show_its_event() {
         let woken = changes.next().now_or_never().is_some_and(|change| change.is_ok());
         told.send((viewed, batch.map(|batch| batch.through), woken, reader.bounds().head)).expect("awaited");
     });
-    journal.append(vec![created(1)], vec![Release { after: sequence(1), run }]);
+    put(&journal, vec![created(1)], vec![Release { after: sequence(1), run }]);
     assert_eq!(seen.recv(), Ok((true, Some(sequence(1)), true, sequence(1))));
 }
 
@@ -67,13 +67,13 @@ fn a_release_waits_for_its_own_event_and_for_no_other() {
     append(&journal, 1).recv().expect("released");
 
     let (behind, ran) = release(sequence(1));
-    journal.append(Vec::new(), vec![behind]);
+    put(&journal, Vec::new(), vec![behind]);
     assert_eq!(ran.recv(), Ok(sequence(1)), "its event is there already");
 
     let (ahead, ran) = release(sequence(3));
-    journal.append(vec![created(2)], vec![ahead]);
+    put(&journal, vec![created(2)], vec![ahead]);
     let (behind, passed) = release(sequence(2));
-    journal.append(Vec::new(), vec![behind]);
+    put(&journal, Vec::new(), vec![behind]);
     passed.recv().expect("released");
     assert!(ran.try_recv().is_err(), "its event is not there yet");
     append(&journal, 3).recv().expect("released");
@@ -98,7 +98,7 @@ fn a_panic_in_a_release_harms_no_other() {
     let (journal, writer) = in_memory();
     let (other, ran) = release(sequence(1));
     let run = Box::new(|| panic!("on purpose"));
-    journal.append(vec![created(1)], vec![Release { after: sequence(1), run }, other]);
+    put(&journal, vec![created(1)], vec![Release { after: sequence(1), run }, other]);
     ran.recv().expect("released");
     append(&journal, 2).recv().expect("released");
     assert!(writer.close(LONG));
@@ -131,7 +131,7 @@ async fn closing_commits_what_waits_then_ends_everyone() {
     script.hold_commits(true);
     let ran: Vec<_> = (1..=3).map(|number| append(&journal, number)).collect();
     let (ahead, never) = release(sequence(9));
-    journal.append(Vec::new(), vec![ahead]);
+    put(&journal, Vec::new(), vec![ahead]);
     script.hold_commits(false);
     assert!(writer.close(LONG));
     assert!(ran.iter().all(|ran| ran.try_recv().is_ok()));

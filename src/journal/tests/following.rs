@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use crate::journal::testing::{ScriptedStore, commit, created, in_memory, numbers, sequence, start};
+use crate::journal::testing::{ScriptedStore, commit, created, in_memory, numbers, put, sequence, start};
 use crate::journal::{CursorError, FollowError, Follower, MemoryStore, Trimmed};
 use crate::model::{Event, Sequence};
 
@@ -117,7 +117,7 @@ async fn a_hundred_followers_see_the_same() {
         })
         .collect();
     for number in 1..=EVENTS {
-        journal.append(vec![created(number)], Vec::new());
+        put(&journal, vec![created(number)], Vec::new());
         if number % 50 == 0 {
             tokio::task::yield_now().await;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::journal::testing::{event, sequence, start, task};
+use crate::journal::testing::{event, put, sequence, start, task};
 use crate::journal::{MemoryStore, Release, View};
 use crate::model::{Alert, AlertKind, Event, EventType, Generation, Sequence, State, Task, TaskName, Timestamp};
 
@@ -87,7 +87,8 @@ async fn the_view_is_the_fold_of_the_log_at_every_sequence() {
         }
         let (views, reader) = (Arc::clone(&views), journal.clone());
         let run = Box::new(move || views.lock().expect("no panic").push(reader.view()));
-        journal.append(group, vec![Release { after: sequence(number), run }]);
+        let releases = vec![Release { after: sequence(number), run }];
+        put(&journal, group, releases);
     }
     let mut follower = journal.follow(Sequence::default()).expect("all is there");
     assert!(writer.close(Duration::from_secs(60)));

@@ -12,7 +12,7 @@ use crate::journal::{Journal, MemoryStore, Options, Recovered, StartError};
 async fn a_journal_goes_on_from_what_its_store_holds() {
     let store_id = Uuid::from_u128(7);
     let tasks = vec![Arc::new(task("t1", 1)), Arc::new(task("t2", 2))];
-    let recovered = Some(Recovered { store_id, head: sequence(40), tasks });
+    let recovered = Some(Recovered { store_id, head: sequence(40), tasks, requests: Vec::new() });
     let (journal, _writer) = start(OpenedStore { inner: MemoryStore::default(), recovered }, 10);
     assert_eq!(journal.store_id(), store_id);
     assert_eq!((journal.view().head(), journal.view().len()), (sequence(40), 2));

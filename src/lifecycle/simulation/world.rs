@@ -188,7 +188,7 @@ impl World {
                 }
             }
             Effect::CheckNow(instance) => self.plan(now.mono, Happening::Of(*instance, Act::CheckNow)),
-            Effect::Discard(_) | Effect::Counted(..) | Effect::Forget(_) => {}
+            Effect::Remember(_) | Effect::Discard(_) | Effect::Counted(..) | Effect::Forget(_) => {}
         }
     }
 

@@ -41,7 +41,7 @@ impl<C: Chance> Lifecycle<C> {
             self.may_be_put_at_risk(&swap.spec)?;
         }
         if swap.validate_only {
-            let task = preview(&entry.task, swap, same_spec, entry.last_generation.next());
+            let task = preview(&entry.task, swap, same_spec, entry.task.last_generation.next());
             return Ok((uid, Reply::Accepted { task, sequence: self.log.head }));
         }
         match same_spec {
@@ -74,13 +74,14 @@ impl<C: Chance> Lifecycle<C> {
         self.last_instance = self.last_instance.next();
         let candidate = self.last_instance;
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        entry.last_generation = entry.last_generation.next();
+        let to_generation = entry.task.last_generation.next();
+        Arc::make_mut(&mut entry.task).last_generation = to_generation;
         let strategy = strategy.unwrap_or(spec.swap().strategy());
         let spec = Arc::new(spec);
         let record = Swap {
             id,
             from_generation: entry.task.generation,
-            to_generation: entry.last_generation,
+            to_generation,
             to_spec: Arc::clone(&spec),
             strategy,
             phase: SwapPhase::Building,

@@ -16,7 +16,7 @@ fn an_ended_task_is_deleted_by_a_client_or_when_its_time_is_over() {
     assert_eq!(end.expire_time.since(end.time), 24 * 3600 * SECOND);
     bench.pass(24 * 3600 * SECOND);
     let event = bench.events.last().unwrap();
-    assert_eq!((event.kind, &event.cause.actor), (EventType::TaskDeleted, &Actor::System("ttl")));
+    assert_eq!((event.kind, &event.cause.actor), (EventType::TaskDeleted, &Actor::System("ttl".into())));
     assert_eq!(bench.machine.timers.len(), 0);
 }
 

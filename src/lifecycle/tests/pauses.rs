@@ -89,7 +89,7 @@ fn a_pause_ends_by_itself_when_its_time_is_over() {
     assert_eq!(bench.task().state, State::Paused);
     bench.pass(MS);
     let resumed = bench.events.iter().rev().find(|event| event.kind == EventType::TaskResumed).unwrap();
-    assert_eq!(resumed.cause.actor, Actor::System("pause"));
+    assert_eq!(resumed.cause.actor, Actor::System("pause".into()));
     assert_eq!(bench.task().state, State::Starting);
 }
 

@@ -2,7 +2,7 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::Instant;
 
 use super::*;
-use crate::journal::testing::{event, in_memory, task};
+use crate::journal::testing::{event, in_memory, put, task};
 use crate::journal::{Release, Writer};
 use crate::model::{Check, Event, EventType, Instance, Intent, Reason, State, Timestamp, Verdict};
 use crate::monitor::Wanted;
@@ -32,7 +32,8 @@ impl Bench {
         let event: Event = event(self.last, kind, task);
         let (told, committed) = std::sync::mpsc::sync_channel(1);
         let run = Box::new(move || told.send(()).expect("awaited"));
-        self.journal.append(vec![event.clone()], vec![Release { after: event.sequence, run }]);
+        let releases = vec![Release { after: event.sequence, run }];
+        put(&self.journal, vec![event.clone()], releases);
         committed.recv().expect("committed");
     }
 

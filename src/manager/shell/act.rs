@@ -61,7 +61,7 @@ impl Shell {
             }
             Effect::Counted(uid, counts) => self.wiring.lives.count(uid, counts),
             Effect::Forget(uid) => self.wiring.lives.forget(uid),
-            Effect::Append(_) | Effect::Answer { .. } | Effect::AwaitCommit { .. } => {}
+            Effect::Append(_) | Effect::Remember(_) | Effect::Answer { .. } | Effect::AwaitCommit { .. } => {}
         }
     }
 

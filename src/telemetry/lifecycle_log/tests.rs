@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::*;
 use crate::model::{
     Alert, AlertKind, Annotations, Attempt, Cause, CircuitState, Epoch, Exit, Generation, HttpDraft, InstanceState,
-    Intent, Labels, MonitorDraft, Restart, Sequence, SpecDraft, SwapPhase, SwapStrategy, TaskName, TaskSpec, Timestamp,
-    Uid, Violations,
+    Intent, Labels, MonitorDraft, Restart, Sequence, SpecDraft, SwapPhase, SwapStrategy, Target, TaskName, TaskSpec,
+    Timestamp, Uid, Violations,
 };
 
 #[derive(Clone, Default)]
@@ -65,10 +65,13 @@ fn task(state: State) -> Task {
         annotations: Annotations::default(),
         spec: Arc::new(spec()),
         generation: Generation::new(3),
+        last_generation: Generation::new(3),
+        target: Target::of("http", "http://127.0.0.1:1/"),
         state,
         intent: Intent::Run,
         instance: None,
         draining: Vec::new(),
+        candidate: None,
         restart: Restart::default(),
         swap: None,
         outcome: None,
@@ -89,6 +92,7 @@ fn circuit(state: CircuitState) -> CircuitStatus {
         since_time: Timestamp::default(),
         reason: Some(CircuitReason::Failure),
         open_until: Some(Timestamp::from_nanos(5_000_000_001)),
+        left: None,
         streak: 1,
     }
 }

@@ -24,7 +24,7 @@ impl Oracle {
         self.circuits_and_swaps_follow(event, task, before.as_deref(), now)?;
         if event.kind == EventType::TaskDeleted {
             check(task.state.is_ended(), || format!("{} is deleted alive", task.name))?;
-            let by_ttl = event.cause.actor == Actor::System("ttl");
+            let by_ttl = event.cause.actor == Actor::System("ttl".into());
             check(!by_ttl || task.end.is_some_and(|end| end.expire_time <= now.wall), || {
                 format!("{} is deleted before its time", task.name)
             })?;

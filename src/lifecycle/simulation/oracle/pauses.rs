@@ -120,7 +120,7 @@ impl Pauses {
         let over = pause.as_ref().and_then(|pause| pause.expire_time).is_some_and(|expires| expires <= now.wall);
         let right = match &self.input {
             Some(Input::Command(Command::Resume(resume))) => resume.name == task.name && event.cause == resume.cause,
-            Some(Input::Tick) => over && event.cause.actor == Actor::System("pause"),
+            Some(Input::Tick) => over && event.cause.actor == Actor::System("pause".into()),
             _ => false,
         };
         check(right, || "for no reason".to_owned())?;
