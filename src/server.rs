@@ -250,7 +250,7 @@ impl Builder {
         let retention = config.event_retention();
         let store = store.unwrap_or_else(|| Box::new(MemoryStore::new(retention)));
         let ring_events = journal::Options::default().ring_events.min(retention);
-        let (journal, writer, _requests) =
+        let (journal, writer, requests) =
             Journal::start(store, journal::Options { ring_events }).map_err(Error::StartJournal)?;
         let event_log = event_log::start(&journal).map_err(Error::StartEventLog)?;
         let options = manager::Options {
@@ -259,8 +259,8 @@ impl Builder {
             limits: manager::Limits { max_tasks: config.max_tasks(), max_stuck: config.max_stuck() },
             unknown_kind_hint,
         };
-        let (manager, handle) =
-            Manager::start(options, registry, journal.clone(), metrics.clone()).map_err(Error::StartManager)?;
+        let (manager, handle) = Manager::start(options, registry, journal.clone(), requests, metrics.clone())
+            .map_err(Error::StartManager)?;
 
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
         let (drain, asked) = mpsc::channel(DRAIN_REQUESTS);
