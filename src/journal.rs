@@ -13,6 +13,7 @@
 
 mod changes;
 mod cursor;
+mod embedded;
 mod follow;
 mod inbox;
 mod log;
@@ -36,6 +37,7 @@ use uuid::Uuid;
 
 pub use changes::{Change, Ended, TaskChanges};
 pub use cursor::CursorError;
+pub use embedded::{Archive, BackupError, CheckReport, Compaction, EmbeddedStore, Medium, OpenError, Retention};
 pub use follow::{Batch, FollowError, Follower, Trimmed};
 pub use memory::MemoryStore;
 pub use pages::{Arguments, Listing, PageError, Pages};
