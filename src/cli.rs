@@ -26,6 +26,7 @@ mod serve;
 mod spec_flags;
 mod start;
 mod stop;
+mod store;
 mod swap;
 mod table;
 mod task_file;
@@ -82,6 +83,7 @@ enum Command {
     Watch(watch::Watch),
     Events(events::Events),
     Info(read::Info),
+    Store(store::Store),
     Drain(drain::Drain),
     Completions(completions::Completions),
 }
@@ -111,6 +113,7 @@ pub fn run() -> ExitCode {
         Command::Wait(wait) => block_on(wait.run()),
         Command::Watch(watch) => block_on(watch.run()),
         Command::Events(events) => block_on(events.run()),
+        Command::Store(store) => store.run(),
         Command::Info(info) => block_on(info.run()),
         Command::Drain(drain) => block_on(drain.run()),
         Command::Completions(completions) => completions.run(),
