@@ -17,12 +17,16 @@
 //! # }
 //! ```
 
+mod control;
 mod drain;
 mod event_log;
 mod limits;
+pub mod store_tools;
+mod stored;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -34,7 +38,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::http::{self, Phase, Readiness};
-use crate::journal::{self, Journal, MemoryStore, Store, Writer};
+use crate::journal::{self, Journal, Store, Writer};
 use crate::manager::{self, Manager};
 use crate::model::{AlertKind, Cause, CircuitState, State, Timestamp};
 use crate::monitor::drill::Drill;
@@ -42,7 +46,10 @@ use crate::monitor::{DuplicateKind, Kind, Registry};
 use crate::probe::{BuiltIns, Commands};
 use crate::rpc::{self, DrainRequest, Rpc};
 use crate::telemetry::Metrics;
+use control::Control;
 use drain::Why;
+use stored::Opened;
+pub use stored::Stored;
 
 /// Clients that ask for a drain at the same moment; the first of them gets it.
 const DRAIN_REQUESTS: usize = 16;
@@ -87,6 +94,18 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The store could not be opened.
+    #[error("cannot open the store")]
+    OpenStore(#[source] journal::OpenError),
+    /// The data directory takes no socket.
+    #[error("cannot make the control socket in {}", dir.display())]
+    Control {
+        /// The data directory.
+        dir: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// The journal did not start.
     #[error("cannot start the journal")]
     StartJournal(#[source] journal::StartError),
@@ -119,6 +138,8 @@ pub struct Server {
     address: SocketAddr,
     http_address: SocketAddr,
     exit_on_stuck_limit: bool,
+    stored: Stored,
+    tasks: usize,
     parts: Parts,
     /// Ends the commands, when dropped: the process may end before the instances have.
     commands: Commands,
@@ -126,6 +147,8 @@ pub struct Server {
 
 /// Everything that runs; dropping it ends all of it, wherever it stands.
 struct Parts {
+    /// First, so that the socket goes while the directory is still held.
+    control: Option<Control>,
     manager: Manager,
     writer: Writer,
     /// Resolves when the event log has ended, and that ends with the journal.
@@ -158,6 +181,16 @@ impl Server {
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub const fn http_addr(&self) -> SocketAddr {
         self.http_address
+    }
+
+    /// Where the journal is kept.
+    pub const fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// How many tasks the store held, ended ones included.
+    pub const fn recovered_tasks(&self) -> usize {
+        self.tasks
     }
 
     /// Serves until `shutdown`, then drains; `force` ends the drain at once. Takes at most 10 s from `shutdown`. However it ends,
@@ -214,7 +247,7 @@ impl Builder {
         Self { config, ..self }
     }
 
-    /// Keeps the journal in a store of the embedder's own; else it is kept in memory.
+    /// Keeps the journal in a store of the embedder's own, whatever the configuration says of the store.
     #[must_use]
     pub fn store(self, store: impl Store) -> Self {
         Self { store: Some(Box::new(store)), ..self }
@@ -247,11 +280,13 @@ impl Builder {
         let (grpc_listener, address) = listen(config.listen()).await?;
         let (http_listener, http_address) = listen(config.http_listen()).await?;
 
-        let retention = config.event_retention();
-        let store = store.unwrap_or_else(|| Box::new(MemoryStore::new(retention)));
+        let Opened { store, stored, archive } = open(&config, store).await?;
+        let retention = usize::try_from(config.event_retention()).unwrap_or(usize::MAX);
         let ring_events = journal::Options::default().ring_events.min(retention);
         let (journal, writer, requests) =
             Journal::start(store, journal::Options { ring_events }).map_err(Error::StartJournal)?;
+        let tasks = journal.view().len();
+        let control = control(&stored, archive)?;
         let event_log = event_log::start(&journal).map_err(Error::StartEventLog)?;
         let options = manager::Options {
             built_in_shards: config.built_in_shards(),
@@ -287,10 +322,47 @@ impl Builder {
         let (closing, stopping) = (closing.drop_guard(), stopping.drop_guard());
         let capacity = tokio::spawn(follow_capacity(health.clone(), manager.at_stuck_limit()));
         let capacity = AbortOnDropHandle::new(capacity);
-        let parts =
-            Parts { manager, writer, event_log, health, capacity, asked, readiness, closing, stopping, grpc, http };
-        Ok(Server { address, http_address, exit_on_stuck_limit: config.exit_on_stuck_limit(), parts, commands })
+        let parts = Parts {
+            control,
+            manager,
+            writer,
+            event_log,
+            health,
+            capacity,
+            asked,
+            readiness,
+            closing,
+            stopping,
+            grpc,
+            http,
+        };
+        let exit_on_stuck_limit = config.exit_on_stuck_limit();
+        Ok(Server { address, http_address, exit_on_stuck_limit, stored, tasks, parts, commands })
     }
+}
+
+/// The embedder's store, or the one that the configuration asks for.
+async fn open(config: &Config, store: Option<Box<dyn Store>>) -> Result<Opened, Error> {
+    if let Some(store) = store {
+        return Ok(Opened { store, stored: Stored::Elsewhere, archive: None });
+    }
+    let config = config.clone();
+    let opened = tokio::task::spawn_blocking(move || stored::open(&config)).await;
+    // A panic there goes on here, as if it had been called.
+    opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map_err(Error::OpenStore)
+}
+
+/// The socket for the tools, where there is a directory to keep it in.
+fn control(stored: &Stored, archive: Option<journal::Archive>) -> Result<Option<Control>, Error> {
+    let (Stored::Directory(dir), Some(archive)) = (stored, archive) else { return Ok(None) };
+    let failed = |source| Error::Control { dir: dir.clone(), source };
+    Control::start(dir, archive).map(Some).map_err(failed)
+}
+
+/// The error and its sources, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 fn unknown_kind_hint(kind: &str) -> &'static str {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use switchyard::circuit::Circuit;
-use switchyard::config::{Config, Layer};
+use switchyard::config::{Config, Layer, StoreKind};
 use switchyard::journal::{self, Append, EmbeddedStore, Journal, MemoryStore, Retention, Store, Writer};
 use switchyard::manager::{self, Handle, Manager};
 use switchyard::model::{
@@ -66,6 +66,7 @@ impl Served {
             custom_shards: Some(CUSTOM_SHARDS),
             // For those rows that are about monitors that block.
             enable_drills: Some(true),
+            store: Some(StoreKind::Memory),
             ..Layer::default()
         };
         let builder = Server::builder().config(Config::try_new(layer)?).store(store).register(idle());

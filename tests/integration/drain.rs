@@ -90,7 +90,16 @@ async fn it_is_no_cancel_and_restarts_nothing() {
 #[tokio::test]
 async fn a_log_that_nobody_reads_does_not_hold_it_up() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--enable-drills"])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--http-listen",
+            "127.0.0.1:0",
+            "--enable-drills",
+            "--store",
+            "memory",
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use switchyard::config::{Config, Layer};
+use switchyard::config::{Config, Layer, StoreKind};
 use switchyard::pb::v1::server_service_client::ServerServiceClient;
 use switchyard::pb::v1::task_service_client::TaskServiceClient;
 use switchyard::pb::v1::task_spec::Monitor;
@@ -90,10 +90,12 @@ impl Harness {
     }
 }
 
-/// What puts a server together as `layer` says, on ports of the system's choosing, with drills.
+/// What puts a server together as `layer` says, on ports of the system's choosing, with drills; in memory, unless
+/// `layer` says otherwise.
 pub(crate) fn builder(layer: Layer) -> Builder {
     let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let layer = Layer { listen: any, http_listen: any, enable_drills: Some(true), ..layer };
+    let store = layer.store.or(Some(StoreKind::Memory));
+    let layer = Layer { listen: any, http_listen: any, enable_drills: Some(true), store, ..layer };
     Server::builder().config(Config::try_new(layer).expect("valid"))
 }
 

@@ -6,6 +6,7 @@ mod bad_candidate;
 mod bad_input;
 mod blocked;
 mod cli;
+mod crash;
 mod demo;
 mod drain;
 mod drain_in_bulk;

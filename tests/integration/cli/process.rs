@@ -11,6 +11,8 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process_group};
 
 /// Serves on ports of the system's choosing.
 const SERVE: [&str; 5] = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+/// Leaves nothing behind.
+const IN_MEMORY: [&str; 2] = ["--store", "memory"];
 
 /// What a command said, and its exit code.
 #[derive(Debug)]
@@ -102,6 +104,24 @@ impl Drop for Alone {
     }
 }
 
+/// A server that may be on its way up; killed when dropped.
+pub(crate) struct Starting(Child);
+
+impl Starting {
+    pub(crate) fn begin(flags: &[&str]) -> Self {
+        let mut command = command(&[&SERVE, flags].concat());
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts"))
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server process; killed when dropped.
 pub(crate) struct Served {
     child: Child,
@@ -111,12 +131,18 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn begin(flags: &[&str]) -> Self {
-        Self::spawn(command(&[&SERVE, flags].concat()))
+        Self::spawn(command(&[SERVE.as_slice(), &IN_MEMORY, flags].concat()))
+    }
+
+    /// A server whose store is in that directory.
+    pub(crate) fn begin_in(data_dir: &Path, flags: &[&str]) -> Self {
+        let data_dir = ["--data-dir", data_dir.to_str().expect("UTF-8")];
+        Self::spawn(command(&[SERVE.as_slice(), &data_dir, flags].concat()))
     }
 
     /// A server whose environment has this, too.
     pub(crate) fn begin_with(name: &str, value: impl AsRef<OsStr>) -> Self {
-        let mut command = command(&SERVE);
+        let mut command = command(&[SERVE.as_slice(), &IN_MEMORY].concat());
         command.env(name, value);
         Self::spawn(command)
     }
@@ -126,7 +152,7 @@ impl Served {
         let mut command = Command::new("sh");
         isolate(&mut command);
         let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_switchyard")]).args(SERVE).args(flags);
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_switchyard")]).args(SERVE).args(IN_MEMORY).args(flags);
         Self::spawn(command)
     }
 
