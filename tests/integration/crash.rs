@@ -81,20 +81,14 @@ fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
-fn flags(directory: &Path) -> Vec<String> {
-    vec!["--data-dir".to_owned(), directory.display().to_string(), "--log".to_owned(), "error".to_owned()]
-}
-
 async fn serve(directory: &Path) -> Served {
-    let flags = flags(directory);
-    let serve = move || Served::begin(&flags.iter().map(String::as_str).collect::<Vec<_>>());
-    spawn_blocking(serve).await.expect("the server starts")
+    let directory = directory.to_owned();
+    spawn_blocking(move || Served::begin_in(&directory, &["--log", "error"])).await.expect("the server starts")
 }
 
 /// A server that is killed on its way up.
 async fn killed_in_recovery(directory: &Path, millis: u64) {
-    let flags = flags(directory);
-    let server = Starting::begin(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+    let server = Starting::begin_in(directory, &["--log", "error"]);
     tokio::time::sleep(Duration::from_millis(millis)).await;
     drop(server);
 }

@@ -108,8 +108,9 @@ impl Drop for Alone {
 pub(crate) struct Starting(Child);
 
 impl Starting {
-    pub(crate) fn begin(flags: &[&str]) -> Self {
+    pub(crate) fn begin_in(data_dir: &Path, flags: &[&str]) -> Self {
         let mut command = command(&[&SERVE, flags].concat());
+        command.arg("--data-dir").arg(data_dir);
         Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts"))
     }
 }
