@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use super::history::{Batch, History, assert_is};
-use super::media::{Disk, Fails};
+use super::media::{Disk, Done, Fails};
 use crate::journal::testing::start;
 use crate::journal::{Append, EmbeddedStore, Failure, Journal, OpenError, Range, ReadError, Release, Retention, Store};
 use crate::model::{Event, Sequence};
@@ -70,7 +70,7 @@ fn a_group_that_a_failed_sync_left_behind_is_written_on_before_it_is_acknowledge
     disk.fail(Fails::Never);
     disk.record();
     store.commit(batch.group()).expect("it works again");
-    let syncs = disk.recorded().iter().filter(|done| matches!(done, super::media::Done::Sync)).count();
+    let syncs = disk.recorded().iter().filter(|done| matches!(done, Done::Sync)).count();
     assert!(syncs >= 2, "{syncs}");
     log.extend(batch.events);
     assert_is(&mut store, &history.fold, &log, "acknowledged");
@@ -139,6 +139,37 @@ fn readers_keep_nothing_from_being_opened_anew() {
         reader.read(Range { after: Sequence::default(), through: Sequence::new(1) }, 1).expect("read"),
         log[..1]
     );
+}
+
+#[test]
+fn what_was_given_up_writes_nothing_beside_what_was_opened_in_its_place() {
+    let disk = Disk::default();
+    let (mut store, mut history, mut log) = filled(&disk);
+    // As a reader in the middle of a read has it.
+    let before = store.shared.database().expect("open");
+    store.let_go();
+    let batch = history.batch(10);
+    store.commit(batch.group()).expect("opened anew");
+    log.extend(batch.events);
+    disk.record();
+    drop(before);
+    assert!(disk.recorded().is_empty(), "{:?}", disk.recorded());
+    assert_is(&mut store, &history.fold, &log, "goes on");
+}
+
+#[test]
+fn a_commit_is_in_two_phases() {
+    let disk = Disk::default();
+    let (mut store, mut history, _) = filled(&disk);
+    disk.record();
+    store.commit(history.batch(10).group()).expect("committed");
+    let recorded = disk.recorded();
+    let syncs: Vec<_> = (0..recorded.len()).filter(|at| matches!(recorded[*at], Done::Sync)).collect();
+    let [.., first, second] = syncs[..] else { panic!("{syncs:?}") };
+    // Between them, the word that the new one counts, and nothing else.
+    let between: Vec<_> =
+        recorded[first + 1..second].iter().map(|done| matches!(done, Done::Write { offset: 0, .. })).collect();
+    assert_eq!(between, [true], "{syncs:?}");
 }
 
 fn append(journal: &Journal, batch: &Batch) -> Receiver<()> {

@@ -147,7 +147,7 @@ fn a_live_task_keeps_its_last_ten_specs_its_active_one_and_what_events_refer_to(
     let mut store = EmbeddedStore::with_medium(Disk::default(), retention(1_000)).expect("opened");
     let (task, mut number) = swapped(&mut store, 15, true);
     assert_eq!(specs(&store), (1..=16).map(|generation| (1, generation)).collect(), "events refer to all");
-    store.retention.events = Some(2);
+    store.retention.events = Some(1);
     while store.maintain().expect("maintained") {}
     assert_eq!(specs(&store), (7..=16).map(|generation| (1, generation)).collect(), "the last ten");
     assert_eq!(rows_dying(&store), 0);
