@@ -22,6 +22,7 @@ mod relief;
 mod rounds;
 mod run;
 mod running;
+mod scratch;
 mod services;
 mod shutdown;
 mod stuck_limit;
