@@ -16,6 +16,17 @@ pub(super) struct Inbox {
     ended: Condvar,
 }
 
+/// What the writer found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Something to commit.
+    Appends,
+    /// Nothing has come.
+    Nothing,
+    /// There will be nothing more.
+    End,
+}
+
 #[derive(Default)]
 struct State {
     appends: Vec<Append>,
@@ -55,15 +66,19 @@ impl Inbox {
         }
     }
 
-    /// Waits for something, and swaps all of it with `empty`. `false`: there will be nothing more.
-    pub(super) fn take(&self, empty: &mut Vec<Append>) -> bool {
+    /// Waits for something, but no longer than `patience`, and swaps all of it with `empty`.
+    pub(super) fn take(&self, empty: &mut Vec<Append>, patience: Duration) -> Taken {
         let idle = |state: &mut State| state.appends.is_empty() && state.phase == Phase::Open;
-        let mut state = self.news.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) =
+            self.news.wait_timeout_while(self.lock(), patience, idle).unwrap_or_else(PoisonError::into_inner);
+        if idle(&mut state) {
+            return Taken::Nothing;
+        }
         if state.appends.is_empty() || state.phase >= Phase::Abandoned {
-            return false;
+            return Taken::End;
         }
         std::mem::swap(&mut state.appends, empty);
-        true
+        Taken::Appends
     }
 
     /// Waits for `delay`, but not beyond the moment when closing begins or is given up. `false`: it was given up.

@@ -151,6 +151,10 @@ struct Held {
     panics: bool,
     /// The size of each group that came, and whether it was committed.
     groups: Vec<(usize, bool)>,
+    /// How many steps of maintenance are owed.
+    maintenance_owed: usize,
+    /// For each step of maintenance, how many commits had begun before.
+    maintained: Vec<usize>,
     commits_begun: usize,
     reads_begun: usize,
 }
@@ -202,6 +206,15 @@ impl Script {
         drop(self.wait_while(|state| state.reads_begun < begun));
     }
 
+    pub(super) fn owe_maintenance(&self, steps: usize) {
+        self.change(|state| state.maintenance_owed = steps);
+    }
+
+    /// Waits for so many steps of maintenance, and says how many commits had begun before each.
+    pub(super) fn await_maintained(&self, steps: usize) -> Vec<usize> {
+        self.wait_while(|state| state.maintained.len() < steps).maintained.clone()
+    }
+
     pub(super) fn reads(&self) -> usize {
         self.lock().reads_begun
     }
@@ -227,6 +240,16 @@ impl Store for ScriptedStore {
         drop(state);
         assert!(!panics, "as the script says");
         if fails { Err(StoreError::new("as the script says")) } else { self.inner.commit(group) }
+    }
+
+    fn maintain(&mut self) -> Result<bool, StoreError> {
+        let mut more = false;
+        self.script.change(|state| {
+            state.maintenance_owed = state.maintenance_owed.saturating_sub(1);
+            more = state.maintenance_owed > 0;
+            state.maintained.push(state.commits_begun);
+        });
+        Ok(more)
     }
 
     fn reader(&self) -> Arc<dyn Reader> {

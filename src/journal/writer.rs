@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::inbox::Taken;
 use super::store::{Failure, Group, Store, StoreError};
 use super::{Append, Release, Shared};
 use crate::model::{Event, Remembered, Sequence};
@@ -16,6 +17,11 @@ use crate::model::{Event, Remembered, Sequence};
 /// before a client's patience ends.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The store is maintained when nothing has come for that long. Nobody waits for that.
+const IDLE: Duration = Duration::from_secs(1);
+/// What fails is not urgent, or the next commit will say so.
+const AFTER_FAILED_MAINTENANCE: Duration = Duration::from_secs(30);
 
 /// Owns the journal's thread. Dropping it asks the thread to end; [`close`](Self::close) also waits for that.
 pub struct Writer {
@@ -61,20 +67,44 @@ struct Commits {
 impl Commits {
     fn run(mut self) {
         let mut appends = Vec::new();
-        while self.shared.inbox.take(&mut appends) {
-            let (events, requests) = self.gather(&mut appends);
-            let group = Group { events: &events, requests: &requests };
-            let is_empty = events.is_empty() && requests.is_empty();
-            if !is_empty && !self.commit(group) {
-                return;
+        let mut patience = IDLE;
+        loop {
+            match self.shared.inbox.take(&mut appends, patience) {
+                Taken::Appends if !self.commit_all(&mut appends) => return,
+                Taken::Appends => patience = IDLE,
+                Taken::Nothing => patience = self.maintain(),
+                Taken::End => return,
             }
-            if let (Some(first), Some(last)) = (events.first(), events.last()) {
-                debug_assert!(first.sequence > self.head && events.is_sorted_by(|a, b| a.sequence < b.sequence));
-                self.head = last.sequence;
-                self.shared.publish(&events);
+        }
+    }
+
+    /// Commits, shows and releases what was appended. `false`: nothing will ever be committed again.
+    fn commit_all(&mut self, appends: &mut Vec<Append>) -> bool {
+        let (events, requests) = self.gather(appends);
+        let group = Group { events: &events, requests: &requests };
+        let is_empty = events.is_empty() && requests.is_empty();
+        if !is_empty && !self.commit(group) {
+            return false;
+        }
+        if let (Some(first), Some(last)) = (events.first(), events.last()) {
+            debug_assert!(first.sequence > self.head && events.is_sorted_by(|a, b| a.sequence < b.sequence));
+            self.head = last.sequence;
+            self.shared.publish(&events);
+        }
+        self.release();
+        self.tidy();
+        true
+    }
+
+    /// Lets the store do a piece of what it has put off, and says how long to wait for something to commit before the next.
+    fn maintain(&mut self) -> Duration {
+        match self.store.maintain() {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => IDLE,
+            Err(error) => {
+                tracing::warn!(%error, "the journal's store could not be maintained");
+                AFTER_FAILED_MAINTENANCE
             }
-            self.release();
-            self.tidy();
         }
     }
 

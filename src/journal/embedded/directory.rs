@@ -1,6 +1,6 @@
 //! The data directory: `journal.redb`, and the `lock` that one process holds.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use super::error::OpenError;
-use super::medium::Medium;
+use super::database;
+use super::error::{Fault, OpenError};
+use super::medium::{Fence, Medium};
 
-const STORE: &str = "journal.redb";
+pub(super) const STORE: &str = "journal.redb";
 const LOCK: &str = "lock";
 /// Under this name a new store is made, and renamed when it is whole.
 const UNFINISHED: &str = "journal.redb.new";
-const DIRECTORY_MODE: u32 = 0o700;
+pub(super) const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
 /// A data directory that this process holds.
@@ -28,8 +29,8 @@ impl Directory {
     /// Makes the directory where it is missing, and holds it.
     pub(super) fn hold(path: &Path) -> Result<Self, OpenError> {
         let io = |step, path: &Path| {
-            let path = path.to_owned();
-            move |source| OpenError::Io { step, path, source }
+            let place = path.display().to_string();
+            move |source| OpenError::Io { step, place, source }
         };
         let made = DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path);
         made.map_err(io("making the data directory", path))?;
@@ -47,20 +48,61 @@ impl Directory {
         Ok(Self { path: path.to_owned(), lock })
     }
 
+    /// Holds a directory that has a store.
+    pub(super) fn hold_existing(path: &Path) -> Result<Self, OpenError> {
+        let store = path.join(STORE);
+        match store.metadata() {
+            Ok(_) => Self::hold(path),
+            Err(source) => Err(OpenError::Io { step: "opening", place: store.display().to_string(), source }),
+        }
+    }
+
+    /// The database's file.
     pub(super) fn store(&self) -> PathBuf {
         self.path.join(STORE)
     }
 
-    fn unfinished(&self) -> PathBuf {
-        self.path.join(UNFINISHED)
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
+
+    /// Begins a store where there is none. Under another name at first, so that whatever is found under its own is whole: one that
+    /// is not, was damaged.
+    pub(super) fn begin(&self) -> Result<(), Fault> {
+        if self.store().try_exists().map_err(Fault::Medium)? {
+            return Ok(());
+        }
+        let unfinished = self.path.join(UNFINISHED);
+        let file = options().create(true).truncate(true).open(&unfinished).map_err(Fault::Medium)?;
+        database::begin(&database::open_backend(backend(file)?, Fence::default())?)?;
+        fs::rename(&unfinished, self.store()).map_err(Fault::Medium)?;
+        sync_directory(&self.path).map_err(Fault::Medium)
+    }
+}
+
+/// A file, for redb.
+pub(super) fn backend(file: File) -> Result<Box<dyn StorageBackend>, Fault> {
+    Ok(Box::new(FileBackend::new(file)?))
+}
+
+/// Makes what was renamed in a directory last.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 impl Medium for Directory {
     fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
-        let _ = self.unfinished();
-        let file = options().create(true).open(self.store())?;
+        let file = options().open(self.store())?;
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.path)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
     }
 
     fn is_still_held(&self) -> Result<(), String> {
@@ -72,7 +114,7 @@ impl Medium for Directory {
     }
 }
 
-fn options() -> OpenOptions {
+pub(super) fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(FILE_MODE);
     options

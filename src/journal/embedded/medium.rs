@@ -18,6 +18,11 @@ pub trait Medium: Send + 'static {
         Ok(u64::MAX)
     }
 
+    /// What an error calls it.
+    fn place(&self) -> String {
+        "the store".to_owned()
+    }
+
     /// Called before it is opened again: an error is final, as when the directory is held by another process by now.
     fn is_still_held(&self) -> Result<(), String> {
         Ok(())

@@ -1,0 +1,5 @@
+//! The store as a whole.
+
+mod directories;
+mod history;
+mod media;
