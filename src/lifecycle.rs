@@ -8,6 +8,7 @@
 //! - `run`: one instance, and its two-phase shutdown. `supervise`: what follows when instances move, end and are started again.
 //!   `next`: what becomes of a task then.
 //! - `swap`: one spec in another's place while it runs. `circuits`: what drives each task's circuit.
+//! - `restore`: what an earlier server has left.
 //! - `pauses`: tasks that rest, and checks made on demand. `relief`: polls that block their thread, and who is in their way.
 //! - `watchdog`: the alerts.
 //! - `entry`: a task as the loop holds it. `record`: the one place where a task's status changes and yields its event.
@@ -24,6 +25,7 @@ mod next;
 mod pauses;
 mod record;
 mod relief;
+mod restore;
 mod run;
 mod supervise;
 mod swap;
@@ -39,11 +41,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use io::{Chance, Command, Effect, Input, Launch, Reply, RootEnd};
+pub use restore::Past;
 
 use crate::model::{Asked, Cause, InstanceId, Mono, Now, Sequence, TaskName, TaskSpec, Uid};
 use entry::Entry;
 use idempotency::Requests;
 use record::{Change, Log};
+use restore::Orphans;
 use timers::{Timer, Timers};
 
 /// Every task, and what is to be done about it.
@@ -54,6 +58,7 @@ pub struct Lifecycle<C> {
     runs: BTreeMap<InstanceId, Uid>,
     /// The tasks whose swaps wait for a candidate to be built.
     candidates: BTreeMap<InstanceId, Uid>,
+    orphans: Orphans,
     stuck: usize,
     /// Instances that are stuck, or have a thread to themselves because they block it.
     lost: usize,
@@ -84,6 +89,7 @@ impl<C: Chance> Lifecycle<C> {
             names: BTreeMap::new(),
             runs: BTreeMap::new(),
             candidates: BTreeMap::new(),
+            orphans: Orphans::new(),
             stuck: 0,
             lost: 0,
             timers: Timers::default(),
@@ -114,6 +120,7 @@ impl<C: Chance> Lifecycle<C> {
             Input::PollReturned(id) => self.on_poll_returned(id, now),
             Input::Stalled { culprit, displaced } => self.on_stalled(culprit, displaced, now),
             Input::HeldUp(id) => self.on_held_up(id, now),
+            Input::Adopt => self.adopt(now),
             Input::Drain { bound, cause } => self.drain(bound, cause, now),
             Input::Tick => self.tick(now),
         }

@@ -17,6 +17,7 @@ mod shell;
 mod vetting;
 mod watchdog;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -30,7 +31,8 @@ pub use handle::{Accepted, Handle};
 
 use crate::journal::Journal;
 pub use crate::lifecycle::Limits;
-use crate::model::{Cause, Sequence};
+use crate::lifecycle::Past;
+use crate::model::{Cause, Remembered, Sequence};
 use crate::monitor::Registry;
 use crate::telemetry::Metrics;
 use handle::{Lives, Request};
@@ -103,11 +105,12 @@ impl Counts {
 }
 
 impl Manager {
-    /// Starts the shards and the loop.
+    /// Starts the shards and the loop, which goes on with the tasks that the journal holds; `remembered` are the requests that it remembers.
     pub fn start(
         options: Options,
         registry: Registry,
         journal: Journal,
+        remembered: Vec<Remembered>,
         metrics: Metrics,
     ) -> Result<(Self, Handle), Error> {
         let polls = metrics.polls.clone();
@@ -129,6 +132,7 @@ impl Manager {
         let lives = Arc::new(Lives::default());
         let vetting = Vetting::new(registry, options.unknown_kind_hint);
         let stop = CancellationToken::new();
+        let past = past(&journal, &vetting, remembered);
         let wiring = Wiring {
             requests: commanded,
             reports: reported,
@@ -159,7 +163,7 @@ impl Manager {
             // Dropped when this thread ends, by a panic too.
             let (_alive, _watchdog): (oneshot::Sender<()>, Watchdog) = (alive, watchdog);
             // The loop is alone on its runtime and bounds its turns itself; tokio's budget would only make ready exits wait.
-            let run = async { Shell::new(wiring, options.limits).run().await };
+            let run = async { Shell::new(wiring, past, options.limits).run().await };
             runtime.block_on(tokio::task::unconstrained(run));
             runtime.shutdown_background();
         };
@@ -205,4 +209,12 @@ impl Manager {
             Ok(Err(_)) | Err(_) => Err(Died),
         }
     }
+}
+
+/// What the journal has of an earlier server's.
+fn past(journal: &Journal, vetting: &Vetting, requests: Vec<Remembered>) -> Past {
+    let view = journal.view();
+    let kinds: BTreeSet<_> = view.tasks().map(|task| task.spec.monitor().kind()).collect();
+    let unknown_kinds = kinds.into_iter().filter(|kind| !vetting.knows(kind)).map(ToOwned::to_owned).collect();
+    Past { head: view.head(), tasks: view.tasks().cloned().collect(), unknown_kinds, requests }
 }

@@ -105,8 +105,8 @@ impl Managed {
         };
         let metrics = Metrics::new()?;
         let ring = journal::Options { ring_events: journal::Options::default().ring_events.min(retention) };
-        let (journal, writer, _requests) = Journal::start(Box::new(MemoryStore::new(retention)), ring)?;
-        let (manager, handle) = Manager::start(options, registry, journal.clone(), metrics.clone())?;
+        let (journal, writer, requests) = Journal::start(Box::new(MemoryStore::new(retention)), ring)?;
+        let (manager, handle) = Manager::start(options, registry, journal.clone(), requests, metrics.clone())?;
         Ok(Self { manager, handle, journal, metrics, _writer: writer })
     }
 }
@@ -210,6 +210,7 @@ fn task(number: usize) -> Result<Arc<Task>> {
         create_time: time,
         update_time: time,
         end: None,
+        fate: None,
     }))
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn task(id: &str, uid: u128) -> Task {
         create_time: Timestamp::default(),
         update_time: Timestamp::default(),
         end: None,
+        fate: None,
     }
 }
 

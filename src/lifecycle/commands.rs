@@ -1,6 +1,7 @@
 //! What clients ask for: start, cancel, delete. A swap is in `swap`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::entry::Entry;
 use super::idempotency::Known;
@@ -19,6 +20,7 @@ impl<C: Chance> Lifecycle<C> {
         let (method, idempotency, cause) = command.request();
         let actor = cause.actor.clone();
         let records = !command.is_dry();
+        let orphan = self.names.get(command.name()).copied().and_then(|uid| Some((uid, self.close_orphan(uid, now)?)));
         let reply = match self.requests.look_up(&actor, method, idempotency, now.mono) {
             Known::Reused => Err(Refusal::RequestIdReused),
             Known::Done(done) if method == Method::Delete => Ok(Reply::Deleted { sequence: done.sequence }),
@@ -44,6 +46,9 @@ impl<C: Chance> Lifecycle<C> {
                 })
             }
         };
+        if let Some((uid, known)) = orphan {
+            self.go_on_with(uid, known, now);
+        }
         self.log.effects.push(Effect::Answer { after: self.log.head, reply });
     }
 
@@ -51,7 +56,7 @@ impl<C: Chance> Lifecycle<C> {
     fn remember(&mut self, actor: Actor, method: Method, idempotency: Option<Idempotency>, uid: Uid, now: Now) {
         let Some(idempotency) = idempotency else { return };
         let request = Remembered { actor, method, idempotency, uid, sequence: self.log.head, time: now.wall };
-        self.requests.remember(&request, now.mono);
+        self.requests.remember(&request, Duration::ZERO, now.mono);
         self.log.effects.push(Effect::Remember(request));
     }
 
@@ -92,6 +97,7 @@ impl<C: Chance> Lifecycle<C> {
             create_time: now.wall,
             update_time: now.wall,
             end: None,
+            fate: None,
         };
         if validate_only {
             return Ok((uid, Reply::Accepted { task: Arc::new(task), sequence: self.log.head }));

@@ -116,6 +116,14 @@ impl Entry {
         self.beside.iter().find(|run| self.is_candidate(run.id)).map(|run| run.instance())
     }
 
+    /// How the task ends once nothing beside it lives any more, where that has been decided.
+    pub(super) const fn fate(&self) -> Option<State> {
+        match self.held {
+            Some(Held::End(state)) => Some(state),
+            Some(Held::Launch { .. }) | None => None,
+        }
+    }
+
     /// The task's state as long as it has not ended: a function of its intent and its instances (lifecycle.md §1).
     pub(super) fn state(&self, intent: Intent) -> State {
         let active = self.active.as_ref().map(|run| state_of(run.instance().state));

@@ -15,6 +15,7 @@ const MOST: usize = 200_000;
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     done: BTreeMap<Key, Done>,
+    /// The oldest first, with when each is forgotten.
     order: VecDeque<(Mono, Key)>,
 }
 
@@ -55,19 +56,19 @@ impl Requests {
         }
     }
 
-    /// Remembers a request that has succeeded `since`, which is later than those of all before it.
-    pub(super) fn remember(&mut self, request: &Remembered, since: Mono) {
+    /// Remembers a request that has succeeded; `age` ago, and later than all before it.
+    pub(super) fn remember(&mut self, request: &Remembered, age: Duration, now: Mono) {
         let Remembered { actor, method, idempotency, uid, sequence, time: _ } = request;
         if self.order.len() >= MOST {
             self.forget_oldest();
         }
         let key = (actor.clone(), *method, idempotency.request_id);
-        self.order.push_back((since, key.clone()));
+        self.order.push_back((now + KEPT.saturating_sub(age), key.clone()));
         self.done.insert(key, Done { fingerprint: idempotency.fingerprint, uid: *uid, sequence: *sequence });
     }
 
     fn forget_old(&mut self, now: Mono) {
-        while self.order.front().is_some_and(|(since, _)| now.since(*since) >= KEPT) {
+        while self.order.front().is_some_and(|(until, _)| *until <= now) {
             self.forget_oldest();
         }
     }

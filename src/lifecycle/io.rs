@@ -1,6 +1,7 @@
 //! What goes into the loop and what comes out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -81,6 +82,8 @@ pub enum Input {
         /// Who wants that, and why.
         cause: Cause,
     },
+    /// Take over some of the tasks that an earlier server has left.
+    Adopt,
     /// Fire the timers that are due. The shell feeds what has happened first: an exit that came in time must not be overtaken
     /// by the deadline that it met.
     Tick,
@@ -99,6 +102,8 @@ pub enum RootEnd {
     Cancelled,
     /// It was given up, on a thread that another instance blocks.
     Displaced,
+    /// The server that it ran in has ended.
+    Interrupted,
 }
 
 /// What comes out of the loop, to be executed in this order.
@@ -173,8 +178,8 @@ pub struct Launch {
     pub attempt: Attempt,
     /// Under what its checks run.
     pub regime: Regime,
-    /// Whether many are started at once, so that their first checks are to be spread.
-    pub spread: bool,
+    /// Over how long first checks are to be spread, where many instances are started at once.
+    pub spread: Duration,
 }
 
 /// What a command is answered with.

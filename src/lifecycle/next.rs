@@ -30,6 +30,8 @@ pub(super) enum Next {
 /// or a swap may still bring one.
 pub(super) fn next(entry: &mut Entry, run: &Run, exit: Exit, draining: bool, chance: f64, now: Now) -> Next {
     match (entry.task.intent, run.asked(), exit) {
+        // Whoever takes the task over starts it.
+        (Intent::Run, ..) if run.past => Next::Stay,
         (Intent::Cancel | Intent::Pause, ..) | (Intent::Run, Asked::Cancel, _) => next_beside(entry, now),
         // Its task was resumed while it stopped: whatever it had been asked for first, and however it ended, it runs again.
         (Intent::Run, ..) if entry.held.is_some() => Next::Stay,

@@ -32,6 +32,8 @@ pub(super) enum Change {
     /// The pause, no longer the entry's, is over.
     Resumed(Box<Pause>),
     TaskEnded(End, State),
+    /// It cannot be started here, and ends.
+    NotStartable(Outcome, End),
     Deleted,
     AlertRaised(Alert),
     AlertResolved {
@@ -111,6 +113,12 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
             }
             (EventType::TaskEnded, task.outcome.clone().map(Detail::Outcome), None)
         }
+        Change::NotStartable(outcome, end) => {
+            (task.intent, task.state, task.end) = (Intent::Run, State::Failed, Some(end));
+            (task.restart.next_time, task.pause) = (None, None);
+            task.outcome = Some(outcome.clone());
+            (EventType::TaskEnded, Some(Detail::Outcome(outcome)), None)
+        }
         Change::Deleted => (EventType::TaskDeleted, None, None),
         Change::AlertRaised(alert) => {
             let about = Some((alert.generation, alert.attempt));
@@ -155,12 +163,13 @@ fn moved(entry: &mut Entry, run: InstanceId, intent: Intent) -> Option<Instance>
 fn refresh(entry: &mut Entry, now: Now) {
     let swap = entry.swap.as_ref().map(|swapping| Box::new(swapping.swap.clone()));
     let (active, draining) = (entry.active.as_ref().map(|run| run.instance()), entry.draining());
-    let candidate = entry.candidate().map(Box::new);
+    let (candidate, fate) = (entry.candidate().map(Box::new), entry.fate());
     let (circuit, pause) = (entry.circuit.status(), &entry.pause);
     let task = Arc::make_mut(&mut entry.task);
     task.update_time = now.wall;
     (task.circuit, task.draining, task.candidate) = (circuit, draining, candidate);
     task.pause.clone_from(pause);
+    task.fate = fate;
     if active.is_some() {
         task.instance = active;
     }

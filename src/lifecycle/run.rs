@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::io::RootEnd;
 use super::relief::RELIEVED;
+use super::restore::INTERRUPTED;
 use crate::model::{
     Asked, Attempt, Cause, Exit, Generation, Instance, InstanceId, InstanceState, Mono, Now, Shutdown, TaskSpec,
     Timestamp,
@@ -28,6 +29,8 @@ pub(super) struct Run {
     pub(super) lost: bool,
     /// Since when a poll of it has kept its thread, where that is too long and goes on.
     pub(super) blocked_since: Option<Timestamp>,
+    /// Whether it lived under an earlier server, and has not been shown as ended yet.
+    pub(super) past: bool,
     generation: Generation,
     attempt: Attempt,
     start_time: Timestamp,
@@ -89,12 +92,41 @@ impl Run {
             marks_checks: spec.monitor().is_built_in(),
             lost: false,
             blocked_since: None,
+            past: false,
             generation,
             attempt,
             start_time: now.wall,
             ready_time: None,
             spec,
         }
+    }
+
+    /// One that lived under an earlier server, as the log last showed it.
+    pub(super) fn past(id: InstanceId, spec: Arc<TaskSpec>, instance: &Instance, now: Now) -> Self {
+        let Instance { generation, attempt, state, start_time, ready_time, shutdown, blocked_since, .. } = *instance;
+        let stop = || {
+            let (asked, since) = shutdown.map_or((Asked::None, now.wall), |stop| (stop.asked, stop.asked_time));
+            Box::new(Stop {
+                asked,
+                cause: Cause::system("restart", INTERRUPTED),
+                since: Now { mono: now.mono, wall: since },
+                graceful: shutdown.and_then(|stop| stop.graceful_duration),
+                grace_deadline: now.mono,
+                abort_deadline: now.mono,
+            })
+        };
+        let phase = match state {
+            InstanceState::Starting => Phase::Starting,
+            InstanceState::Ready | InstanceState::Ended => Phase::Ready,
+            InstanceState::Stopping => Phase::Stopping(stop()),
+            InstanceState::Aborting => Phase::Aborting(stop(), now.mono),
+            InstanceState::Stuck => {
+                let took = shutdown.and_then(|stop| stop.abort_duration).unwrap_or_default();
+                Phase::Stuck(stop(), took)
+            }
+        };
+        let run = Self::new(id, spec, generation, attempt, now);
+        Self { phase, start_time, ready_time, blocked_since, past: true, ..run }
     }
 
     /// The instance as clients see it.
@@ -115,6 +147,7 @@ impl Run {
             stop_time: None,
             exit: None,
             shutdown: stop.map(|stop| Shutdown {
+                asked: stop.asked,
                 asked_time: stop.since.wall,
                 graceful_duration: stop.graceful,
                 abort_duration,
@@ -129,6 +162,8 @@ impl Run {
         self.blocked_since = None;
         match &mut self.phase {
             Phase::Starting | Phase::Ready => {}
+            // When exactly it ended nobody knows.
+            Phase::Stopping(_) | Phase::Aborting(..) if self.past => {}
             Phase::Stopping(stop) => stop.graceful = Some(now.mono.since(stop.since.mono)),
             Phase::Aborting(_, since) => abort_duration = Some(now.mono.since(*since)),
             Phase::Stuck(_, took) => abort_duration = Some(*took),
@@ -234,6 +269,7 @@ impl Run {
             (RootEnd::Cancelled, _) if aborting => (Exit::Aborted, "it did not return, and was aborted".to_owned()),
             (RootEnd::Cancelled, _) => (Exit::Interrupted, "what it ran on has ended".to_owned()),
             (RootEnd::Displaced, _) => (Exit::Displaced, RELIEVED.to_owned()),
+            (RootEnd::Interrupted, _) => (Exit::Interrupted, INTERRUPTED.to_owned()),
             (RootEnd::Returned, Asked::None) if self.may_complete() => (Exit::Completed, String::new()),
             (RootEnd::Returned, Asked::None) => {
                 (Exit::Error, "it returned, though it had to run until it was asked to stop".to_owned())

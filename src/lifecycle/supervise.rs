@@ -15,6 +15,9 @@ use crate::model::{
     AlertKind, Asked, Attempt, Cause, Exit, InstanceId, Intent, Mono, Now, Outcome, Pretty, Regime, Uid,
 };
 
+/// Over how long the first checks are spread of instances that are started again at once.
+const SPREAD: Duration = Duration::from_secs(1);
+
 /// How an instance begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entering {
@@ -22,8 +25,8 @@ pub(super) struct Entering {
     pub(super) ready_within: Duration,
     /// Under what its checks run.
     pub(super) regime: Regime,
-    /// Whether many are started at once, so that their first checks are to be spread.
-    pub(super) spread: bool,
+    /// Over how long first checks are to be spread, where many instances are started at once.
+    pub(super) spread: Duration,
 }
 
 impl<C: Chance> Lifecycle<C> {
@@ -35,12 +38,24 @@ impl<C: Chance> Lifecycle<C> {
 
     /// Starts the task's next instance under a name that was given before.
     pub(super) fn launch_as(&mut self, id: InstanceId, uid: Uid, once: bool, cause: Cause, now: Now) {
+        self.launch_spread(id, uid, once, Duration::ZERO, cause, now);
+    }
+
+    pub(super) fn launch_spread(
+        &mut self,
+        id: InstanceId,
+        uid: Uid,
+        once: bool,
+        spread: Duration,
+        cause: Cause,
+        now: Now,
+    ) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let last = entry.task.instance.as_ref().filter(|last| last.generation == entry.task.generation);
         let attempt = last.map_or(Attempt::default(), |last| last.attempt).next();
         let mut run = Run::new(id, Arc::clone(&entry.task.spec), entry.task.generation, attempt, now);
         run.once = once;
-        let entering = Entering { ready_within: run.spec.start_timeout(), regime: entry.regime(), spread: false };
+        let entering = Entering { ready_within: run.spec.start_timeout(), regime: entry.regime(), spread };
         entry.active = Some(run);
         self.enter(uid, id, entering, cause, now);
     }
@@ -53,7 +68,7 @@ impl<C: Chance> Lifecycle<C> {
         let attempt = entry.task.instance.as_ref().map_or(Attempt::default(), |last| last.attempt).next();
         let mut run = Run::new(id, Arc::clone(&entry.task.spec), entry.task.generation, attempt, now);
         (run.once, run.marks_checks) = (once, marks_checks);
-        let entering = Entering { ready_within: run.spec.start_timeout(), regime: entry.regime(), spread: true };
+        let entering = Entering { ready_within: run.spec.start_timeout(), regime: entry.regime(), spread: SPREAD };
         entry.active = Some(run);
         self.enter(uid, id, entering, Cause::system("relief", RELIEVED), now);
     }
@@ -243,6 +258,7 @@ impl<C: Chance> Lifecycle<C> {
         };
         let cause = match run.stop() {
             Some(stop) => stop.cause.clone(),
+            None if run.past => Cause::system("restart", message.clone()),
             None => Cause::system(if exit == Exit::Displaced { "relief" } else { "monitor" }, message.clone()),
         };
         let next = match was_active {

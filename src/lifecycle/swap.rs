@@ -11,17 +11,19 @@
 mod command;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::entry::Held;
 use super::io::{Chance, Effect, RootEnd};
 use super::record::Change;
 use super::relief::RELIEVED;
+use super::restore::INTERRUPTED;
 use super::run::Run;
 use super::supervise::Entering;
 use super::{Lifecycle, Timer};
 use crate::model::{
-    Annotations, Asked, Attempt, Cause, InstanceId, Intent, Now, Pretty, Swap, SwapPhase, SwapStrategy, Target, Uid,
-    cut, limits,
+    Annotations, Asked, Attempt, Cause, InstanceId, Intent, Now, Pretty, Swap, SwapPhase, SwapStrategy, Target, Task,
+    Uid, cut, limits,
 };
 
 /// A swap that has not ended.
@@ -35,6 +37,8 @@ pub(super) struct Swapping {
     /// The client's.
     pub(super) cause: Cause,
     stage: Stage,
+    /// Whether an earlier server had begun it.
+    past: bool,
 }
 
 /// Where a swap is.
@@ -56,6 +60,31 @@ impl Swapping {
     /// Whether the run is its undecided candidate.
     pub(super) fn tries(&self, id: InstanceId) -> bool {
         self.stage == Stage::Trying && self.candidate == id
+    }
+
+    /// One that an earlier server had begun, and that this one does not go on with: `beside` stops, as its candidate or as what it
+    /// has replaced. `None` where it had ended.
+    pub(super) fn past(task: &Task, beside: Option<&Run>) -> Option<Self> {
+        let swap = task.swap.as_deref().filter(|swap| !swap.is_ended())?;
+        let stage = match (swap.phase, beside.map(Run::asked)) {
+            (SwapPhase::Committed | SwapPhase::Draining, _) => Stage::Retiring,
+            (_, Some(Asked::Cancel | Asked::Drain)) => Stage::Refused(SwapPhase::Cancelled),
+            (_, Some(_)) => Stage::Refused(SwapPhase::RolledBack),
+            (_, None) => Stage::Building,
+        };
+        let mut swap = swap.clone();
+        if swap.error.is_empty() && stage != Stage::Retiring {
+            swap.error = "the server ended while it ran".to_owned();
+        }
+        Some(Self {
+            swap,
+            candidate: beside.map(|run| run.id).unwrap_or_default(),
+            annotations: Annotations::default(),
+            target: task.target,
+            cause: Cause::system("restart", INTERRUPTED),
+            stage,
+            past: true,
+        })
     }
 
     const fn is_done(&self) -> bool {
@@ -120,7 +149,7 @@ impl<C: Chance> Lifecycle<C> {
         let run = Run::new(id, Arc::clone(&swap.to_spec), swap.to_generation, Attempt::default().next(), now);
         let within = run.spec.swap().readiness_timeout();
         entry.beside = Some(Box::new(run));
-        self.enter(uid, id, Entering { ready_within: within, regime, spread: false }, cause, now);
+        self.enter(uid, id, Entering { ready_within: within, regime, spread: Duration::ZERO }, cause, now);
     }
 
     /// The candidate is ready: it takes over.
@@ -191,7 +220,13 @@ impl<C: Chance> Lifecycle<C> {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let regime = entry.shadow_regime();
         entry.beside = Some(Box::new(Run::new(again, spec, generation, attempt, now)));
-        self.enter(uid, again, Entering { ready_within: due.since(now.mono), regime, spread: false }, cause, now);
+        self.enter(
+            uid,
+            again,
+            Entering { ready_within: due.since(now.mono), regime, spread: Duration::ZERO },
+            cause,
+            now,
+        );
     }
 
     /// The candidate was not ready in time.
@@ -279,7 +314,7 @@ impl<C: Chance> Lifecycle<C> {
         (swapping.swap.phase, swapping.swap.error) = (phase, error.clone());
         let cause = swapping.cause_of("swap", error);
         if broke && entry.task.intent == Intent::Run {
-            entry.held = Some(Held::Launch { once: true });
+            entry.held = Some(Held::Launch { once: !swapping.past });
         }
         self.record(uid, cause, Change::SwapRolledBack, now);
         self.forget_swap(uid);
@@ -293,6 +328,15 @@ impl<C: Chance> Lifecycle<C> {
         self.log.effects.push(Effect::Promote { instance: active.id, uid, regime: entry.regime() });
         if let Some(old) = &entry.beside {
             self.log.effects.push(Effect::Regime(old.id, entry.shadow_regime()));
+        }
+    }
+
+    /// The swap was not decided when the server ended, and had brought about no candidate.
+    pub(super) fn give_up_swap(&mut self, uid: Uid, now: Now) {
+        let Some(swapping) = self.tasks.get(&uid).and_then(|entry| entry.swap.as_ref()) else { return };
+        if swapping.stage == Stage::Building {
+            let why = swapping.swap.error.clone();
+            self.finish_swap(uid, SwapPhase::RolledBack, why, now);
         }
     }
 

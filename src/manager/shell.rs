@@ -20,7 +20,7 @@ use super::shards::{Relief, ShardId, Shards};
 use super::vetting::{Built, Vetting};
 use super::watchdog::News;
 use crate::journal::{Append, Journal, Release};
-use crate::lifecycle::{Command, Effect, Input, Launch, Lifecycle, Limits, Reply, RootEnd};
+use crate::lifecycle::{Command, Effect, Input, Launch, Lifecycle, Limits, Past, Reply, RootEnd};
 use crate::model::{Event, InstanceId, Refusal, Remembered, Sequence};
 use crate::monitor::{Children, Clock, Fact, LiveCell, Orders, Report};
 use crate::telemetry::Metrics;
@@ -93,11 +93,12 @@ struct Turn {
 
 impl Shell {
     /// Call it in the loop's runtime.
-    pub(super) fn new(wiring: Wiring, limits: Limits) -> Self {
+    pub(super) fn new(wiring: Wiring, past: Past, limits: Limits) -> Self {
+        let clock = Clock::new();
         Self {
-            lifecycle: Lifecycle::new(wiring.journal.view().head(), limits, Dice::new()),
+            lifecycle: Lifecycle::restore(past, limits, Dice::new(), clock.now()),
             observer: Observer::new(&wiring.metrics),
-            clock: Clock::new(),
+            clock,
             reapers: FuturesUnordered::new(),
             builds: FuturesUnordered::new(),
             running: HashMap::new(),
@@ -111,7 +112,13 @@ impl Shell {
     pub(super) async fn run(mut self) {
         while !self.wiring.stop.is_cancelled() {
             let mut turn = Turn::default();
-            self.wait(&mut turn).await;
+            if self.lifecycle.has_orphans() {
+                // Whoever commands something of one of them, or of another task, does not wait for all of them.
+                tokio::task::yield_now().await;
+                self.step(Input::Adopt, &mut turn);
+            } else {
+                self.wait(&mut turn).await;
+            }
             let timer = self.wiring.metrics.manager.step.start_timer();
             let every_exit = self.take_exits(&mut turn);
             self.take_what_is_ready(&mut turn);

@@ -45,6 +45,11 @@ impl Vetting {
         Self { registry: Arc::new(registry), turns: Arc::new(turns), unknown_kind_hint }
     }
 
+    /// Whether there is a kind of that name.
+    pub(super) fn knows(&self, kind: &str) -> bool {
+        self.registry.knows(kind)
+    }
+
     /// Validates a spec; says what it watches. A built-in one is valid by its type, if this server allows it.
     pub(super) async fn validate(&self, spec: &MonitorSpec) -> Result<Target, Refusal> {
         self.registry.validate_built_in(spec).map_err(|found| Refusal::Invalid(below(SPEC, &found)))?;

@@ -56,6 +56,8 @@ pub struct Task {
     pub update_time: Timestamp,
     /// When it ended, and when it will be deleted.
     pub end: Option<End>,
+    /// How it ends once nothing beside it lives any more, where that has been decided. Shown to no client.
+    pub fate: Option<State>,
 }
 
 /// When a task ended, and when it will be deleted.
@@ -202,6 +204,8 @@ pub enum InstanceState {
 /// The course of a two-phase shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
+    /// Why. Shown to no client before the outcome tells.
+    pub asked: Asked,
     /// When the token was cancelled.
     pub asked_time: Timestamp,
     /// How long phase 1 took; `None` while it lasts.

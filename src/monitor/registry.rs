@@ -50,6 +50,11 @@ impl Registry {
         self.kinds.get(name).cloned()
     }
 
+    /// Whether there is a kind of that name, built in or not.
+    pub fn knows(&self, name: &str) -> bool {
+        self.kinds.contains_key(name) || self.built_in.names().contains(&name)
+    }
+
     /// The custom kinds' names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.kinds.keys().map(String::as_str)
@@ -99,5 +104,6 @@ mod tests {
         assert_eq!(registry.register(kind("http")), Err(DuplicateKind("http".into())));
         assert_eq!(registry.names().collect::<Vec<_>>(), ["a", "b"]);
         assert!(registry.get("a").is_some() && registry.get("c").is_none());
+        assert_eq!(["a", "c", "http"].map(|name| registry.knows(name)), [true, false, true]);
     }
 }

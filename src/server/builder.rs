@@ -84,7 +84,7 @@ impl Builder {
         let Opened { store, stored, archive } = open(&config, store).await?;
         let retention = usize::try_from(config.event_retention()).unwrap_or(usize::MAX);
         let ring_events = journal::Options::default().ring_events.min(retention);
-        let (journal, writer, _requests) =
+        let (journal, writer, requests) =
             Journal::start(store, journal::Options { ring_events }).map_err(Error::StartJournal)?;
         let tasks = journal.view().len();
         let control = control(&stored, archive)?;
@@ -95,8 +95,8 @@ impl Builder {
             limits: manager::Limits { max_tasks: config.max_tasks(), max_stuck: config.max_stuck() },
             unknown_kind_hint,
         };
-        let (manager, handle) =
-            Manager::start(options, registry, journal.clone(), metrics.clone()).map_err(Error::StartManager)?;
+        let (manager, handle) = Manager::start(options, registry, journal.clone(), requests, metrics.clone())
+            .map_err(Error::StartManager)?;
 
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
         let (drain, asked) = mpsc::channel(DRAIN_REQUESTS);

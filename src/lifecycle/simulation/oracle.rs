@@ -104,7 +104,12 @@ fn about(input: &Input) -> Option<InstanceId> {
         Input::PollBlocked(id, _) | Input::PollReturned(id) => Some(*id),
         Input::RootEnded { instance, .. } | Input::ChildrenEnded { instance, .. } => Some(*instance),
         Input::HeldUp(id) => Some(*id),
-        Input::Command(_) | Input::Built(..) | Input::Stalled { .. } | Input::Drain { .. } | Input::Tick => None,
+        Input::Command(_)
+        | Input::Built(..)
+        | Input::Stalled { .. }
+        | Input::Drain { .. }
+        | Input::Tick
+        | Input::Adopt => None,
     }
 }
 

@@ -87,8 +87,15 @@ impl<C: Chance> Lifecycle<C> {
             phase: SwapPhase::Building,
             error: String::new(),
         };
-        let swapping =
-            Swapping { swap: record, candidate, annotations, target, cause: cause.clone(), stage: Stage::Building };
+        let swapping = Swapping {
+            swap: record,
+            candidate,
+            annotations,
+            target,
+            cause: cause.clone(),
+            stage: Stage::Building,
+            past: false,
+        };
         entry.swap = Some(Box::new(swapping));
         self.candidates.insert(candidate, uid);
         self.record(uid, cause, Change::SwapStarted, now);

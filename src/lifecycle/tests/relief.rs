@@ -61,7 +61,7 @@ fn a_displaced_instance_ends_and_starts_again_at_once_and_no_restart_counts() {
         Effect::Launch(launch) => Some(launch.clone()),
         _ => None,
     });
-    assert!(launch.is_some_and(|launch| launch.spread && launch.instance != id));
+    assert!(launch.is_some_and(|launch| !launch.spread.is_zero() && launch.instance != id));
     assert_eq!(bench.count(|effect| matches!(effect, Effect::Displace(_))), 1);
     let events = bench.events.len();
     bench.end(id, RootEnd::Cancelled);

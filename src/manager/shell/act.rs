@@ -1,6 +1,7 @@
 //! Doing what the machine has decided, once the log knows it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -12,9 +13,6 @@ use crate::manager::shards::Tenant;
 use crate::manager::vetting::Built;
 use crate::model::{InstanceId, TaskSpec};
 use crate::monitor::{Assignment, Children, Context, LiveCell, Occupant, Orders};
-
-/// Over how many milliseconds the first checks are spread of instances that are started together.
-const SPREAD_MILLIS: u16 = 1_000;
 
 impl Shell {
     pub(super) fn act(&mut self, effect: Effect, with: With) {
@@ -124,7 +122,7 @@ impl Shell {
             reports: self.wiring.reporter.clone(),
             live: Arc::clone(&running.live),
             orders: Arc::clone(&running.orders),
-            spread_millis: if spread { spread_millis(spec) } else { 0 },
+            spread_millis: spread_millis(spread, spec),
             checks: self.wiring.metrics.checks.clone(),
         };
         let body = Body {
@@ -143,6 +141,7 @@ impl Shell {
 }
 
 /// One that has little time to become ready is not to lose it by waiting.
-fn spread_millis(spec: &TaskSpec) -> u16 {
-    u16::try_from(spec.start_timeout().as_millis() / 4).map_or(SPREAD_MILLIS, |most| most.min(SPREAD_MILLIS))
+fn spread_millis(spread: Duration, spec: &TaskSpec) -> u16 {
+    let spread = spread.min(spec.start_timeout() / 4);
+    u16::try_from(spread.as_millis()).unwrap_or(u16::MAX)
 }

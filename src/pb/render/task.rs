@@ -34,6 +34,7 @@ pub fn task(task: &Task, live: Option<&Live>) -> v1::Task {
         create_time,
         update_time,
         end,
+        fate: _,
     } = task;
     let (end_time, expire_time) =
         end.map(|End { time, expire_time }| (timestamp(time), timestamp(expire_time))).unzip();
@@ -80,7 +81,7 @@ pub(super) fn instance(instance: &Instance) -> v1::Instance {
 }
 
 fn shutdown(shutdown: Shutdown) -> v1::Shutdown {
-    let Shutdown { asked_time, graceful_duration, abort_duration } = shutdown;
+    let Shutdown { asked: _, asked_time, graceful_duration, abort_duration } = shutdown;
     v1::Shutdown {
         asked_time: Some(timestamp(asked_time)),
         graceful_duration: graceful_duration.map(duration),

@@ -81,6 +81,7 @@ fn task(state: State) -> Task {
         create_time: Timestamp::default(),
         update_time: Timestamp::default(),
         end: None,
+        fate: None,
     }
 }
 

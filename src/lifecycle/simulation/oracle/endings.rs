@@ -17,6 +17,7 @@ impl Roles {
             RootEnd::Panicked(_) => Exit::Panic,
             RootEnd::Cancelled => Exit::Aborted,
             RootEnd::Displaced => Exit::Displaced,
+            RootEnd::Interrupted => Exit::Interrupted,
             RootEnd::Returned if !asked && unbounded => Exit::Error,
             RootEnd::Returned if !asked => Exit::Completed,
             RootEnd::Returned if *child_aborted => Exit::Aborted,

@@ -148,7 +148,8 @@ impl Relief {
         let displaced = self.news.iter().flat_map(|news| &news.displaced);
         let mut rehomed = displaced.filter(|(key, it)| key.0 == uid && it.rehomed && key.1 == launch.generation);
         let place = rehomed.next().filter(|_| is_active);
-        check(launch.spread == place.is_some(), || format!("{} is spread: {}", launch.instance, launch.spread))?;
+        let spread = !launch.spread.is_zero();
+        check(spread == place.is_some(), || format!("{} is spread: {spread}", launch.instance))?;
         if place.is_some_and(|(_, displaced)| displaced.marked) {
             self.marks.insert(launch.instance);
         }

@@ -1,0 +1,211 @@
+//! Going on where an earlier server has ended, in whatever way: by a drain, or in the middle of things.
+//!
+//! What that server has left is the last image of each task. They are [taken over](Lifecycle::adopt) a few at a time, or when a
+//! client commands something of one, so that this server serves before it is through with them: the instances that were alive are
+//! shown as ended, a swap that was not decided is rolled back, and what is to run is started again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::commands::end;
+use super::entry::{Entry, Held};
+use super::io::{Chance, RootEnd};
+use super::record::{Change, Log};
+use super::run::Run;
+use super::swap::Swapping;
+use super::{Lifecycle, Limits, Timer};
+use crate::circuit::Circuit;
+use crate::model::{
+    Asked, Cause, Exit, Instance, InstanceId, InstanceState, Intent, Now, Outcome, Remembered, Sequence, Task,
+    Timestamp, Uid,
+};
+
+/// How an instance ended that nobody has seen end.
+pub(super) const INTERRUPTED: &str = "the server ended under it";
+
+/// The outcome of a task whose kind is not registered any more.
+const UNKNOWN_KIND: &str = "UNKNOWN_KIND";
+
+/// Over how long first checks are spread after a restart: long enough for the tasks of a full server, short enough for people.
+const SPREAD: Duration = Duration::from_secs(10);
+
+/// How many tasks are taken over in one step: few enough that commands between two of them hardly wait.
+const AT_ONCE: usize = 32;
+
+/// What an earlier server has left.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// The last place in its log.
+    pub head: Sequence,
+    /// Its tasks, as they stood there.
+    pub tasks: Vec<Arc<Task>>,
+    /// The kinds among theirs that this server does not know.
+    pub unknown_kinds: BTreeSet<String>,
+    /// The requests that it remembered, the oldest first.
+    pub requests: Vec<Remembered>,
+}
+
+impl<C: Chance> Lifecycle<C> {
+    /// Goes on where an earlier server has ended. Nothing runs yet, and nothing has been appended.
+    pub fn restore(past: Past, limits: Limits, chance: C, now: Now) -> Self {
+        let Past { head, tasks, unknown_kinds, requests } = past;
+        let mut lifecycle = Self::new(Sequence::default(), limits, chance);
+        lifecycle.log = Log { head, effects: Vec::new() };
+        for request in requests {
+            lifecycle.requests.remember(&request, now.wall.since(request.time), now.mono);
+        }
+        // No task has changed since.
+        let last_seen = tasks.iter().map(|task| task.update_time).max().unwrap_or_default();
+        for task in tasks {
+            lifecycle.take_in(task, &unknown_kinds, last_seen, now);
+        }
+        lifecycle
+    }
+
+    fn take_in(&mut self, task: Arc<Task>, unknown_kinds: &BTreeSet<String>, last_seen: Timestamp, now: Now) {
+        let (uid, spec) = (task.uid, &task.spec);
+        let circuit = Circuit::restore(&task.circuit, spec.circuit(), last_seen, now);
+        match task.end {
+            Some(end) => {
+                let left = end.expire_time.since(now.wall).min(spec.terminal_ttl());
+                self.timers.set(Timer::Expire(uid), now.mono + left);
+            }
+            None => {
+                let known = !unknown_kinds.contains(spec.monitor().kind());
+                self.orphans.insert(uid, known);
+            }
+        }
+        self.names.insert(task.name.clone(), uid);
+        self.tasks.insert(uid, Entry::past(task, circuit, now));
+    }
+
+    /// Whether there are tasks that could be taken over now. One that drains leaves them to the next server.
+    pub fn has_orphans(&self) -> bool {
+        self.draining.is_none() && !self.orphans.is_empty()
+    }
+
+    /// Takes over a few tasks.
+    pub(super) fn adopt(&mut self, now: Now) {
+        for _ in 0..AT_ONCE {
+            if !self.has_orphans() {
+                return;
+            }
+            let Some((uid, known)) = self.orphans.pop_first() else { return };
+            self.close(uid, now);
+            self.go_on_with(uid, known, now);
+        }
+    }
+
+    /// A client is about to command something of a task: what is left of an earlier server is closed first. Says whether its kind
+    /// is known, where it must be [gone on with](Self::go_on_with) after that.
+    pub(super) fn close_orphan(&mut self, uid: Uid, now: Now) -> Option<bool> {
+        let known = self.orphans.remove(&uid)?;
+        self.close(uid, now);
+        Some(known)
+    }
+
+    /// Shows as ended what was alive when the earlier server ended, and as rolled back what it had not decided.
+    fn close(&mut self, uid: Uid, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let alive = |instance: &&Instance| instance.state != InstanceState::Ended;
+        let task = Arc::clone(&entry.task);
+        let beside = task.draining.first().filter(alive).or(task.candidate.as_deref());
+        let active = task.instance.as_ref().filter(alive);
+        let mut name = || {
+            self.last_instance = self.last_instance.next();
+            self.last_instance
+        };
+        let spec_of = |instance: &Instance| match &task.swap {
+            Some(swap) if swap.to_generation == instance.generation => Arc::clone(&swap.to_spec),
+            _ => Arc::clone(&task.spec),
+        };
+        let mut run = |instance: &Instance| Run::past(name(), spec_of(instance), instance, now);
+        entry.beside = beside.map(|instance| Box::new(run(instance)));
+        entry.active = active.map(&mut run);
+        entry.swap = Swapping::past(&task, entry.beside.as_deref()).map(Box::new);
+        let stuck = entry.runs().filter(|run| run.is_stuck()).count();
+        let ids: Vec<InstanceId> = entry.runs().map(|run| run.id).collect();
+        (self.stuck, self.lost) = (self.stuck + stuck, self.lost + stuck);
+        self.runs.extend(ids.iter().map(|id| (*id, uid)));
+        self.give_up_swap(uid, now);
+        // What is beside the active one ends first: what becomes of the task is then the active one's to say.
+        for id in ids.into_iter().rev() {
+            self.ended(id, RootEnd::Interrupted, false, now);
+        }
+    }
+
+    /// Has a task go on of which nothing is alive any more: starts it, if it is to run and that is due.
+    pub(super) fn go_on_with(&mut self, uid: Uid, known: bool, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let task = &entry.task;
+        if task.state.is_ended() {
+            return;
+        }
+        if !known {
+            return self.cannot_start(uid, now);
+        }
+        match task.intent {
+            Intent::Cancel => {}
+            Intent::Pause => {
+                if let Some(expires) = task.pause.as_ref().and_then(|pause| pause.expire_time) {
+                    self.timers.set(Timer::PauseExpires(uid), now.mono + expires.since(now.wall));
+                }
+            }
+            // A command, or what was held, has started it meanwhile.
+            Intent::Run if entry.active.is_some() => {}
+            Intent::Run => match task.restart.next_time {
+                Some(next) => {
+                    let left = next.since(now.wall).min(task.spec.restart().max_backoff());
+                    self.timers.set(Timer::Restart(uid), now.mono + left);
+                }
+                None => self.start_again(uid, now),
+            },
+        }
+    }
+
+    fn start_again(&mut self, uid: Uid, now: Now) {
+        if self.draining.is_some() {
+            return;
+        }
+        self.last_instance = self.last_instance.next();
+        let cause = Cause::system("restart", "the server has been started again");
+        self.launch_spread(self.last_instance, uid, false, SPREAD, cause, now);
+    }
+
+    fn cannot_start(&mut self, uid: Uid, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        entry.pause = None;
+        let kind = entry.task.spec.monitor().kind().to_owned();
+        let (end, ttl) = (end(&entry.task, now), entry.task.spec.terminal_ttl());
+        let outcome =
+            Outcome { exit: Exit::Error, asked: Asked::None, message: UNKNOWN_KIND.to_owned(), time: now.wall };
+        self.timers.set(Timer::Expire(uid), now.mono + ttl);
+        let cause = Cause::system("restart", format!("no kind {kind:?} is registered here any more"));
+        self.record(uid, cause, Change::NotStartable(outcome, end), now);
+    }
+}
+
+impl Entry {
+    /// A task as an earlier server has left it; nothing of it runs.
+    fn past(task: Arc<Task>, circuit: Circuit, now: Now) -> Self {
+        let healthy = task.instance.as_ref().and_then(|instance| instance.ready_time);
+        let policy = task.spec.restart();
+        // When they were made is not known, only when it cannot matter any more.
+        let forgotten = healthy.is_some_and(|since| now.wall.since(since) >= policy.window());
+        let counted = if forgotten { 0 } else { task.restart.count.min(policy.max_restarts()) };
+        Self {
+            active: None,
+            beside: None,
+            swap: None,
+            circuit,
+            restarts: (0..counted).map(|_| now.mono).collect(),
+            held: task.fate.map(Held::End),
+            pause: task.pause.clone(),
+            task,
+        }
+    }
+}
+
+/// The tasks that no server has taken over yet, and whether this one knows their kinds.
+pub(super) type Orphans = BTreeMap<Uid, bool>;
