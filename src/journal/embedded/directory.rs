@@ -62,10 +62,6 @@ impl Directory {
         self.path.join(STORE)
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Begins a store where there is none. Under another name at first, so that whatever is found under its own is whole: one that
     /// is not, was damaged.
     pub(super) fn begin(&self) -> Result<(), Fault> {

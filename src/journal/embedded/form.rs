@@ -25,7 +25,7 @@ pub(super) use piece::{PieceForm, Pieces};
 pub(super) use request::RequestForm;
 pub(super) use row::{Counters, Identity, TaskRow, TaskRowUid};
 pub(super) use spec::SpecForm;
-pub(super) use task::SpecKey;
+pub(super) use task::{SpecKey, TaskForm};
 
 use crate::model::{Timestamp, Violations};
 

@@ -1,5 +1,6 @@
 //! The store as a whole.
 
+mod crashes;
 mod directories;
 mod history;
 mod media;

@@ -240,10 +240,6 @@ impl TaskForm {
         let swap = self.swap.as_ref().map(|swap| swap.to_generation);
         [self.generation].into_iter().chain(swap).map(move |generation| SpecKey { born, generation })
     }
-
-    pub(in crate::journal::embedded) fn uid(&self) -> Uid {
-        Uid::new(uuid((self.uid_high, self.uid_low)))
-    }
 }
 
 /// `default/api` for `namespaces/default/tasks/api`: the rest is the same for all.

@@ -10,7 +10,7 @@ use crate::journal::{EmbeddedStore, Group, Range, Reader, Recovered, Store};
 use crate::model::{
     Actor, Alert, AlertKind, Attempt, Cause, Detail, Event, EventType, Generation, Idempotency, Instance,
     InstanceState, Labels, Method, MonitorDraft, Remembered, Sequence, SpecDraft, State, Swap, SwapPhase, SwapStrategy,
-    Task, TaskName, TaskSpec, TcpDraft, Timestamp, Uid, Violations,
+    Task, TaskSpec, TcpDraft, Timestamp, Uid, Violations,
 };
 
 /// SplitMix64, for a history that is the same at every run.
@@ -52,13 +52,6 @@ pub(super) struct Fold {
 }
 
 impl Fold {
-    pub(super) fn add(&mut self, batch: &Batch) {
-        for event in &batch.events {
-            self.apply(event);
-        }
-        self.requests.extend(batch.requests.iter().cloned());
-    }
-
     pub(super) fn apply(&mut self, event: &Event) {
         self.head = event.sequence.get();
         let task = event.task.as_ref().expect("every event here has one");
@@ -246,11 +239,6 @@ pub(super) fn assert_is(store: &mut EmbeddedStore, fold: &Fold, log: &[Arc<Event
     let from = usize::try_from(oldest).expect("small");
     let through = usize::try_from(fold.head).expect("small");
     assert_eq!(kept, log[from..through], "{what}");
-}
-
-/// A name of the default namespace.
-pub(super) fn name(id: &str) -> TaskName {
-    TaskName::parse(&format!("namespaces/default/tasks/{id}")).expect("valid")
 }
 
 #[test]
