@@ -34,6 +34,8 @@ pub(in crate::journal::embedded) struct InstanceForm {
     abort_duration: Option<u64>,
     #[prost(fixed64, optional, tag = "11")]
     blocked_since: Option<u64>,
+    #[prost(uint32, tag = "12")]
+    asked: u32,
 }
 
 impl InstanceForm {
@@ -54,6 +56,7 @@ impl InstanceForm {
             graceful_duration: graceful_duration.map(nanos),
             abort_duration: abort_duration.map(nanos),
             blocked_since: blocked_since.map(Timestamp::as_nanos),
+            asked: shutdown.map_or(0, |shutdown| shutdown.asked.code()),
         }
     }
 
@@ -70,7 +73,9 @@ impl InstanceForm {
             graceful_duration,
             abort_duration,
             blocked_since,
+            asked,
         } = *self;
+        let asked = Asked::optional(asked)?.unwrap_or(Asked::None);
         Ok(Instance {
             generation: Generation::new(generation),
             attempt: Attempt::new(attempt),
@@ -80,6 +85,7 @@ impl InstanceForm {
             stop_time: times(stop_time),
             exit: Exit::optional(exit)?,
             shutdown: times(asked_time).map(|asked_time| Shutdown {
+                asked,
                 asked_time,
                 graceful_duration: spans(graceful_duration),
                 abort_duration: spans(abort_duration),

@@ -74,6 +74,8 @@ pub(in crate::journal::embedded) struct TaskForm {
     pause: Option<PauseForm>,
     #[prost(message, optional, tag = "24")]
     end: Option<EndForm>,
+    #[prost(uint32, tag = "25")]
+    fate: u32,
 }
 
 /// A label or an annotation.
@@ -148,6 +150,7 @@ impl TaskForm {
             create_time,
             update_time,
             end,
+            fate,
         } = task;
         let (uid_high, uid_low) = halves(uid.uuid());
         let (target_high, target_low) = halves(target.uuid());
@@ -176,6 +179,7 @@ impl TaskForm {
             alerts: alerts.iter().map(AlertForm::of).collect(),
             pause: pause.as_deref().map(PauseForm::of),
             end: end.as_ref().map(EndForm::of),
+            fate: fate.map_or(0, Code::code),
         }
     }
 
@@ -205,6 +209,7 @@ impl TaskForm {
             alerts,
             pause,
             end,
+            fate,
         } = self;
         Ok(Task {
             name: full_name(&name)?,
@@ -231,6 +236,7 @@ impl TaskForm {
             create_time: Timestamp::from_nanos(create_time),
             update_time: Timestamp::from_nanos(update_time),
             end: end.map(|end| end.read()),
+            fate: State::optional(fate)?,
         })
     }
 
