@@ -173,13 +173,16 @@ impl View<'_> {
                     continue;
                 }
             };
-            match update {
-                Ok(update) => self.show(update, stream)?,
+            let update = match update {
+                Ok(update) => update,
                 Err(error) => return Ok(End::Error(error)),
+            };
+            if matches!(&update, Update::Frame { events, .. } if events.is_empty()) {
+                // There is nothing to be shown first; and before anybody knows of the place, it is on record.
+                note_place(file, stream)?;
             }
-            if let Some((file, cursor)) = file.as_mut().zip(stream.cursor()) {
-                file.note(cursor);
-            }
+            self.show(update, stream)?;
+            note_place(file, stream)?;
         }
     }
 
@@ -220,6 +223,13 @@ impl View<'_> {
         let events = events.iter().map(|event| event_view::line(event, namespaces, paint));
         tasks.chain(events).map(|line| line + "\n").collect()
     }
+}
+
+/// Notes how far the stream has come. The first place is saved at once: without a file the next run would begin elsewhere.
+fn note_place(file: &mut Option<CursorFile>, stream: &Stream) -> Result<(), Failure> {
+    let Some((file, cursor)) = file.as_mut().zip(stream.cursor()) else { return Ok(()) };
+    file.note(cursor);
+    if file.is_new() { file.save() } else { Ok(()) }
 }
 
 /// Waits until the file is to be saved; `None` where there is none.

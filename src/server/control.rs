@@ -26,7 +26,7 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::chain;
-use crate::journal::{Archive, BackupError};
+use crate::journal::BackupError;
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "control";
@@ -43,6 +43,9 @@ pub(super) const PULSE: Duration = Duration::from_secs(1);
 const CLIENTS: usize = 8;
 /// The pause after the system has refused a connection, as for want of descriptors.
 const REFUSED: Duration = Duration::from_millis(100);
+
+/// Copies the store to a new directory. Blocks.
+pub(super) type Copy = Arc<dyn Fn(&Path) -> Result<(), BackupError> + Send + Sync>;
 
 /// What a client asks for.
 #[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -72,7 +75,7 @@ pub(super) struct Control {
 
 impl Control {
     /// Listens in the data directory, which this process holds: what another left there is no longer in use.
-    pub(super) fn start(directory: &Path, archive: Archive) -> io::Result<Self> {
+    pub(super) fn start(directory: &Path, copy: Copy) -> io::Result<Self> {
         let path = directory.join(SOCKET);
         match fs::symlink_metadata(&path) {
             Ok(found) if found.file_type().is_socket() => fs::remove_file(&path)?,
@@ -81,7 +84,7 @@ impl Control {
         let listener = at(directory, |path| UnixListener::bind(path))?;
         // The directory keeps others out; this is for one whose mode somebody has changed.
         fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE))?;
-        Ok(Self { path, _serving: AbortOnDropHandle::new(tokio::spawn(serve(listener, archive))) })
+        Ok(Self { path, _serving: AbortOnDropHandle::new(tokio::spawn(serve(listener, copy))) })
     }
 }
 
@@ -108,7 +111,7 @@ fn at<T>(directory: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Resu
     act(&Path::new("/proc/self/fd").join(descriptor.to_string()).join(SOCKET))
 }
 
-async fn serve(listener: UnixListener, archive: Archive) {
+async fn serve(listener: UnixListener, copy: Copy) {
     let copying = Arc::new(Semaphore::new(1));
     let mut clients = JoinSet::new();
     loop {
@@ -117,7 +120,7 @@ async fn serve(listener: UnixListener, archive: Archive) {
             drop(clients.join_next().await);
         }
         match listener.accept().await {
-            Ok((stream, _)) => drop(clients.spawn(attend(stream, archive.clone(), Arc::clone(&copying)))),
+            Ok((stream, _)) => drop(clients.spawn(attend(stream, Arc::clone(&copy), Arc::clone(&copying)))),
             Err(error) => {
                 tracing::warn!(%error, "a connection to the control socket was refused");
                 sleep(REFUSED).await;
@@ -128,7 +131,7 @@ async fn serve(listener: UnixListener, archive: Archive) {
 }
 
 /// Serves one client. An error means that it has gone.
-async fn attend(stream: UnixStream, archive: Archive, copying: Arc<Semaphore>) -> io::Result<()> {
+async fn attend(stream: UnixStream, copy: Copy, copying: Arc<Semaphore>) -> io::Result<()> {
     let (read, write) = stream.into_split();
     let mut client = Client(write);
     let mut line = String::new();
@@ -142,7 +145,7 @@ async fn attend(stream: UnixStream, archive: Archive, copying: Arc<Semaphore>) -
             client.refuse("the destination must be an absolute path").await
         }
         Ok(Request::Backup { dest }) => match copying.try_acquire_owned() {
-            Ok(permit) => client.copy(archive, dest, permit).await,
+            Ok(permit) => client.copy(copy, dest, permit).await,
             Err(_) => client.refuse("another backup is being made; try again when it is done").await,
         },
         Err(error) => client.refuse(&format!("this server does not understand the request: {error}")).await,
@@ -163,11 +166,11 @@ impl Client {
     }
 
     /// Copies the store, and tells meanwhile that it goes on. The permit is the copy's, not the client's, who may go.
-    async fn copy(&mut self, archive: Archive, dest: PathBuf, permit: OwnedSemaphorePermit) -> io::Result<()> {
+    async fn copy(&mut self, copy: Copy, dest: PathBuf, permit: OwnedSemaphorePermit) -> io::Result<()> {
         let to = dest.clone();
         let mut copied = spawn_blocking(move || {
             let _permit = permit;
-            archive.backup(&to)?;
+            copy(&to)?;
             Ok(size(&to))
         });
         let mut pulse = interval(PULSE);
@@ -204,3 +207,6 @@ pub(super) fn size(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).filter(fs::Metadata::is_file).map(|file| file.len()).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,37 +98,37 @@ pub struct Backup {
 
 /// Looks at all that the store holds.
 pub fn check(dir: &Path) -> Result<CheckReport, ToolError> {
-    exists(dir)?;
-    EmbeddedStore::check(dir).map_err(|error| alone(error, "the check"))
+    EmbeddedStore::check(dir).map_err(|error| alone(dir, error, "the check"))
 }
 
 /// Gives the space back that the store does not use.
 pub fn compact(dir: &Path) -> Result<Compaction, ToolError> {
-    exists(dir)?;
-    EmbeddedStore::compact(dir).map_err(|error| alone(error, "the compaction"))
+    EmbeddedStore::compact(dir).map_err(|error| alone(dir, error, "the compaction"))
 }
 
 /// Copies the store to the new directory `dest`; where a server holds it, has that server do so while it runs. `running` hears
 /// every second how long it has taken.
 pub fn backup(dir: &Path, dest: &Path, running: impl FnMut(Duration)) -> Result<Backup, ToolError> {
-    exists(dir)?;
     let dest = absolute(dest).map_err(|error| ToolError::NoPath(dest.to_owned(), error))?;
     match EmbeddedStore::backup(dir, &dest) {
         Ok(()) => Ok(Backup { bytes: size(&dest), dest, online: false, process: None }),
         Err(BackupError::Open(OpenError::Held { pid, .. })) => online(dir, dest, pid, running),
-        Err(BackupError::Open(error)) => Err(ToolError::Open(error)),
+        Err(BackupError::Open(error)) => Err(opening(dir, error)),
         Err(error) => Err(ToolError::Backup(error)),
     }
 }
 
-fn exists(dir: &Path) -> Result<(), ToolError> {
-    if dir.is_dir() { Ok(()) } else { Err(ToolError::NoStore(dir.to_owned())) }
+fn opening(dir: &Path, error: OpenError) -> ToolError {
+    match error {
+        OpenError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ToolError::NoStore(dir.to_owned()),
+        error => ToolError::Open(error),
+    }
 }
 
-fn alone(error: OpenError, what: &'static str) -> ToolError {
+fn alone(dir: &Path, error: OpenError, what: &'static str) -> ToolError {
     match error {
         OpenError::Held { dir, pid } => ToolError::Held { dir, pid, what },
-        error => ToolError::Open(error),
+        error => opening(dir, error),
     }
 }
 

@@ -23,6 +23,7 @@ mod relief;
 mod rounds;
 mod run;
 mod running;
+mod scratch;
 mod services;
 mod shutdown;
 mod stuck_limit;

@@ -43,6 +43,11 @@ impl CursorFile {
         self.unsaved.as_deref().or(self.saved.as_deref())
     }
 
+    /// Whether nothing was ever saved.
+    pub(super) fn is_new(&self) -> bool {
+        self.saved.is_none()
+    }
+
     /// Notes how far the watch has come.
     pub(super) fn note(&mut self, cursor: &str) {
         if self.cursor() != Some(cursor) {

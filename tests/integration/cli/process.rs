@@ -228,7 +228,7 @@ pub(crate) struct Following {
 
 impl Following {
     /// Reads lines until one is as wanted.
-    pub(crate) fn until(&mut self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub(crate) fn until(&mut self, mut wanted: impl FnMut(&serde_json::Value) -> bool) -> serde_json::Value {
         loop {
             let mut line = String::new();
             assert!(self.lines.read_line(&mut line).expect("reads") > 0, "the command ended");
@@ -240,11 +240,17 @@ impl Following {
     }
 
     /// Sends SIGINT; the exit code.
-    pub(crate) fn interrupt(mut self) -> Option<i32> {
-        send(&self.child, Signal::INT);
+    pub(crate) fn interrupt(self) -> Option<i32> {
+        self.end(Signal::INT).0
+    }
+
+    /// Sends a signal; the exit code, and what was not read yet.
+    pub(crate) fn end(mut self, signal: Signal) -> (Option<i32>, Vec<serde_json::Value>) {
+        send(&self.child, signal);
         let mut rest = String::new();
         self.lines.read_to_string(&mut rest).expect("reads");
-        self.child.wait().expect("ends").code()
+        let rest = rest.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+        (self.child.wait().expect("ends").code(), rest)
     }
 }
 
