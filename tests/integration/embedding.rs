@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use switchyard::config::Layer;
 use switchyard::model::Violations;
 use switchyard::monitor::{Config as KindConfig, Context, Kind, Monitor, MonitorError, MonitorFuture, from_fn};
-use switchyard::pb::v1::task_spec::Monitor as Spec;
-use switchyard::pb::v1::{CustomMonitor, Exit, State};
+use switchyard::pb::v1::{Exit, State};
 use switchyard::server::Ended;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::harness::{Harness, builder, cancel, drill, reach, reason, start};
+use crate::harness::{Harness, builder, cancel, drill, reach, reason};
+use crate::kinds::custom;
 
 /// A kind whose every part is as bad as its name says.
 struct Hostile(&'static str);
@@ -96,10 +96,6 @@ impl Monitor for Watching {
 async fn hostile(kinds: &[&'static str]) -> Harness {
     let builder = kinds.iter().fold(builder(Layer::default()), |builder, kind| builder.register(Hostile(kind)));
     Harness::run(builder.bind().await.expect("bound"))
-}
-
-fn custom(id: &str, kind: &str) -> switchyard::pb::v1::StartTaskRequest {
-    start(id, Spec::Custom(CustomMonitor { kind: kind.to_owned(), config: None }))
 }
 
 #[tokio::test]

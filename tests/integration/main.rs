@@ -15,6 +15,7 @@ mod exec;
 mod harness;
 mod held_up;
 mod https;
+mod kinds;
 mod list;
 mod logs;
 mod pause;

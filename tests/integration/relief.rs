@@ -9,12 +9,13 @@ use switchyard::config::Layer;
 use switchyard::model::Violations;
 use switchyard::monitor::{Config, Context, Finding, Kind, Monitor, MonitorError, MonitorFuture};
 use switchyard::pb::v1::task_spec::Monitor as Spec;
-use switchyard::pb::v1::{AlertKind, CustomMonitor, Exit, Schedule, StartTaskRequest, State, Task, TcpMonitor};
+use switchyard::pb::v1::{AlertKind, Exit, Schedule, StartTaskRequest, State, Task, TcpMonitor};
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::harness::{Client, Harness, all_tasks, builder, drill, reach, start, with_spec};
+use crate::kinds::custom;
 
 const CUSTOM_SHARDS: usize = 8;
 const BLOCKING: usize = CUSTOM_SHARDS + 4;
@@ -99,10 +100,7 @@ impl Site {
             let spec = TcpMonitor { address: target.address.clone(), steps: vec![] };
             every_second(start(&format!("tcp-{n}"), Spec::Tcp(spec)))
         });
-        let steady = (0..steady).map(|n| {
-            let spec = CustomMonitor { kind: "steady".to_owned(), config: None };
-            every_second(start(&format!("steady-{n}"), Spec::Custom(spec)))
-        });
+        let steady = (0..steady).map(|n| every_second(custom(&format!("steady-{n}"), "steady")));
         start_all(&client, tcp.chain(steady)).await;
         Self { server, client, record }
     }
