@@ -12,7 +12,8 @@ use switchyard::server::Ended;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::harness::{Harness, drill, idle, reach};
+use crate::harness::{Harness, builder, drill, idle, reach};
+use crate::kinds::{Hold, custom};
 
 const BOUND: Duration = Duration::from_secs(10);
 
@@ -68,13 +69,14 @@ async fn it_takes_ten_seconds_at_the_most_and_counts_what_it_abandons() {
 
 #[tokio::test]
 async fn it_is_no_cancel_and_restarts_nothing() {
-    let server = Harness::start(Layer::default()).await;
+    let hold = Hold::default();
+    let server = Harness::run(builder(Layer::default()).register(hold.kind()).bind().await.expect("bound"));
     let mut client = server.client().await;
     client.start_task(idle("idle")).await.expect("starts");
     reach(&mut client, "idle", State::Running).await;
     client.start_task(drill("failing", "panic", "1ms")).await.expect("starts");
-    client.start_task(drill("slow", "slow_cleanup", "1s")).await.expect("starts");
-    reach(&mut client, "slow", State::Running).await;
+    client.start_task(custom("held", "holding")).await.expect("starts");
+    reach(&mut client, "held", State::Running).await;
     server.shut_down();
     let task = reach(&mut client, "idle", State::Pending).await;
     let outcome = task.outcome.expect("has ended");
@@ -83,6 +85,7 @@ async fn it_is_no_cancel_and_restarts_nothing() {
     assert_eq!(crate::harness::reason(&refused), "SERVER_DRAINING");
     // It may have backed off or run when the drain began.
     reach(&mut client, "failing", State::Pending).await;
+    hold.let_go();
     assert_eq!(server.ended().await, Ended::Clean);
 }
 

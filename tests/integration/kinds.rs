@@ -1,4 +1,4 @@
-//! Kinds for tests to hold what they watch: threads, and checks.
+//! Kinds for tests to hold what they watch: threads, checks, and the drain.
 
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use switchyard::model::Violations;
 use switchyard::monitor::{
-    Config, Context, Finding, Kind, Monitor, MonitorError, MonitorFuture, from_fn,
+    CancellationToken, Config, Context, Finding, Kind, Monitor, MonitorError, MonitorFuture, from_fn,
 };
 use switchyard::pb::v1::task_spec::Monitor as Spec;
 use switchyard::pb::v1::{CustomMonitor, StartTaskRequest};
@@ -76,6 +76,28 @@ impl Bar {
 /// Asks for a task that blocks its thread at the gate.
 pub(crate) fn blocker(id: &str) -> StartTaskRequest {
     custom(id, "blocker")
+}
+
+/// Holds a drain up for as long as a task may, or until it is let go.
+#[derive(Default)]
+pub(crate) struct Hold(CancellationToken);
+
+impl Hold {
+    /// The kind `holding`: told to stop, its instances wait for this.
+    pub(crate) fn kind(&self) -> impl Kind {
+        let let_go = self.0.clone();
+        from_fn("holding", move |token: CancellationToken| {
+            let let_go = let_go.clone();
+            async move {
+                token.cancelled().await;
+                let_go.cancelled().await;
+            }
+        })
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.0.cancel();
+    }
 }
 
 type Checking = dyn Fn(usize) -> Pin<Box<dyn Future<Output = Finding> + Send>> + Send + Sync;
