@@ -1,5 +1,7 @@
 //! Kinds for tests to hold what they watch: threads, checks, and the drain.
 
+use std::any::Any;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -98,6 +100,11 @@ impl Hold {
     pub(crate) fn let_go(&self) {
         self.0.cancel();
     }
+}
+
+/// Panics without a backtrace: to write one takes its time, for which others that panic in this process wait, and a kind has a second.
+pub(crate) fn fall(with: impl Any + Send) -> ! {
+    resume_unwind(Box::new(with))
 }
 
 type Checking = dyn Fn(usize) -> Pin<Box<dyn Future<Output = Finding> + Send>> + Send + Sync;
