@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::{Harness, builder, drill, idle, reach};
 use crate::kinds::{Hold, custom};
+use crate::waits::Waits;
 
 const BOUND: Duration = Duration::from_secs(10);
 
@@ -43,7 +44,7 @@ async fn it_takes_ten_seconds_at_the_most_and_counts_what_it_abandons() {
         unread.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("connected");
     }
 
-    let began = Instant::now();
+    let (began, waits) = (Instant::now(), Waits::from_here());
     server.shut_down();
     // Of all streams one is read; the others belong to clients that are busy elsewhere.
     let mut read = streams.pop().expect("fifty");
@@ -59,8 +60,8 @@ async fn it_takes_ten_seconds_at_the_most_and_counts_what_it_abandons() {
         states
     });
     let ended = server.ended().await;
-    let took = began.elapsed();
-    assert!(took <= BOUND, "{took:?}");
+    let (took, late) = (began.elapsed(), waits.through(&["tokio-rt-worker", "manager", "journal"]));
+    assert!(took <= BOUND + late, "{took:?}, of which {late:?} may be the machine's");
     assert_eq!((ended, ended.exit_code()), (Ended::Abandoned(1), 10));
     let states = reading.await.expect("no panic");
     assert!(states.contains(&(InstanceState::Stuck, Exit::Unspecified)), "{states:?}");

@@ -27,6 +27,7 @@ mod services;
 mod shutdown;
 mod stuck_limit;
 mod swap;
+mod waits;
 mod walls;
 mod watch;
 mod wrong_patterns;
