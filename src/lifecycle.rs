@@ -10,11 +10,13 @@
 //! - `swap`: one spec in another's place while it runs. `circuits`: what drives each task's circuit.
 //! - `pauses`: tasks that rest, and checks made on demand. `relief`: polls that block their thread, and who is in their way.
 //! - `watchdog`: the alerts.
+//! - `admission`: what is refused while the journal takes nothing in, and what is put off until it does.
 //! - `entry`: a task as the loop holds it. `record`: the one place where a task's status changes and yields its event.
 //! - `timers`, `idempotency`: what they say.
 //!
 //! Rules: lifecycle.md §1, §2, §5, §6 and §7.
 
+mod admission;
 mod circuits;
 mod commands;
 mod entry;
@@ -41,6 +43,7 @@ use std::sync::Arc;
 pub use io::{Chance, Command, Effect, Input, Launch, Reply, RootEnd};
 
 use crate::model::{Asked, Cause, InstanceId, Mono, Now, Sequence, TaskName, TaskSpec, Uid};
+use admission::Intake;
 use entry::Entry;
 use idempotency::Requests;
 use record::{Change, Log};
@@ -63,6 +66,7 @@ pub struct Lifecycle<C> {
     last_instance: InstanceId,
     /// Since which place in the log it drains.
     draining: Option<Sequence>,
+    intake: Intake,
     limits: Limits,
     chance: C,
 }
@@ -91,6 +95,7 @@ impl<C: Chance> Lifecycle<C> {
             log: Log { head, effects: Vec::new() },
             last_instance: InstanceId::default(),
             draining: None,
+            intake: Intake::default(),
             limits,
             chance,
         }
@@ -115,6 +120,7 @@ impl<C: Chance> Lifecycle<C> {
             Input::Stalled { culprit, displaced } => self.on_stalled(culprit, displaced, now),
             Input::HeldUp(id) => self.on_held_up(id, now),
             Input::Drain { bound, cause } => self.drain(bound, cause, now),
+            Input::Admission(admission) => self.on_admission(admission, now),
             Input::Tick => self.tick(now),
         }
         std::mem::take(&mut self.log.effects)
@@ -171,6 +177,10 @@ impl<C: Chance> Lifecycle<C> {
 
     fn tick(&mut self, now: Now) {
         while let Some(timer) = self.timers.pop_due(now.mono) {
+            if !self.is_admitted(timer) {
+                self.timers.put_off(timer);
+                continue;
+            }
             match timer {
                 Timer::StartTimeout(id) => self.on_start_timeout(id, now),
                 Timer::Grace(id) => self.on_grace_over(id, now),

@@ -250,8 +250,8 @@ impl Builder {
         let retention = config.event_retention();
         let store = store.unwrap_or_else(|| Box::new(MemoryStore::new(retention)));
         let ring_events = journal::Options::default().ring_events.min(retention);
-        let (journal, writer, _requests) =
-            Journal::start(store, journal::Options { ring_events }).map_err(Error::StartJournal)?;
+        let options = journal::Options { ring_events, metrics: Some(metrics.journal.commits.clone()) };
+        let (journal, writer, _requests) = Journal::start(store, options).map_err(Error::StartJournal)?;
         let event_log = event_log::start(&journal).map_err(Error::StartEventLog)?;
         let options = manager::Options {
             built_in_shards: config.built_in_shards(),

@@ -103,7 +103,8 @@ impl Managed {
             unknown_kind_hint: |_| "",
         };
         let metrics = Metrics::new()?;
-        let ring = journal::Options { ring_events: journal::Options::default().ring_events.min(retention) };
+        let defaults = journal::Options::default();
+        let ring = journal::Options { ring_events: defaults.ring_events.min(retention), ..defaults };
         let (journal, writer, _requests) = Journal::start(Box::new(MemoryStore::new(retention)), ring)?;
         let (manager, handle) = Manager::start(options, registry, journal.clone(), metrics.clone())?;
         Ok(Self { manager, handle, journal, metrics, _writer: writer })
