@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod capacity;
 mod drain;
 mod event_log;
 mod limits;
@@ -28,7 +29,7 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -131,7 +132,7 @@ struct Parts {
     /// Resolves when the event log has ended, and that ends with the journal.
     event_log: oneshot::Receiver<()>,
     health: rpc::Health,
-    /// Turns the health at the stuck limit.
+    /// Turns the health at the stuck limit, and while the journal takes nothing in.
     capacity: AbortOnDropHandle<()>,
     /// Clients that want it to drain.
     asked: mpsc::Receiver<DrainRequest>,
@@ -285,7 +286,8 @@ impl Builder {
         let http = AbortOnDropHandle::new(http);
         readiness.set(Phase::Ready);
         let (closing, stopping) = (closing.drop_guard(), stopping.drop_guard());
-        let capacity = tokio::spawn(follow_capacity(health.clone(), manager.at_stuck_limit()));
+        let told = capacity::Told { health: health.clone(), readiness: readiness.clone() };
+        let capacity = tokio::spawn(capacity::follow(told, manager.at_stuck_limit(), manager.condition()));
         let capacity = AbortOnDropHandle::new(capacity);
         let parts =
             Parts { manager, writer, event_log, health, capacity, asked, readiness, closing, stopping, grpc, http };
@@ -297,17 +299,6 @@ fn unknown_kind_hint(kind: &str) -> &'static str {
     match kind {
         "drill" => "; to have it, run the server with --enable-drills",
         _ => "",
-    }
-}
-
-/// Tells by the health of TaskService whether tasks of every kind can be started; the rest of the server is as well as ever.
-async fn follow_capacity(health: rpc::Health, mut full: watch::Receiver<bool>) {
-    while full.changed().await.is_ok() {
-        let full = *full.borrow_and_update();
-        health.at_capacity(full).await;
-        if full {
-            tracing::warn!("as many instances are stuck as may be: none of a custom kind is started");
-        }
     }
 }
 
@@ -332,6 +323,7 @@ fn refresh(metrics: Metrics, journal: Journal, handle: manager::Handle) -> http:
         for state in CircuitState::ALL {
             metrics.circuits.set(state, counts.circuits(state));
         }
+        metrics.journal.set(handle.condition().admission(), journal.waits());
         metrics.instances.set_live(handle.live_instances());
         metrics.manager.queue_length.set(i64::try_from(handle.queued()).unwrap_or(i64::MAX));
     })
