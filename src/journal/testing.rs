@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::store::{Group, Range, ReadError, Reader, Recovered, Store, StoreError};
+use super::store::{Failure, Group, Range, ReadError, Reader, Recovered, Store, StoreError};
 use super::{Append, Journal, MemoryStore, Options, Release, Writer};
 use crate::model::{
     Alert, Annotations, Attempt, Cause, CircuitState, CircuitStatus, Epoch, Event, EventType, Generation, Intent,
@@ -148,6 +148,9 @@ struct Held {
     reads_held: bool,
     /// How many commits are to fail, from now on.
     failures: usize,
+    /// And how.
+    failure: Option<Failure>,
+    nearly_full: bool,
     panics: bool,
     /// The size of each group that came, and whether it was committed.
     groups: Vec<(usize, bool)>,
@@ -188,6 +191,15 @@ impl Script {
         self.change(|state| state.failures = times);
     }
 
+    /// Fails so many commits, from now on, in that way.
+    pub(super) fn fail_as(&self, failure: Failure, times: usize) {
+        self.change(|state| (state.failure, state.failures) = (Some(failure), times));
+    }
+
+    pub(super) fn nearly_full(&self, nearly_full: bool) {
+        self.change(|state| state.nearly_full = nearly_full);
+    }
+
     pub(super) fn panic(&self) {
         self.change(|state| state.panics = true);
     }
@@ -223,10 +235,14 @@ impl Store for ScriptedStore {
         let fails = state.failures > 0;
         state.failures = state.failures.saturating_sub(1);
         state.groups.push((group.events.len(), !fails));
-        let panics = state.panics;
+        let (panics, failure) = (state.panics, state.failure.unwrap_or(Failure::Passing));
         drop(state);
         assert!(!panics, "as the script says");
-        if fails { Err(StoreError::new("as the script says")) } else { self.inner.commit(group) }
+        if fails { Err(StoreError::of(failure, "as the script says")) } else { self.inner.commit(group) }
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        self.script.lock().nearly_full
     }
 
     fn reader(&self) -> Arc<dyn Reader> {

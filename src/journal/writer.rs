@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Owns the journal's thread. Dropping it asks the thread to end; [`close`](Self::close) also waits for that.
 pub struct Writer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<bool>>,
 }
 
 impl Writer {
@@ -44,7 +44,7 @@ impl Writer {
             self.shared.end();
             return false;
         }
-        self.thread.take().is_some_and(|thread| thread.join().is_ok())
+        self.thread.take().is_some_and(|thread| thread.join().unwrap_or(false))
     }
 }
 
@@ -65,7 +65,8 @@ struct Commits {
 }
 
 impl Commits {
-    fn run(mut self) {
+    /// Says, when it ends, whether everything was committed.
+    fn run(mut self) -> bool {
         let mut appends = Vec::new();
         loop {
             match self.shared.inbox.take(&mut appends, IDLE) {
@@ -74,13 +75,13 @@ impl Commits {
                     self.look_at_space();
                     continue;
                 }
-                Next::End => return,
+                Next::End => return true,
             }
             let (events, requests) = self.gather(&mut appends);
             let group = Group { events: &events, requests: &requests };
             let is_empty = events.is_empty() && requests.is_empty();
             if !is_empty && !self.commit(group) {
-                return;
+                return false;
             }
             if let (Some(first), Some(last)) = (events.first(), events.last()) {
                 debug_assert!(first.sequence > self.head && events.is_sorted_by(|a, b| a.sequence < b.sequence));

@@ -24,6 +24,7 @@ mod run;
 mod running;
 mod services;
 mod shutdown;
+mod stall;
 mod stuck_limit;
 mod swap;
 mod walls;
