@@ -8,6 +8,9 @@
 //! and commits it as one group, without a timer. Only then does the group show: first in the [`View`], then to [`Follower`]s, then
 //! to whoever waits for a task, and last its [`Release`]s run. So a client that has its answer can read what it wrote.
 //!
+//! A store that commits nothing for a second, or has no space left, is told of by a [`Vigil`]: then nothing should be appended but
+//! facts, so that what waits stays bounded.
+//!
 //! The writer never waits for a reader: view and ring are persistent maps that are swapped whole, a follower is a cursor that
 //! pulls, and what it needs from the store it reads beside the writer.
 

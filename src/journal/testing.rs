@@ -87,7 +87,8 @@ pub(super) fn shared(events: impl IntoIterator<Item = Event>) -> Vec<Arc<Event>>
 }
 
 pub(crate) fn start(store: impl Store, ring_events: usize) -> (Journal, Writer) {
-    let (journal, writer, _requests) = Journal::start(Box::new(store), Options { ring_events, ..Options::default() }).expect("started");
+    let (journal, writer, _requests) =
+        Journal::start(Box::new(store), Options { ring_events, ..Options::default() }).expect("started");
     (journal, writer)
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::model::{
-    Admission, Attempt, CancelTask, Cause, DeleteTask, Event, Evidence, Generation, Idempotency, InstanceId, Method, Mono,
-    PauseTask, Refusal, Regime, Remembered, ResumeTask, RunTask, Sequence, StartTask, SwapTask, Target, Task, TaskName,
-    TaskSpec, Uid, WindowCounts,
+    Admission, Attempt, CancelTask, Cause, DeleteTask, Event, Evidence, Generation, Idempotency, InstanceId, Method,
+    Mono, PauseTask, Refusal, Regime, Remembered, ResumeTask, RunTask, Sequence, StartTask, SwapTask, Target, Task,
+    TaskName, TaskSpec, Uid, WindowCounts,
 };
 
 /// What a client commands.

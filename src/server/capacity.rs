@@ -46,10 +46,14 @@ fn log(admission: Admission) {
     match admission {
         Admission::Open => tracing::info!("the journal takes in commands again"),
         Admission::Stalled => {
-            tracing::warn!("the journal has stalled: nothing is started or changed until it commits again; what runs goes on");
+            tracing::warn!(
+                "the journal has stalled: nothing is started or changed until it commits again; what runs goes on"
+            );
         }
         Admission::Full => {
-            tracing::warn!("the journal's store is full: nothing is started or changed until there is space; what runs goes on");
+            tracing::warn!(
+                "the journal's store is full: nothing is started or changed until there is space; what runs goes on"
+            );
         }
     }
 }

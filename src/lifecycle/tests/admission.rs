@@ -110,7 +110,10 @@ fn what_has_long_been_committed_waits_for_nothing() {
     bench.admit(Admission::Stalled);
     let (after, reply) = bench.answer(cancel_as(1));
     assert_eq!(after, ended);
-    assert!(matches!(reply, Ok(Reply::Accepted { sequence, .. }) if sequence == ended), "a cursor that can be followed");
+    assert!(
+        matches!(reply, Ok(Reply::Accepted { sequence, .. }) if sequence == ended),
+        "a cursor that can be followed"
+    );
     let (after, reply) = bench.answer(start_later());
     assert_eq!(after, head, "one that was done is answered again");
     assert!(reply.is_ok());

@@ -3,9 +3,9 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::Instant;
 
 use super::*;
-use crate::manager::handle::Request;
 use crate::journal::testing::{event, in_memory, put, task};
 use crate::journal::{Condition, Release, Writer};
+use crate::manager::handle::Request;
 use crate::model::{Check, Event, EventType, Instance, Intent, Reason, State, Timestamp, Verdict};
 use crate::monitor::Wanted;
 

@@ -21,8 +21,7 @@ impl Bench {
 
     fn cancel(&self) -> JoinHandle<Result<Reply, Refusal>> {
         let name = TaskName::parse("namespaces/default/tasks/api").expect("valid");
-        let cancel =
-            CancelTask { name, force: false, etag: None, cause: Cause::system("test", ""), idempotency: None };
+        let cancel = CancelTask { name, force: false, etag: None, cause: Cause::system("test", ""), idempotency: None };
         let desk = self.desk.clone();
         tokio::spawn(async move { desk.command(Command::Cancel(cancel), With::default()).await })
     }

@@ -136,7 +136,9 @@ impl Intake {
     fn launched(&self, launch: &Launch) -> Checked {
         let swapped = launch.generation != launch.task.generation || matches!(self.input, Some(Input::Built(..)));
         let displaced = matches!(self.input, Some(Input::Stalled { .. } | Input::HeldUp(_)));
-        check(swapped || displaced, || format!("{} is started, and the journal is {:?}", launch.task.name, self.admission))
+        check(swapped || displaced, || {
+            format!("{} is started, and the journal is {:?}", launch.task.name, self.admission)
+        })
     }
 
     fn piles(&mut self, uid: Uid) -> Checked {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::super::super::{Command, Effect, Input};
 use super::super::world::World;
-use super::roles::{Key, Role, Roles};
 use super::admission::Intake;
+use super::roles::{Key, Role, Roles};
 use super::{Checked, View, check};
 use crate::model::*;
 
