@@ -111,6 +111,7 @@ async fn in_a_stall_nothing_is_taken_in_but_everything_that_runs_goes_on() {
     assert!(again.message().contains("not yet durable"), "{again:?}");
     let unknown = client.cancel_task(cancel("nobody")).await.expect_err("what is there, is not known");
     assert_eq!(refusal(&unknown), stalled());
+    assert!(unknown.message().contains("Nothing was changed"), "{unknown:?}");
 
     let stop = v1::CancelTaskRequest { request_id: request_id(), ..cancel("other") };
     let status = client.cancel_task(stop.clone()).await.expect_err("acts, and is not durable");
@@ -165,9 +166,9 @@ async fn reads_and_checks_go_on(server: &Harness, client: &mut Client) {
 async fn who_waits_for_the_end_of_a_cancel_is_not_kept_waiting_either() {
     let disk = Disk::default();
     let (server, mut client) = server(&disk).await;
-    let hour = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let minute = Some(prost_types::Duration { seconds: 60, nanos: 0 });
     let patient = with_spec(crate::harness::drill("slow", "ignore_cancel", "1h"), |spec| {
-        spec.shutdown = Some(v1::ShutdownPolicy { grace_timeout: hour, ..Default::default() });
+        spec.shutdown = Some(v1::ShutdownPolicy { grace_timeout: minute, ..Default::default() });
     });
     client.start_task(patient).await.expect("started");
     reach(&mut client, "slow", State::Running).await;
