@@ -39,6 +39,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use io::{Chance, Command, Effect, Input, Launch, Reply, RootEnd};
 pub use restore::Past;
@@ -59,6 +60,8 @@ pub struct Lifecycle<C> {
     /// The tasks whose swaps wait for a candidate to be built.
     candidates: BTreeMap<InstanceId, Uid>,
     orphans: Orphans,
+    /// Over how long the first checks of theirs are spread.
+    restart_spread: Duration,
     stuck: usize,
     /// Instances that are stuck, or have a thread to themselves because they block it.
     lost: usize,
@@ -90,6 +93,7 @@ impl<C: Chance> Lifecycle<C> {
             runs: BTreeMap::new(),
             candidates: BTreeMap::new(),
             orphans: Orphans::new(),
+            restart_spread: Duration::ZERO,
             stuck: 0,
             lost: 0,
             timers: Timers::default(),

@@ -73,6 +73,15 @@ impl Watch {
         self.cursor.as_deref()
     }
 
+    /// Opens the stream, where a cursor alone does not do: a server that ends takes no watch any more once it has come to the streams,
+    /// and ends those that stand with everything there was. Call it first; `next` does it otherwise.
+    pub async fn open(&mut self) -> Result<(), Error> {
+        if matches!(self.phase, Phase::Connecting) && !self.established {
+            self.connect().await?;
+        }
+        Ok(())
+    }
+
     /// What comes next. An error is final: the first connection failed, or the server refused (which a lost connection is
     /// not). May be dropped while it waits, and called again, without losing anything.
     pub async fn next(&mut self) -> Result<Update, Error> {

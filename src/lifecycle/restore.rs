@@ -27,7 +27,9 @@ pub(super) const INTERRUPTED: &str = "the server ended under it";
 /// The outcome of a task whose kind is not registered any more.
 const UNKNOWN_KIND: &str = "UNKNOWN_KIND";
 
-/// Over how long first checks are spread after a restart: long enough for the tasks of a full server, short enough for people.
+/// Over how long first checks are spread after a restart: so long for each task, that a few are there at once, and many do not all
+/// dial at once; and not for longer than people wait.
+const SPREAD_FOR_EACH: Duration = Duration::from_micros(100);
 const SPREAD: Duration = Duration::from_secs(10);
 
 /// How many tasks are taken over in one step: few enough that commands between two of them hardly wait.
@@ -60,6 +62,8 @@ impl<C: Chance> Lifecycle<C> {
         for task in tasks {
             lifecycle.take_in(task, &unknown_kinds, last_seen, now);
         }
+        let orphans = u32::try_from(lifecycle.orphans.len()).unwrap_or(u32::MAX);
+        lifecycle.restart_spread = SPREAD_FOR_EACH.saturating_mul(orphans).min(SPREAD);
         lifecycle
     }
 
@@ -170,7 +174,7 @@ impl<C: Chance> Lifecycle<C> {
         }
         self.last_instance = self.last_instance.next();
         let cause = Cause::system("restart", "the server has been started again");
-        self.launch_spread(self.last_instance, uid, false, SPREAD, cause, now);
+        self.launch_spread(self.last_instance, uid, false, self.restart_spread, cause, now);
     }
 
     fn cannot_start(&mut self, uid: Uid, now: Now) {

@@ -1,6 +1,8 @@
 //! A real server in this process, on ports of the system's choosing, and clients on real sockets.
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::pin::Pin;
 
 use switchyard::config::{Config, Layer, StoreKind};
 use switchyard::pb::v1::server_service_client::ServerServiceClient;
@@ -142,6 +144,21 @@ pub(crate) fn outcome(task: &v1::Task) -> (v1::Exit, v1::Asked) {
 /// Asks for a task to be stopped, and for its outcome.
 pub(crate) fn cancel(id: &str) -> v1::CancelTaskRequest {
     v1::CancelTaskRequest { name: name(id), wait: true, ..Default::default() }
+}
+
+/// Sends a call that is not answered yet, and returns once the server has it: what is asked later over the same connection arrives
+/// later. A client that is told goodbye before it has sent a call fails that by itself.
+pub(crate) async fn sent<T: Debug>(
+    call: impl Future<Output = T>,
+    client: &mut Client,
+) -> Pin<Box<impl Future<Output = T>>> {
+    let mut call = Box::pin(call);
+    tokio::select! {
+        biased;
+        answer = &mut call => panic!("answered already: {answer:?}"),
+        _ = all_tasks(client) => {}
+    }
+    call
 }
 
 /// Waits until the task is in a state.

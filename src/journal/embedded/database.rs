@@ -68,7 +68,7 @@ pub(super) fn writing(database: &Database) -> Result<WriteTransaction, Fault> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate).map_err(redb::Error::from)?;
     transaction.set_two_phase_commit(true);
-    transaction.set_quick_repair(QUICK_REPAIR);
+    transaction.set_quick_repair(QUICK_REPAIR && std::env::var_os("SWY_NO_QR").is_none());
     Ok(transaction)
 }
 

@@ -13,7 +13,10 @@ mod piece;
 mod request;
 mod row;
 mod spec;
+mod swap;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -25,7 +28,8 @@ pub(super) use piece::{PieceForm, Pieces};
 pub(super) use request::RequestForm;
 pub(super) use row::{Counters, Identity, TaskRow, TaskRowUid};
 pub(super) use spec::SpecForm;
-pub(super) use task::{SpecKey, TaskForm};
+pub(super) use swap::SpecKey;
+pub(super) use task::TaskForm;
 
 use crate::model::{Timestamp, Violations};
 

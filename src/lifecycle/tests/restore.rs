@@ -71,7 +71,7 @@ fn a_running_task_is_closed_and_started_again_with_its_first_check_spread() {
     assert_eq!((bench.task().state, bench.attempt()), (State::Starting, number(1, 2)));
     assert_eq!((bench.outcome(), bench.task().restart.count), ((Exit::Interrupted, Asked::None), 0));
     let Some(Effect::Launch(launch)) = bench.effects.last() else { panic!("it is launched") };
-    assert_eq!(launch.spread, 10 * SECOND);
+    assert_eq!(launch.spread, MS / 10);
     let id = bench.launched();
     bench.feed(Input::Ready(id));
     assert_eq!(bench.task().state, State::Running);
@@ -370,5 +370,6 @@ fn tasks_are_taken_over_a_few_at_a_time() {
     let first = bench.feed(Input::Adopt).len();
     assert!(first > 0 && bench.machine.has_orphans());
     bench.adopt();
-    assert_eq!(bench.machine.live(), 100);
+    let Some(Effect::Launch(launch)) = bench.effects.last() else { panic!("it is launched") };
+    assert_eq!((bench.machine.live(), launch.spread), (100, 10 * MS));
 }

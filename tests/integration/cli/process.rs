@@ -104,6 +104,25 @@ impl Drop for Alone {
     }
 }
 
+/// A server that may be on its way up; killed when dropped.
+pub(crate) struct Starting(Child);
+
+impl Starting {
+    pub(crate) fn begin_in(data_dir: &Path, flags: &[&str]) -> Self {
+        let mut command = command(&[&SERVE, flags].concat());
+        command.arg("--data-dir").arg(data_dir);
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts"))
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server process; killed when dropped.
 pub(crate) struct Served {
     child: Child,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::circuit::CircuitForm;
 use super::codes::Code;
 use super::instance::{AlertForm, InstanceForm, OutcomeForm, PauseForm, read_reason};
-use super::task::{RestartForm, SpecKey, SpecOf, SwapForm, TaskForm};
+use super::swap::{SpecKey, SpecOf, SwapForm};
+use super::task::{RestartForm, TaskForm};
 use super::{Read, Unreadable, halves, uuid};
 use crate::model::{Actor, Attempt, Cause, Detail, Event, EventType, Generation, Sequence, Task, Timestamp};
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use prost::Message;
 use uuid::Uuid;
 
-use super::task::{SpecOf, TaskForm};
+use super::swap::SpecOf;
+use super::task::TaskForm;
 use super::{EventForm, Read, Unreadable, halves, uuid};
 use crate::model::{Task, Uid};
 

@@ -106,6 +106,10 @@ impl Disk {
         self.lock().free = Some(free);
     }
 
+    pub(super) fn empty(&self) {
+        self.lock().bytes.clear();
+    }
+
     pub(super) fn opened(&self) -> usize {
         self.lock().opened
     }
@@ -136,8 +140,8 @@ impl fmt::Debug for Disk {
 impl Medium for Disk {
     fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
         let mut state = self.lock();
-        state.check(&[Fails::All])?;
         state.opened += 1;
+        state.check(&[Fails::All])?;
         drop(state);
         Ok(Box::new(self.clone()))
     }
