@@ -73,8 +73,8 @@ pub struct Layer {
     pub store: Option<StoreKind>,
     /// The embedded store's directory, made where it is missing. Default `./switchyard-data`.
     pub data_dir: Option<PathBuf>,
-    /// The events that are kept. Default: of the embedded store 1,000,000, or 20 for each of `max_tasks` where that is more; of the
-    /// memory store 100,000. 1 to 1,000,000,000.
+    /// The events that are kept. Default: of the embedded store 1,000,000, or 20 for each task there is where that is more; of
+    /// the memory store 100,000. 1 to 1,000,000,000.
     pub event_retention: Option<u64>,
     /// How old events may grow in the embedded store. Default 7 days; a minute to ten years.
     pub event_retention_age: Option<Duration>,
@@ -145,12 +145,11 @@ impl Config {
             }
             given => given.unwrap_or(default),
         };
-        let max_tasks = count(Key::MaxTasks, layer.max_tasks, 100_000, 10_000_000);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let config = Self {
             built_in_shards: count(Key::BuiltInShards, layer.built_in_shards, cores.min(MOST_SHARDS), MOST_SHARDS),
             custom_shards: count(Key::CustomShards, layer.custom_shards, 8, MOST_SHARDS),
-            max_tasks,
+            max_tasks: count(Key::MaxTasks, layer.max_tasks, 100_000, 10_000_000),
             max_stuck: count(Key::MaxStuck, layer.max_stuck, 64, 4_096),
             max_streams: count(Key::MaxStreams, layer.max_streams, 1_000, 100_000),
             max_streams_per_connection: count(
@@ -160,7 +159,7 @@ impl Config {
                 // A connection carries 256 streams; the rest is for calls.
                 200,
             ),
-            storage: Storage::check(&layer, max_tasks, &mut note),
+            storage: Storage::check(&layer, &mut note),
             listen: layer.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 6710))),
             http_listen: layer.http_listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 6711))),
             log: layer.log.unwrap_or_else(|| "info".to_owned()),
@@ -263,7 +262,7 @@ mod tests {
         assert_eq!(config.http_listen().to_string(), "127.0.0.1:6711");
         assert_eq!((config.log(), config.log_format()), ("info", LogFormat::Text));
         assert!(!config.enable_drills() && config.built_in_shards() > 0 && config.exec_commands().is_empty());
-        assert_eq!((config.custom_shards(), config.max_tasks(), config.event_retention()), (8, 100_000, 2_000_000));
+        assert_eq!((config.custom_shards(), config.max_tasks(), config.event_retention()), (8, 100_000, None));
         assert_eq!((config.store(), config.data_dir().to_str()), (StoreKind::Embedded, Some("./switchyard-data")));
         let kept = (config.event_retention_age(), config.event_retention_bytes());
         assert_eq!(kept, (Duration::from_secs(7 * 86_400), 1 << 30));

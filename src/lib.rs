@@ -45,7 +45,7 @@
 //! | `watchdog` | a look at what each shard polls, a hundred times a second | anything that could wait |
 //! | `shard-N` | monitors of built-in kinds | code that is not ours, a deadline |
 //! | `custom-N` | monitors of custom kinds: together, those of a quarantined kind, or a single one | a deadline |
-//! | blocking pool | a kind's `validate`, `target_key` and `build`, each awaited for a second; name look-ups, long matches, starts of commands, `/metrics` | a decision |
+//! | blocking pool | a kind's `validate`, `target_key` and `build`, each awaited for a second; name look-ups, long matches, starts of commands, `/metrics`, the opening of the store and its copies | a decision |
 //! | `reaper` | waits for one command that has been killed, where nobody else can any more | |
 //! | `event-log` | one log line for each event | |
 //!

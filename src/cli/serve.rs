@@ -85,8 +85,8 @@ pub(super) struct Serve {
     /// [default: ./switchyard-data].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
-    /// The events to keep for watchers that come back [default: 1000000, or 20 for each of --max-tasks where that is more; with
-    /// --store memory 100000].
+    /// The events to keep for watchers that come back [default: 1000000, or 20 for each task where that is more; with --store
+    /// memory 100000].
     #[arg(long, value_name = "N")]
     event_retention: Option<String>,
     /// How old events may grow in the embedded store [default: 7d].

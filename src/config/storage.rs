@@ -49,9 +49,6 @@ impl fmt::Display for StoreKind {
 const DATA_DIR: &str = "./switchyard-data";
 const DAY: Duration = Duration::from_secs(86_400);
 const MIB: u64 = 1 << 20;
-/// Beside each other, so that a task's history is there whoever has many of them.
-const EVENTS_OF_A_TASK: u64 = 20;
-const EMBEDDED_EVENTS: u64 = 1_000_000;
 const MEMORY_EVENTS: u64 = 100_000;
 const MOST_EVENTS: u64 = 1_000_000_000;
 const AGES: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_650 * 86_400));
@@ -62,20 +59,17 @@ const BYTES: (u64, u64) = (MIB, MIB << 20);
 pub(super) struct Storage {
     kind: StoreKind,
     data_dir: PathBuf,
-    events: u64,
+    events: Option<u64>,
     age: Duration,
     bytes: u64,
 }
 
 impl Storage {
     /// Fills in the defaults, and notes what is out of range.
-    pub(super) fn check(layer: &Layer, max_tasks: usize, note: &mut impl FnMut(Key, String)) -> Self {
+    pub(super) fn check(layer: &Layer, note: &mut impl FnMut(Key, String)) -> Self {
         let kind = layer.store.unwrap_or_default();
-        let events = layer.event_retention.unwrap_or_else(|| match kind {
-            StoreKind::Embedded => EMBEDDED_EVENTS.max((max_tasks as u64).saturating_mul(EVENTS_OF_A_TASK)),
-            StoreKind::Memory => MEMORY_EVENTS,
-        });
-        if !(1..=MOST_EVENTS).contains(&events) {
+        let events = layer.event_retention.or((kind == StoreKind::Memory).then_some(MEMORY_EVENTS));
+        if let Some(events) = events.filter(|events| !(1..=MOST_EVENTS).contains(events)) {
             note(Key::EventRetention, format!("must be 1 to {MOST_EVENTS}, not {events}"));
         }
         let age = layer.event_retention_age.unwrap_or(7 * DAY);
@@ -106,8 +100,8 @@ impl Config {
         &self.storage.data_dir
     }
 
-    /// The events that are kept.
-    pub fn event_retention(&self) -> u64 {
+    /// The events that are kept; `None` leaves it to the embedded store, which goes by its tasks.
+    pub fn event_retention(&self) -> Option<u64> {
         self.storage.events
     }
 
@@ -147,16 +141,14 @@ mod tests {
     use crate::config::Error;
 
     #[test]
-    fn how_many_events_are_kept_depends_on_the_store_and_on_the_tasks() {
-        let kept = |store, max_tasks, event_retention| {
-            let layer = Layer { store, max_tasks, event_retention, ..Layer::default() };
+    fn how_many_events_are_kept_depends_on_the_store() {
+        let kept = |store, event_retention| {
+            let layer = Layer { store, event_retention, ..Layer::default() };
             Config::try_new(layer).expect("valid").event_retention()
         };
-        assert_eq!(kept(None, None, None), 2_000_000);
-        assert_eq!(kept(None, Some(10), None), 1_000_000);
-        assert_eq!(kept(None, Some(10_000_000), None), 200_000_000);
-        assert_eq!(kept(Some(StoreKind::Memory), None, None), 100_000);
-        assert_eq!(kept(Some(StoreKind::Embedded), None, Some(7)), 7);
+        assert_eq!(kept(None, None), None);
+        assert_eq!(kept(Some(StoreKind::Memory), None), Some(100_000));
+        assert_eq!(kept(Some(StoreKind::Embedded), Some(7)), Some(7));
     }
 
     #[test]

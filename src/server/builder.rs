@@ -82,8 +82,8 @@ impl Builder {
         let (http_listener, http_address) = listen(config.http_listen()).await?;
 
         let Opened { store, stored, archive } = open(&config, store).await?;
-        let retention = usize::try_from(config.event_retention()).unwrap_or(usize::MAX);
-        let ring_events = journal::Options::default().ring_events.min(retention);
+        let retention = config.event_retention().and_then(|events| usize::try_from(events).ok());
+        let ring_events = journal::Options::default().ring_events.min(retention.unwrap_or(usize::MAX));
         let options = journal::Options { ring_events, metrics: Some(metrics.journal.commits.clone()) };
         let (journal, writer, requests) = Journal::start(store, options).map_err(Error::StartJournal)?;
         let tasks = journal.view().len();

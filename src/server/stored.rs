@@ -39,12 +39,13 @@ pub(super) struct Opened {
 pub(super) fn open(config: &Config) -> Result<Opened, OpenError> {
     match config.store() {
         StoreKind::Memory => {
-            let events = usize::try_from(config.event_retention()).unwrap_or(usize::MAX);
-            Ok(Opened { store: Box::new(MemoryStore::new(events)), stored: Stored::Memory, archive: None })
+            let events = config.event_retention().and_then(|events| usize::try_from(events).ok());
+            let store = Box::new(MemoryStore::new(events.unwrap_or(MemoryStore::RETENTION)));
+            Ok(Opened { store, stored: Stored::Memory, archive: None })
         }
         StoreKind::Embedded => {
             let retention = Retention {
-                events: Some(config.event_retention()),
+                events: config.event_retention(),
                 age: config.event_retention_age(),
                 bytes: config.event_retention_bytes(),
             };

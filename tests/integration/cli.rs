@@ -5,6 +5,7 @@ mod drain;
 mod events;
 mod pause;
 pub(crate) mod process;
+mod store;
 mod swap;
 
 use process::{Served, switchyard};

@@ -200,6 +200,12 @@ impl Served {
         send(&self.child, Signal::TERM);
     }
 
+    /// Sends SIGKILL, and waits for the end.
+    pub(crate) fn kill(self) {
+        send(&self.child, Signal::KILL);
+        assert_eq!(self.ended(), None);
+    }
+
     /// Sends SIGTERM; the exit code.
     pub(crate) fn terminate(self) -> Option<i32> {
         self.signal();
