@@ -27,6 +27,12 @@ impl Scratch {
     }
 }
 
+/// What a file holds.
+#[expect(clippy::disallowed_methods, reason = "a test may block")]
+pub(crate) fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).expect("there")
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         // A test that fails is told by what it fails with.

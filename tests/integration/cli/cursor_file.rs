@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::process::{Following, Served, switchyard};
-use crate::scratch::Scratch;
+use crate::scratch::{Scratch, read};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
@@ -89,7 +89,7 @@ fn a_place_that_leads_nowhere_is_told_with_the_file_and_left_alone() {
     assert_eq!(said.code, 5, "{said:?}");
     assert!(said.stderr.contains("OUT_OF_RANGE, CURSOR_EXPIRED"), "{said:?}");
     assert!(said.stderr.contains(&format!("delete {} to go on", file.display())), "{said:?}");
-    assert_eq!(fs::read_to_string(&file).expect("there"), format!("{foreign}\n"));
+    assert_eq!(read(&file), format!("{foreign}\n").as_bytes());
 
     fs::write(&file, "nonsense").expect("written");
     let said = served.run(&["watch", "--cursor-file", text(&file)]);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use super::process::{Said, Served, switchyard};
-use crate::scratch::Scratch;
+use crate::scratch::{Scratch, read};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
@@ -218,7 +218,7 @@ fn a_damaged_store_is_told_of_and_not_served() {
     let checked = tool(&["check"], &data_dir);
     assert_eq!(checked.code, 1, "{checked:?}");
     assert!(checked.stderr.contains("is damaged"), "{checked:?}");
-    assert_eq!(fs::read(&file).expect("there"), [b'x'; 8_192], "it is left as it is");
+    assert_eq!(read(&file), [b'x'; 8_192], "it is left as it is");
 }
 
 #[test]
