@@ -11,11 +11,13 @@
 //! - `restore`: what an earlier server has left.
 //! - `pauses`: tasks that rest, and checks made on demand. `relief`: polls that block their thread, and who is in their way.
 //! - `watchdog`: the alerts.
+//! - `admission`: what is refused while the journal takes nothing in, and what is put off until it does.
 //! - `entry`: a task as the loop holds it. `record`: the one place where a task's status changes and yields its event.
 //! - `timers`, `idempotency`: what they say.
 //!
 //! Rules: lifecycle.md §1, §2, §5, §6 and §7.
 
+mod admission;
 mod circuits;
 mod commands;
 mod entry;
@@ -45,6 +47,7 @@ pub use io::{Chance, Command, Effect, Input, Launch, Reply, RootEnd};
 pub use restore::Past;
 
 use crate::model::{Asked, Cause, InstanceId, Mono, Now, Sequence, TaskName, TaskSpec, Uid};
+use admission::Intake;
 use entry::Entry;
 use idempotency::Requests;
 use record::{Change, Log};
@@ -71,6 +74,7 @@ pub struct Lifecycle<C> {
     last_instance: InstanceId,
     /// Since which place in the log it drains.
     draining: Option<Sequence>,
+    intake: Intake,
     limits: Limits,
     chance: C,
 }
@@ -101,6 +105,7 @@ impl<C: Chance> Lifecycle<C> {
             log: Log { head, effects: Vec::new() },
             last_instance: InstanceId::default(),
             draining: None,
+            intake: Intake::default(),
             limits,
             chance,
         }
@@ -126,6 +131,7 @@ impl<C: Chance> Lifecycle<C> {
             Input::HeldUp(id) => self.on_held_up(id, now),
             Input::Adopt => self.adopt(now),
             Input::Drain { bound, cause } => self.drain(bound, cause, now),
+            Input::Admission(admission) => self.on_admission(admission, now),
             Input::Tick => self.tick(now),
         }
         std::mem::take(&mut self.log.effects)
@@ -182,6 +188,10 @@ impl<C: Chance> Lifecycle<C> {
 
     fn tick(&mut self, now: Now) {
         while let Some(timer) = self.timers.pop_due(now.mono) {
+            if !self.is_admitted(timer) {
+                self.timers.put_off(timer);
+                continue;
+            }
             match timer {
                 Timer::StartTimeout(id) => self.on_start_timeout(id, now),
                 Timer::Grace(id) => self.on_grace_over(id, now),

@@ -18,6 +18,7 @@
 //! ```
 
 mod builder;
+mod capacity;
 mod control;
 mod drain;
 mod event_log;
@@ -136,7 +137,7 @@ struct Parts {
     /// Resolves when the event log has ended, and that ends with the journal.
     event_log: oneshot::Receiver<()>,
     health: rpc::Health,
-    /// Turns the health at the stuck limit.
+    /// Turns the health at the stuck limit, and while the journal takes nothing in.
     capacity: AbortOnDropHandle<()>,
     /// Clients that want it to drain.
     asked: mpsc::Receiver<DrainRequest>,

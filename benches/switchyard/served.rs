@@ -104,7 +104,8 @@ impl Managed {
 
     /// One that has this kind besides the built-in ones.
     pub(crate) fn with(retention: usize, kind: impl Kind) -> Result<Self> {
-        let ring = journal::Options { ring_events: journal::Options::default().ring_events.min(retention) };
+        let defaults = journal::Options::default();
+        let ring = journal::Options { ring_events: defaults.ring_events.min(retention), ..defaults };
         Self::keeping(MemoryStore::new(retention), ring, kind)
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::store::{Group, Range, ReadError, Reader, Recovered, Store, StoreError};
+use super::store::{Failure, Group, Range, ReadError, Reader, Recovered, Store, StoreError};
 use super::{Append, Journal, MemoryStore, Options, Release, Writer};
 use crate::model::{
     Alert, Annotations, Attempt, Cause, CircuitState, CircuitStatus, Epoch, Event, EventType, Generation, Intent,
@@ -88,7 +88,8 @@ pub(super) fn shared(events: impl IntoIterator<Item = Event>) -> Vec<Arc<Event>>
 }
 
 pub(crate) fn start(store: impl Store, ring_events: usize) -> (Journal, Writer) {
-    let (journal, writer, _requests) = Journal::start(Box::new(store), Options { ring_events }).expect("started");
+    let (journal, writer, _requests) =
+        Journal::start(Box::new(store), Options { ring_events, ..Options::default() }).expect("started");
     (journal, writer)
 }
 
@@ -149,6 +150,9 @@ struct Held {
     reads_held: bool,
     /// How many commits are to fail, from now on.
     failures: usize,
+    /// And how.
+    failure: Option<Failure>,
+    nearly_full: bool,
     panics: bool,
     /// The size of each group that came, and whether it was committed.
     groups: Vec<(usize, bool)>,
@@ -191,6 +195,15 @@ impl Script {
 
     pub(super) fn fail(&self, times: usize) {
         self.change(|state| state.failures = times);
+    }
+
+    /// Fails so many commits, from now on, in that way.
+    pub(super) fn fail_as(&self, failure: Failure, times: usize) {
+        self.change(|state| (state.failure, state.failures) = (Some(failure), times));
+    }
+
+    pub(super) fn nearly_full(&self, nearly_full: bool) {
+        self.change(|state| state.nearly_full = nearly_full);
     }
 
     pub(super) fn panic(&self) {
@@ -237,10 +250,14 @@ impl Store for ScriptedStore {
         let fails = state.failures > 0;
         state.failures = state.failures.saturating_sub(1);
         state.groups.push((group.events.len(), !fails));
-        let panics = state.panics;
+        let (panics, failure) = (state.panics, state.failure.unwrap_or(Failure::Passing));
         drop(state);
         assert!(!panics, "as the script says");
-        if fails { Err(StoreError::new("as the script says")) } else { self.inner.commit(group) }
+        if fails { Err(StoreError::of(failure, "as the script says")) } else { self.inner.commit(group) }
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        self.script.lock().nearly_full
     }
 
     fn maintain(&mut self) -> Result<bool, StoreError> {

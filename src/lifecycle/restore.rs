@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::commands::end;
 use super::entry::{Entry, Held};
-use super::io::{Chance, RootEnd};
+use super::io::{Chance, Command, RootEnd};
 use super::record::{Change, Log};
 use super::run::Run;
 use super::swap::Swapping;
@@ -81,12 +81,13 @@ impl<C: Chance> Lifecycle<C> {
             }
         }
         self.names.insert(task.name.clone(), uid);
-        self.tasks.insert(uid, Entry::past(task, circuit, now));
+        self.tasks.insert(uid, Entry::past(task, circuit, self.log.head, now));
     }
 
-    /// Whether there are tasks that could be taken over now. One that drains leaves them to the next server.
+    /// Whether there are tasks that could be taken over now. One that drains leaves them to the next server; and what a journal that
+    /// takes in nothing would have to be told waits until it does.
     pub fn has_orphans(&self) -> bool {
-        self.draining.is_none() && !self.orphans.is_empty()
+        self.draining.is_none() && self.intake.is_open() && !self.orphans.is_empty()
     }
 
     /// Takes over a few tasks.
@@ -101,12 +102,17 @@ impl<C: Chance> Lifecycle<C> {
         }
     }
 
-    /// A client is about to command something of a task: what is left of an earlier server is closed first. Says whether its kind
-    /// is known, where it must be [gone on with](Self::go_on_with) after that.
-    pub(super) fn close_orphan(&mut self, uid: Uid, now: Now) -> Option<bool> {
+    /// A client is about to command something of a task: what is left of an earlier server is closed first. Says which task it is
+    /// that must be [gone on with](Self::go_on_with) after that, and whether its kind is known.
+    pub(super) fn orphan_of(&mut self, command: &Command, now: Now) -> Option<(Uid, bool)> {
+        // Of the others nothing is done while the journal takes in nothing.
+        if !self.intake.is_open() && !matches!(command, Command::Cancel(_)) {
+            return None;
+        }
+        let uid = *self.names.get(command.name())?;
         let known = self.orphans.remove(&uid)?;
         self.close(uid, now);
-        Some(known)
+        Some((uid, known))
     }
 
     /// Shows as ended what was alive when the earlier server ended, and as rolled back what it had not decided.
@@ -192,7 +198,7 @@ impl<C: Chance> Lifecycle<C> {
 
 impl Entry {
     /// A task as an earlier server has left it; nothing of it runs.
-    fn past(task: Arc<Task>, circuit: Circuit, now: Now) -> Self {
+    fn past(task: Arc<Task>, circuit: Circuit, head: Sequence, now: Now) -> Self {
         let healthy = task.instance.as_ref().and_then(|instance| instance.ready_time);
         let policy = task.spec.restart();
         // When they were made is not known, only when it cannot matter any more.
@@ -206,6 +212,7 @@ impl Entry {
             restarts: (0..counted).map(|_| now.mono).collect(),
             held: task.fate.map(Held::End),
             pause: task.pause.clone(),
+            told: head,
             task,
         }
     }

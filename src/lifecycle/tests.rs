@@ -1,5 +1,6 @@
 //! The edges that lifecycle.md §2 names, and those beside them, one synchronous test each.
 
+mod admission;
 mod alerts;
 mod circuits;
 mod commands;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::control::Control;
 use super::stored::{self, Opened, Stored};
-use super::{Ended, Error, Parts, Server, event_log, limits};
+use super::{Ended, Error, Parts, Server, capacity, event_log, limits};
 use crate::config::Config;
 use crate::http::{self, Phase, Readiness};
 use crate::journal::{self, Archive, Journal, Store};
@@ -84,8 +84,8 @@ impl Builder {
         let Opened { store, stored, archive } = open(&config, store).await?;
         let retention = config.event_retention().and_then(|events| usize::try_from(events).ok());
         let ring_events = journal::Options::default().ring_events.min(retention.unwrap_or(usize::MAX));
-        let (journal, writer, requests) =
-            Journal::start(store, journal::Options { ring_events }).map_err(Error::StartJournal)?;
+        let options = journal::Options { ring_events, metrics: Some(metrics.journal.commits.clone()) };
+        let (journal, writer, requests) = Journal::start(store, options).map_err(Error::StartJournal)?;
         let tasks = journal.view().len();
         let control = control(&stored, archive)?;
         let event_log = event_log::start(&journal).map_err(Error::StartEventLog)?;
@@ -121,7 +121,8 @@ impl Builder {
         let http = AbortOnDropHandle::new(http);
         readiness.set(Phase::Ready);
         let (closing, stopping) = (closing.drop_guard(), stopping.drop_guard());
-        let capacity = tokio::spawn(follow_capacity(health.clone(), manager.at_stuck_limit()));
+        let told = capacity::Told { health: health.clone(), readiness: readiness.clone() };
+        let capacity = tokio::spawn(capacity::follow(told, manager.at_stuck_limit(), manager.condition()));
         let capacity = AbortOnDropHandle::new(capacity);
         let parts = Parts {
             control,
@@ -167,17 +168,6 @@ fn unknown_kind_hint(kind: &str) -> &'static str {
     }
 }
 
-/// Tells by the health of TaskService whether tasks of every kind can be started; the rest of the server is as well as ever.
-async fn follow_capacity(health: rpc::Health, mut full: watch::Receiver<bool>) {
-    while full.changed().await.is_ok() {
-        let full = *full.borrow_and_update();
-        health.at_capacity(full).await;
-        if full {
-            tracing::warn!("as many instances are stuck as may be: none of a custom kind is started");
-        }
-    }
-}
-
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let failed = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -199,6 +189,7 @@ fn refresh(metrics: Metrics, journal: Journal, handle: manager::Handle) -> http:
         for state in CircuitState::ALL {
             metrics.circuits.set(state, counts.circuits(state));
         }
+        metrics.journal.set(handle.condition().admission(), journal.waits());
         metrics.instances.set_live(handle.live_instances());
         metrics.manager.queue_length.set(i64::try_from(handle.queued()).unwrap_or(i64::MAX));
     })

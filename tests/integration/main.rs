@@ -27,6 +27,7 @@ mod running;
 mod scratch;
 mod services;
 mod shutdown;
+mod stall;
 mod stuck_limit;
 mod swap;
 mod waits;

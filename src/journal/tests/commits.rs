@@ -20,7 +20,7 @@ fn release(after: Sequence) -> (Release, Receiver<Sequence>) {
     (Release { after, run }, ran)
 }
 
-fn append(journal: &Journal, number: usize) -> Receiver<Sequence> {
+pub(super) fn append(journal: &Journal, number: usize) -> Receiver<Sequence> {
     let (release, ran) = release(sequence(number));
     put(journal, vec![created(number)], vec![release]);
     ran

@@ -1,5 +1,6 @@
 //! The invariants, checked from outside: what the machine was told, what it said, and what the world knows.
 
+mod admission;
 mod answers;
 mod circuits;
 mod commits;
@@ -21,6 +22,7 @@ use super::super::{Effect, Input, Lifecycle, Limits, Reply};
 use super::Rng;
 use super::world::{Note, World};
 use crate::model::*;
+use admission::Intake;
 use answers::Answers;
 use circuits::Circuits;
 use commits::Commits;
@@ -49,6 +51,7 @@ pub(super) struct Oracle {
     commits: Commits,
     pauses: Pauses,
     relief: Relief,
+    intake: Intake,
     /// The instance that the present input has ended, as the world knows.
     must_end: Option<InstanceId>,
     /// The tasks an instance of which has ended in the present step.
@@ -69,6 +72,7 @@ struct Seen<'a> {
     roles: &'a Roles,
     relief: &'a Relief,
     world: &'a World,
+    intake: &'a Intake,
     head: Sequence,
     draining: bool,
     now: Now,
@@ -104,12 +108,8 @@ fn about(input: &Input) -> Option<InstanceId> {
         Input::PollBlocked(id, _) | Input::PollReturned(id) => Some(*id),
         Input::RootEnded { instance, .. } | Input::ChildrenEnded { instance, .. } => Some(*instance),
         Input::HeldUp(id) => Some(*id),
-        Input::Command(_)
-        | Input::Built(..)
-        | Input::Stalled { .. }
-        | Input::Drain { .. }
-        | Input::Tick
-        | Input::Adopt => None,
+        Input::Command(_) | Input::Built(..) | Input::Stalled { .. } => None,
+        Input::Drain { .. } | Input::Admission(_) | Input::Tick | Input::Adopt => None,
     }
 }
 
@@ -138,6 +138,7 @@ impl Oracle {
             commits: Commits::default(),
             pauses: Pauses::default(),
             relief: Relief::new(limits.max_stuck),
+            intake: Intake::default(),
             must_end: None,
             ended_in_step: BTreeSet::new(),
             step: Vec::new(),
@@ -181,8 +182,9 @@ impl Oracle {
         self.ended_in_step.clear();
         self.ticked = matches!(input, Input::Tick);
         self.late = about(input).is_some_and(|id| world.key(id).is_none());
-        let (view, roles, relief) = (&self.view, &self.roles, &self.relief);
-        let seen = Seen { view, roles, relief, world, head: self.head, draining: self.draining, now };
+        self.intake.before(input, now);
+        let (view, roles, relief, intake) = (&self.view, &self.roles, &self.relief, &self.intake);
+        let seen = Seen { view, roles, relief, world, intake, head: self.head, draining: self.draining, now };
         self.answers.before(input, &seen)?;
         self.commits.before(input)?;
         self.relief.before(input, view, roles, world, (self.draining, now))?;
@@ -193,7 +195,11 @@ impl Oracle {
         }
         self.swaps.before(input);
         self.pauses.before(input);
-        self.circuits.before(input, &self.view, &self.roles, world);
+        if self.intake.is_open() {
+            self.circuits.before(input, &self.view, &self.roles, world);
+        } else {
+            self.circuits.before_nothing(input);
+        }
         self.must_end = match input {
             Input::RootEnded { instance, .. } | Input::ChildrenEnded { instance, .. } => {
                 world.actors.get(instance).filter(|actor| !actor.alive()).map(|_| *instance)
@@ -211,7 +217,8 @@ impl Oracle {
     pub(super) fn effect(&mut self, effect: &Effect, world: &World, now: Now) -> Checked {
         line(effect).hash(&mut self.hasher);
         check(!self.late, || format!("what has ended brings about {effect:?}"))?;
-        self.commits.effect(effect);
+        self.commits.effect(effect, world);
+        self.intake.effect(effect, &self.view, world)?;
         match effect {
             Effect::Append(event) => self.event(event, world, now),
             Effect::Launch(launch) => self.launch(launch, world),
@@ -222,9 +229,9 @@ impl Oracle {
                 format!("instance {id} is aborted before the log says so")
             }),
             Effect::Answer { after, reply } => {
-                check(*after == self.head, || format!("an answer waits for {after} at {}", self.head))?;
-                let (view, roles, relief) = (&self.view, &self.roles, &self.relief);
-                let seen = Seen { view, roles, relief, world, head: self.head, draining: self.draining, now };
+                self.intake.answered(*after, reply, self.head)?;
+                let (view, roles, relief, intake) = (&self.view, &self.roles, &self.relief, &self.intake);
+                let seen = Seen { view, roles, relief, world, intake, head: self.head, draining: self.draining, now };
                 self.answers.answered(reply, &seen)
             }
             Effect::CheckNow(id) => {
@@ -275,11 +282,11 @@ impl Oracle {
         self.timers_are_needed(machine, world, now)?;
         self.ended_in_step.iter().try_for_each(|uid| self.the_end_is_told(*uid))?;
         check(self.drain.is_none(), || "it drains, and nobody is told".to_owned())?;
-        self.promises.after(&self.view, &self.roles, world, self.ticked, now)?;
+        self.promises.after(&self.view, &self.roles, world, &self.intake, self.ticked, now)?;
         self.swaps.after(&self.view, &self.roles, world)?;
-        self.pauses.after(&self.view, &self.roles, self.ticked, self.draining, now)?;
-        self.relief.after(machine, &self.view, &self.roles, world)?;
-        self.circuits.after(&self.view, &self.roles, world, self.ticked, now)?;
+        self.pauses.after(&self.view, &self.roles, self.ticked, self.draining || self.intake.puts_off(now), now)?;
+        self.relief.after(machine, &self.view, &self.roles, world, self.intake.is_open())?;
+        self.circuits.after(&self.view, &self.roles, world, &self.intake, self.ticked, now)?;
         self.view.values().try_for_each(|task| self.task_is_sound(task))
     }
 

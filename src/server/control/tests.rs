@@ -27,7 +27,7 @@ impl Drop for Directory {
 /// Makes a file of seven bytes in the new directory.
 fn copies() -> Copy {
     Arc::new(|dest: &Path| {
-        let write = |source: io::Error| BackupError::Write { path: dest.to_owned(), source: source.into() };
+        let write = |source: std::io::Error| BackupError::Write { path: dest.to_owned(), source: source.into() };
         fs::create_dir(dest).map_err(write)?;
         fs::write(dest.join("journal"), "1234567").map_err(write)
     })

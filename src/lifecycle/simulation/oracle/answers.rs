@@ -105,7 +105,7 @@ impl Answers {
 
     /// Compares the machine's answer, which comes after the head.
     pub(super) fn answered(&mut self, reply: &Result<Reply, Refusal>, seen: &Seen<'_>) -> Checked {
-        let Seen { view, head: after, now, .. } = *seen;
+        let Seen { view, intake, head: after, now, .. } = *seen;
         let Expected { name, method, idempotency, verdict, dry_swap, head } =
             self.due.take().ok_or("an answer to nothing")?;
         let idle = after == head;
@@ -123,7 +123,11 @@ impl Answers {
                 let previews = seen.is_some_and(|(swap, seen)| swaps::previews(swap, seen, task));
                 idle && *sequence == after && previews
             }
-            (Verdict::Idle, Ok(Reply::Accepted { sequence, task })) => idle && *sequence == after && visible(task),
+            (Verdict::Idle, Ok(Reply::Accepted { sequence, task })) => {
+                let ended = !intake.is_open() && task.state.is_ended();
+                let place = if ended { intake.told(task.uid) } else { after };
+                idle && *sequence == place && visible(task)
+            }
             (Verdict::Checks, Ok(Reply::Checking { task })) => {
                 let active = task.instance.as_ref().map(|active| (task.uid, active.generation, active.attempt));
                 let told = self.checks.iter().map(|id| seen.world.key(*id));
@@ -152,7 +156,10 @@ impl Answers {
             Ok(Reply::Deleted { .. }) => Err(()),
             Err(_) => return Ok(()),
         };
-        if let Some(idempotency) = idempotency.filter(|_| !dry && !matches!(verdict, Verdict::Replayed(_))) {
+        // What has changed nothing is not remembered then.
+        let forgotten = idle && !intake.is_open();
+        let new = !dry && !forgotten && !matches!(verdict, Verdict::Replayed(_));
+        if let Some(idempotency) = idempotency.filter(|_| new) {
             let done = Done { idempotency, time: now.mono, reply: uid, sequence: after };
             self.done.insert((method, idempotency.request_id), done);
         }
@@ -161,6 +168,9 @@ impl Answers {
 }
 
 fn afresh(command: &Command, seen: &Seen<'_>) -> Verdict {
+    if let Some(refusal) = seen.intake.refuses(command) {
+        return Verdict::Refused(refusal);
+    }
     let known = seen.view.get(command.name());
     let etag = match command {
         Command::Pause(pause) if pause.expire_time.is_some_and(|expires| expires <= seen.now.wall) => {

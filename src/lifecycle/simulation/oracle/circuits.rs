@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::super::{Command, Effect, Input};
 use super::super::world::World;
+use super::admission::Intake;
 use super::roles::{Key, Role, Roles};
 use super::{Checked, View, check};
 use crate::model::*;
@@ -31,6 +32,8 @@ struct Known {
     lasted: Duration,
     since: Mono,
     limit: Duration,
+    /// That was over while the journal took nothing in, so that the next tick moves it.
+    put_off: bool,
 }
 
 /// The evidence of the present epoch that counts.
@@ -44,18 +47,34 @@ struct Tally {
 }
 
 impl Known {
+    /// Whether it may last for longer than it may, until there is a tick.
+    fn waits(&mut self, puts_off: bool, ticked: bool, now: Now) {
+        let over = self.lasted(now.mono) >= self.limit || self.status.open_until.is_some_and(|until| until <= now.wall);
+        if puts_off {
+            self.put_off |= over;
+        } else if ticked && !self.status.suspended {
+            self.put_off = false;
+        }
+    }
+
     fn lasted(&self, now: Mono) -> Duration {
         if self.status.suspended { self.lasted } else { self.lasted + now.since(self.since) }
     }
 }
 
 impl Circuits {
+    /// Nothing is evidence while the journal takes nothing in.
+    pub(super) fn before_nothing(&mut self, input: &Input) {
+        self.target = target(input);
+        self.evidence = None;
+        for known in self.known.values_mut() {
+            known.tally.newest = None;
+        }
+    }
+
     /// Evidence counts if its check was begun by the active, ready instance, under the present epoch.
     pub(super) fn before(&mut self, input: &Input, view: &View, roles: &Roles, world: &World) {
-        self.target = match input {
-            Input::Command(Command::Start(_, target) | Command::Swap(_, target)) => Some(*target),
-            _ => None,
-        };
+        self.target = target(input);
         self.evidence = match input {
             Input::CheckEnded(id, _, evidence) => world.key(*id).map(|key| (key, *evidence)),
             _ => None,
@@ -99,6 +118,7 @@ impl Circuits {
         if moves {
             (known.lasted, known.tally) = (Duration::ZERO, Tally { newest: None, ..Tally::default() });
             known.limit = limit(status.state, task.spec.circuit());
+            known.put_off = false;
         }
         known.status = status;
         match (kind, self.target) {
@@ -123,6 +143,7 @@ impl Circuits {
             lasted: Duration::ZERO,
             since: now.mono,
             limit: Duration::MAX,
+            put_off: false,
         };
         self.known.insert(task.uid, known);
         let fresh = (status.state, status.reason, status.streak) == (CircuitState::Closed, None, 0);
@@ -139,16 +160,28 @@ impl Circuits {
     }
 
     /// What must hold after every step; where `ticked`, what is due now has happened, too.
-    pub(super) fn after(&self, view: &View, roles: &Roles, world: &World, ticked: bool, now: Now) -> Checked {
+    pub(super) fn after(
+        &mut self,
+        view: &View,
+        roles: &Roles,
+        world: &World,
+        intake: &Intake,
+        ticked: bool,
+        now: Now,
+    ) -> Checked {
         for task in view.values() {
-            let known = self.known.get(&task.uid).ok_or("a task without a circuit")?;
+            let known = self.known.get_mut(&task.uid).ok_or("a task without a circuit")?;
+            known.waits(intake.puts_off(now), ticked, now);
+            let known = &*known;
             let wrong = |what: &str| format!("the circuit of {} is {:?}: {what}", task.name, known.status);
             check(!known.reset_due, || wrong("a reset is due"))?;
             let lasted = known.lasted(now.mono);
             let over = lasted > known.limit || ticked && lasted == known.limit;
-            check(known.status.suspended || !over, || wrong("it has lasted for too long"))?;
+            let waits = known.status.suspended || known.put_off;
+            check(waits || !over, || wrong("it has lasted for too long"))?;
             let until = known.status.open_until;
-            check(!until.is_some_and(|until| until < now.wall || ticked && until == now.wall), || wrong("it is over"))?;
+            let ends = until.is_some_and(|until| until < now.wall || ticked && until == now.wall);
+            check(waits || !ends, || wrong("it is over"))?;
             let row = task.spec.circuit().consecutive_failures().filter(|_| known.tally.newest == Some(true));
             let holds =
                 known.status.state != CircuitState::Closed || row.is_none_or(|row| known.tally.bad_in_a_row < row);
@@ -238,6 +271,14 @@ impl Known {
             let limit = limit(self.status.state, task.spec.circuit());
             self.limit = self.limit.min(self.lasted.saturating_add(limit));
         }
+    }
+}
+
+/// The target that a command names.
+fn target(input: &Input) -> Option<Target> {
+    match input {
+        Input::Command(Command::Start(_, target) | Command::Swap(_, target)) => Some(*target),
+        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::super::{Effect, Input};
-use super::super::world::Note;
+use super::super::world::{Note, World};
 use super::{Checked, check};
 use crate::model::{InstanceId, Sequence};
 
@@ -45,9 +45,10 @@ impl Commits {
         check(after <= self.committed, || format!("{id} is told of {after}, committed: {}", self.committed))
     }
 
-    pub(super) fn effect(&mut self, effect: &Effect) {
+    /// Who does not wait is answered at once.
+    pub(super) fn effect(&mut self, effect: &Effect, world: &World) {
         match effect {
-            Effect::Answer { after, .. } => self.answers.push_back(*after),
+            Effect::Answer { after, .. } if world.journal.keeps_waiting(*after) => self.answers.push_back(*after),
             Effect::AwaitCommit { after, instance } => {
                 self.replaced.insert(*instance, *after);
             }

@@ -2,8 +2,12 @@
 //! them in the order in which that was appended.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use crate::model::{InstanceId, Sequence};
+use crate::model::{Admission, InstanceId, Mono, Sequence};
+
+/// After how long without a commit it counts as stalled, where something waits.
+pub(super) const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// What has become visible.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +26,22 @@ pub(in crate::lifecycle::simulation) struct Journal {
     committed: Sequence,
     waiting: VecDeque<Release>,
     notes: Vec<Note>,
+    /// Since when something waits, without a commit.
+    since: Option<Mono>,
+    /// The present transaction fails for want of space.
+    pub(super) fails: bool,
+    /// There is hardly any left.
+    pub(super) nearly_full: bool,
+    /// How it was when the machine was told last.
+    told: Condition,
+    /// Its storage works well from here on.
+    pub(in crate::lifecycle::simulation) steady: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Condition {
+    stalled: bool,
+    full: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,12 +58,40 @@ enum Waits {
 }
 
 impl Journal {
-    pub(super) fn append(&mut self, sequence: Sequence) {
+    /// Whether it has waited for nothing before.
+    pub(super) fn append(&mut self, sequence: Sequence, now: Mono) -> bool {
         self.appended = sequence;
+        let first = self.since.is_none();
+        self.since.get_or_insert(now);
+        first
     }
 
+    /// As the shell has it: nobody waits who need not, or who might for long.
     pub(super) fn answer(&mut self, after: Sequence) {
-        self.waiting.push_back(Release { after, what: Waits::Client });
+        if self.keeps_waiting(after) {
+            self.waiting.push_back(Release { after, what: Waits::Client });
+        }
+    }
+
+    /// Whether an answer waits for the commit; if not, it is given at once: itself if what it shows is committed, or else that it is
+    /// not yet durable.
+    pub(in crate::lifecycle::simulation) fn keeps_waiting(&self, after: Sequence) -> bool {
+        match self.told {
+            Condition { stalled: false, full: false } => true,
+            Condition { stalled, .. } => after > self.committed && !stalled,
+        }
+    }
+
+    /// Looks how it does: what the machine is told, if that has changed.
+    pub(super) fn look(&mut self, now: Mono) -> Option<Admission> {
+        let stalled = self.since.is_some_and(|since| now.since(since) >= STALLED_AFTER);
+        let condition = Condition { stalled, full: self.fails || self.nearly_full };
+        let changed = std::mem::replace(&mut self.told, condition) != condition;
+        changed.then_some(match condition {
+            Condition { full: true, .. } => Admission::Full,
+            Condition { stalled: true, .. } => Admission::Stalled,
+            Condition { .. } => Admission::Open,
+        })
     }
 
     pub(super) fn await_commit(&mut self, after: Sequence, replaced: InstanceId) {
@@ -60,9 +108,11 @@ impl Journal {
     }
 
     /// The transaction is done: which instances have been replaced for good.
-    pub(super) fn written(&mut self) -> Vec<InstanceId> {
+    pub(super) fn written(&mut self, now: Mono) -> Vec<InstanceId> {
+        self.fails = false;
         if let Some(sequence) = self.writing.take() {
             self.committed = sequence;
+            self.since = (self.appended > sequence).then_some(now);
             self.notes.push(Note::Committed(sequence));
         }
         self.release()

@@ -45,10 +45,14 @@ fn attempt() -> impl Strategy<Value = Attempt> {
 
 fn instances() -> BoxedStrategy<Instance> {
     use InstanceState::{Aborting, Ended, Ready, Starting, Stopping, Stuck};
-    let shutdown =
-        (time(), option::of(span()), option::of(span())).prop_map(|(asked_time, graceful_duration, abort_duration)| {
-            Shutdown { asked_time, graceful_duration, abort_duration }
-        });
+    let shutdown = (reason_to_stop(), time(), option::of(span()), option::of(span())).prop_map(
+        |(asked, asked_time, graceful_duration, abort_duration)| Shutdown {
+            asked,
+            asked_time,
+            graceful_duration,
+            abort_duration,
+        },
+    );
     let state = select(&[Starting, Ready, Stopping, Aborting, Stuck, Ended]);
     let times = (time(), option::of(time()), option::of(time()), option::of(time()));
     let exit = option::of(select(&Exit::ALL));
@@ -59,10 +63,13 @@ fn instances() -> BoxedStrategy<Instance> {
         .boxed()
 }
 
-fn outcomes() -> BoxedStrategy<Outcome> {
+fn reason_to_stop() -> impl Strategy<Value = Asked> {
     use Asked::{Cancel, Drain, Relief, StartTimeout};
-    let asked = select(&[Asked::None, Cancel, Drain, StartTimeout, Asked::Swap, Asked::Pause, Relief]);
-    (select(&Exit::ALL), asked, ".{0,20}", time())
+    select(&[Asked::None, Cancel, Drain, StartTimeout, Asked::Swap, Asked::Pause, Relief])
+}
+
+fn outcomes() -> BoxedStrategy<Outcome> {
+    (select(&Exit::ALL), reason_to_stop(), ".{0,20}", time())
         .prop_map(|(exit, asked, message, time)| Outcome { exit, asked, message, time })
         .boxed()
 }
@@ -130,14 +137,14 @@ fn tasks() -> BoxedStrategy<Task> {
     let news =
         (restarts(), option::of(swaps()), option::of(outcomes()), circuits(), prop::collection::vec(alerts(), 0..3));
     let end = option::of((time(), time()).prop_map(|(time, expire_time)| End { time, expire_time }));
-    let rest = (option::of(pauses()), time(), time(), end);
+    let rest = (option::of(pauses()), time(), time(), end, option::of(select(&State::ALL)));
     (identity, spec, states, instances_, news, rest).prop_map(task).boxed()
 }
 
 type Identity = (String, String, Uuid, BTreeMap<String, String>, BTreeMap<String, String>);
 type Spec = (crate::model::TaskSpec, Generation, u64, Uuid);
 type News = (Restart, Option<Swap>, Option<Outcome>, CircuitStatus, Vec<Alert>);
-type Rest = (Option<Pause>, Timestamp, Timestamp, Option<End>);
+type Rest = (Option<Pause>, Timestamp, Timestamp, Option<End>, Option<State>);
 type Instances = (Option<Instance>, Vec<Instance>, Option<Instance>);
 
 fn task(
@@ -147,7 +154,7 @@ fn task(
     let (spec, generation, ahead, target) = spec;
     let (instance, draining, candidate) = instances;
     let (restart, mut swap, outcome, circuit, alerts) = news;
-    let (pause, create_time, update_time, end) = rest;
+    let (pause, create_time, update_time, end, fate) = rest;
     let spec = Arc::new(spec);
     // A number is given to one spec.
     if let Some(swap) = swap.as_mut().filter(|swap| swap.to_generation == generation) {
@@ -176,6 +183,7 @@ fn task(
         create_time,
         update_time,
         end,
+        fate,
     }
 }
 
