@@ -168,6 +168,11 @@ impl<C: Chance> Lifecycle<C> {
         phases.collect()
     }
 
+    /// The place right behind what has been appended.
+    pub const fn head(&self) -> Sequence {
+        self.log.head
+    }
+
     /// The place in the log right after a drain began; the head as long as none has.
     pub const fn draining_since(&self) -> Sequence {
         match self.draining {

@@ -28,7 +28,6 @@ mod stored;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -90,15 +89,6 @@ pub enum Error {
     /// The store could not be opened.
     #[error("cannot open the store")]
     OpenStore(#[source] journal::OpenError),
-    /// The data directory takes no socket.
-    #[error("cannot make the control socket in {}", dir.display())]
-    Control {
-        /// The data directory.
-        dir: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
     /// The journal did not start.
     #[error("cannot start the journal")]
     StartJournal(#[source] journal::StartError),

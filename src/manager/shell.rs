@@ -6,6 +6,7 @@ mod answer;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -29,6 +30,11 @@ use crate::telemetry::Metrics;
 
 /// What one turn takes from each source, so that none starves the others or the timers.
 const TURN: usize = 256;
+/// How many events may wait for their commit while more tasks are taken over: a transaction of so many is quick, and large enough to be
+/// worth its syncs.
+const BACKLOG: u64 = 8_192;
+/// How long to wait where more do.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// What the loop is connected with.
 pub(super) struct Wiring {
@@ -123,9 +129,7 @@ impl Shell {
         while !self.wiring.stop.is_cancelled() {
             let mut turn = Turn::default();
             if self.lifecycle.has_orphans() {
-                // Whoever commands something of one of them, or of another task, does not wait for all of them.
-                tokio::task::yield_now().await;
-                self.step(Input::Adopt, &mut turn);
+                self.adopt(&mut turn).await;
             } else {
                 self.wait(&mut turn).await;
             }
@@ -140,6 +144,28 @@ impl Shell {
             self.finish(turn);
             timer.observe_duration();
         }
+    }
+
+    /// Takes over a few of the tasks that an earlier server has left, as fast as the journal commits what comes of that. Whoever
+    /// commands something meanwhile does not wait for all of them.
+    async fn adopt(&mut self, turn: &mut Turn) {
+        if self.has_room() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(BREATH).await;
+        }
+        // Nobody waits here, but before anything is started it must be known whether the journal takes that in.
+        if let Some(condition) = unconstrained(self.vigil.next()).now_or_never() {
+            self.on_condition(condition, turn);
+        }
+        if self.has_room() {
+            self.step(Input::Adopt, turn);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let uncommitted = self.lifecycle.head().get().saturating_sub(self.wiring.journal.view().head().get());
+        uncommitted < BACKLOG
     }
 
     /// Waits until anything has happened, and takes the first of it.

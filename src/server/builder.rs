@@ -1,5 +1,6 @@
 //! Putting a server together.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -87,7 +88,7 @@ impl Builder {
         let options = journal::Options { ring_events, metrics: Some(metrics.journal.commits.clone()) };
         let (journal, writer, requests) = Journal::start(store, options).map_err(Error::StartJournal)?;
         let tasks = journal.view().len();
-        let control = control(&stored, archive)?;
+        let control = control(&stored, archive);
         let event_log = event_log::start(&journal).map_err(Error::StartEventLog)?;
         let options = manager::Options {
             built_in_shards: config.built_in_shards(),
@@ -155,10 +156,12 @@ async fn open(config: &Config, store: Option<Box<dyn Store>>) -> Result<Opened, 
 }
 
 /// The socket for the tools, where there is a directory to keep it in.
-fn control(stored: &Stored, archive: Option<Archive>) -> Result<Option<Control>, Error> {
-    let (Stored::Directory(dir), Some(archive)) = (stored, archive) else { return Ok(None) };
-    let failed = |source| Error::Control { dir: dir.clone(), source };
-    Control::start(dir, Arc::new(move |dest| archive.backup(dest))).map(Some).map_err(failed)
+fn control(stored: &Stored, archive: Option<Archive>) -> Option<Control> {
+    let (Stored::Directory(dir), Some(archive)) = (stored, archive) else { return None };
+    let started = Control::start(dir, Arc::new(move |dest| archive.backup(dest)));
+    // Only backups need it: a server that can do all else is not to be kept from that.
+    let told = |error: &io::Error| tracing::warn!(%error, dir = %dir.display(), "no backups while this server runs: no socket");
+    started.inspect_err(told).ok()
 }
 
 fn unknown_kind_hint(kind: &str) -> &'static str {
