@@ -156,9 +156,8 @@ impl ActorForm {
 
 impl DetailForm {
     fn of(detail: &Detail, task: Option<&Task>) -> Self {
-        if let Some(part) =
-            task.and_then(|task| Part::ALL.into_iter().find(|part| part.of(task).as_ref() == Some(detail)))
-        {
+        let said = task.and_then(|task| Part::ALL.into_iter().find(|part| part.is(detail, task)));
+        if let Some(part) = said {
             return Self::InTask(part as u32);
         }
         match detail {
@@ -216,6 +215,22 @@ impl Part {
         Self::Swap,
         Self::Circuit,
     ];
+
+    /// Whether a detail is this part of its task.
+    fn is(self, detail: &Detail, task: &Task) -> bool {
+        match (self, detail) {
+            (Self::Instance, Detail::Instance(instance)) => task.instance.as_ref() == Some(instance),
+            (Self::Draining, Detail::Instance(instance)) => task.draining.last() == Some(instance),
+            (Self::Candidate, Detail::Instance(instance)) => task.candidate.as_deref() == Some(instance),
+            (Self::Outcome, Detail::Outcome(outcome)) => task.outcome.as_ref() == Some(outcome),
+            (Self::Alert, Detail::Alert(alert)) => task.alerts.last() == Some(alert),
+            (Self::Pause, Detail::Pause(pause)) => task.pause.as_ref() == Some(pause),
+            (Self::Restart, Detail::Restart(restart)) => task.restart == *restart,
+            (Self::Swap, Detail::Swap(swap)) => task.swap.as_ref() == Some(swap),
+            (Self::Circuit, Detail::Circuit(circuit)) => task.circuit == *circuit,
+            _ => false,
+        }
+    }
 
     /// What an event that is about this part of its task has as its detail.
     fn of(self, task: &Task) -> Option<Detail> {

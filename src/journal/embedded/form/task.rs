@@ -1,5 +1,7 @@
 //! Tasks as they are stored: an image without its specs, which it refers to.
 
+use std::sync::LazyLock;
+
 use super::circuit::CircuitForm;
 use super::codes::Code;
 use super::instance::{AlertForm, InstanceForm, OutcomeForm, PauseForm};
@@ -183,10 +185,8 @@ impl TaskForm {
         Ok(Task {
             name: full_name(&name)?,
             uid: Uid::new(uuid((uid_high, uid_low))),
-            labels: Labels::try_new(labels.into_iter().map(PairForm::read))
-                .map_err(|v| Unreadable::violations("labels", v))?,
-            annotations: Annotations::try_new(annotations.into_iter().map(PairForm::read))
-                .map_err(|v| Unreadable::violations("annotations", v))?,
+            labels: read_labels(labels)?,
+            annotations: read_annotations(annotations)?,
             spec: spec_of(SpecKey { born, generation })?,
             generation: Generation::new(generation),
             last_generation: Generation::new(generation.wrapping_add(generations_ahead)),
@@ -215,6 +215,24 @@ impl TaskForm {
         let swap = self.swap.as_ref().map(SwapForm::to_generation);
         [self.generation].into_iter().chain(swap).map(move |generation| SpecKey { born, generation })
     }
+}
+
+/// Most tasks have none, and there need not be a map for each of their events.
+fn read_labels(pairs: Vec<PairForm>) -> Read<Labels> {
+    static NONE: LazyLock<Labels> = LazyLock::new(Labels::default);
+    if pairs.is_empty() {
+        return Ok(NONE.clone());
+    }
+    Labels::try_new(pairs.into_iter().map(PairForm::read)).map_err(|found| Unreadable::violations("labels", found))
+}
+
+fn read_annotations(pairs: Vec<PairForm>) -> Read<Annotations> {
+    static NONE: LazyLock<Annotations> = LazyLock::new(Annotations::default);
+    if pairs.is_empty() {
+        return Ok(NONE.clone());
+    }
+    let read = Annotations::try_new(pairs.into_iter().map(PairForm::read));
+    read.map_err(|found| Unreadable::violations("annotations", found))
 }
 
 /// `default/api` for `namespaces/default/tasks/api`: the rest is the same for all.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::history::{Batch, Fold, History, Random, assert_is};
-use super::media::{Disk, Done};
+use super::media::{Disk, Done, put};
 use crate::journal::{EmbeddedStore, Retention, Store};
 use crate::model::Event;
 
@@ -53,15 +53,6 @@ fn image(base: &[u8], unsynced: &[Done], left: Left) -> Vec<u8> {
         }
     }
     bytes
-}
-
-/// A write beyond the end makes the file longer.
-fn put(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
-    let end = offset + data.len();
-    if bytes.len() < end {
-        bytes.resize(end, 0);
-    }
-    bytes[offset..end].copy_from_slice(data);
 }
 
 /// What a disk was told, group by group.

@@ -237,5 +237,6 @@ fn a_directory_that_was_taken_away_is_never_written_to_again() {
     store.let_go();
     let error = store.commit(history.batch(3).group()).expect_err("it is another's by now");
     assert_eq!(error.failure(), Failure::Final, "{error}");
+    assert!(error.to_string().contains("was moved or removed"), "{error}");
     assert_eq!(other.recover().expect("read").head.get(), 0);
 }

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use redb::{Database, TableDefinition};
 use uuid::Uuid;
 
-use super::history::{read_all, spec};
+use super::history::spec;
 use super::media::TestDir;
 use crate::journal::testing::task;
-use crate::journal::{EmbeddedStore, Group, Retention, Store};
+use crate::journal::{EmbeddedStore, Group, Range, Retention, Store};
 use crate::model::{
     Actor, Attempt, Cause, Detail, Event, EventType, Instance, InstanceState, Sequence, State, Task, Timestamp, Uid,
 };
@@ -90,6 +90,29 @@ fn commit(store: &mut EmbeddedStore, events: &[Arc<Event>]) {
     store.commit(Group { events, requests: &[] }).expect("committed");
 }
 
+/// Commits one event at a time.
+fn singles(store: &mut EmbeddedStore, mut make: impl FnMut() -> Vec<Arc<Event>>) {
+    let before = written();
+    let mut took: Vec<_> = (0..2_001)
+        .map(|_| {
+            let group = make();
+            let since = Instant::now();
+            commit(store, &group);
+            since.elapsed()
+        })
+        .collect();
+    took.sort();
+    let bytes = (written() - before) / 2_001;
+    println!("groups of 1: p50 {:?}, p99 {:?}, {bytes} bytes written for each", took[1_000], took[1_980]);
+}
+
+/// How many bytes this process has written.
+fn written() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").expect("Linux");
+    let line = io.lines().find_map(|line| line.strip_prefix("wchar: ")).expect("there");
+    line.parse().expect("a number")
+}
+
 #[test]
 #[ignore = "figures, not facts"]
 fn of_a_store_of_many_tasks() {
@@ -115,18 +138,9 @@ fn of_a_store_of_many_tasks() {
             took / (total / size) as u32
         );
     }
-    let mut singles: Vec<_> = (0..2_001)
-        .map(|_| {
-            let group = make(1, &mut tasks);
-            let since = Instant::now();
-            commit(&mut store, &group);
-            since.elapsed()
-        })
-        .collect();
-    singles.sort();
-    println!("groups of 1: p50 {:?}, p99 {:?}", singles[1_000], singles[1_980]);
+    singles(&mut store, || make(1, &mut tasks));
     let since = Instant::now();
-    let mut left = EVENTS - 38_400 - 76_800 - 2_001;
+    let mut left = EVENTS - 38_400 - 76_800 - 2 * 2_001;
     let mut started = None;
     while left > 0 {
         let count = left.min(512);
@@ -141,12 +155,18 @@ fn of_a_store_of_many_tasks() {
         "the rest in groups of 512 (made in between): {:.0} events/s",
         (EVENTS as f64) / since.elapsed().as_secs_f64()
     );
+    singles(&mut store, || make(1, &mut tasks));
     println!("file after all started: {:?}, at the end {}", started, size(&dir.path()));
     let reader = store.reader();
     for _ in 0..2 {
         let since = Instant::now();
-        let events = read_all(&*reader, 0, EVENTS as u64);
-        println!("replay of {}: {:.0} events/s", events.len(), EVENTS as f64 / since.elapsed().as_secs_f64());
+        let mut after = Sequence::default();
+        let through = Sequence::new(EVENTS as u64);
+        while after < through {
+            let batch = reader.read(Range { after, through }, 256).expect("kept");
+            after = batch.last().expect("more").sequence;
+        }
+        println!("replay of {EVENTS}: {:.0} events/s", EVENTS as f64 / since.elapsed().as_secs_f64());
     }
     drop(reader);
     // As after kill -9.

@@ -69,6 +69,12 @@ struct State {
     fails: Fails,
     free: Option<u64>,
     opened: usize,
+    /// What is on the disk itself, as far as this is asked.
+    durable: Option<Vec<u8>>,
+    /// What has been written since the last sync, whatever became of that: after one that failed, a system takes it for written.
+    cached: Vec<Done>,
+    /// How many syncs succeed before one fails.
+    syncs_left: Option<usize>,
 }
 
 impl Disk {
@@ -102,6 +108,18 @@ impl Disk {
         self.lock().fails = fails;
     }
 
+    /// After so many more syncs one fails, and what it was to write stays in the system's cache alone, for good.
+    pub(super) fn fail_sync_after(&self, syncs: usize) {
+        let mut state = self.lock();
+        state.durable = Some(state.bytes.clone());
+        state.syncs_left = Some(syncs);
+    }
+
+    /// What is on the disk itself.
+    pub(super) fn durable(&self) -> Vec<u8> {
+        self.lock().durable.clone().expect("asked for")
+    }
+
     pub(super) fn set_free(&self, free: u64) {
         self.lock().free = Some(free);
     }
@@ -117,9 +135,32 @@ impl Disk {
 
 impl State {
     fn note(&mut self, done: Done) {
+        if self.durable.is_some() {
+            self.cached.push(done.clone());
+        }
         if let Some(all) = &mut self.done {
             all.push(done);
         }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let cached = std::mem::take(&mut self.cached);
+        let Some(durable) = &mut self.durable else { return Ok(()) };
+        match self.syncs_left.map(|left| left.checked_sub(1)) {
+            Some(None) => {
+                self.syncs_left = None;
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            left => self.syncs_left = left.flatten(),
+        }
+        for done in cached {
+            match done {
+                Done::Write { offset, data } => put(durable, offset, &data),
+                Done::SetLen(len) => durable.resize(len, 0),
+                Done::Sync => {}
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, failing: &[Fails]) -> io::Result<()> {
@@ -178,21 +219,26 @@ impl StorageBackend for Disk {
         let mut state = self.lock();
         state.check(&[Fails::Writes, Fails::Syncs, Fails::All])?;
         state.note(Done::Sync);
-        Ok(())
+        state.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.lock();
         state.check(&[Fails::Full, Fails::Writes, Fails::All])?;
         let offset = usize::try_from(offset).expect("small");
-        let end = offset + data.len();
-        if state.bytes.len() < end {
-            state.bytes.resize(end, 0);
-        }
-        state.bytes[offset..end].copy_from_slice(data);
+        put(&mut state.bytes, offset, data);
         state.note(Done::Write { offset, data: data.into() });
         Ok(())
     }
+}
+
+/// A write beyond the end makes the file longer.
+pub(super) fn put(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
+    let end = offset + data.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    bytes[offset..end].copy_from_slice(data);
 }
 
 /// Every file below a directory, with its mode.

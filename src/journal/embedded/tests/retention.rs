@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use redb::{ReadableDatabase, ReadableTable};
 
-use super::history::{History, assert_is};
+use super::history::{History, assert_is, read_all};
 use super::media::{Disk, TestDir};
+use crate::journal::embedded::form::RequestForm;
 use crate::journal::embedded::group::now;
 use crate::journal::embedded::tables::{DYING, REQUESTS, SPECS};
 use crate::journal::testing::{created, event, sequence};
@@ -90,13 +92,13 @@ fn what_is_too_old_goes_while_nothing_comes() {
     commit(&mut store, vec![at(1, old), at(2, now())]);
     assert_eq!(store.reader().oldest().get(), 0, "a piece is as old as its newest event");
     commit(&mut store, vec![at(3, now())]);
-    assert_eq!(store.maintain().expect("maintained"), false);
+    assert!(!store.maintain().expect("maintained"));
     let mut store = EmbeddedStore::with_medium(Disk::default(), Retention { age: Duration::MAX, ..retention(1_000) })
         .expect("opened");
     commit(&mut store, vec![at(1, old)]);
     commit(&mut store, vec![at(2, now())]);
     store.retention.age = AGE;
-    assert_eq!(store.maintain().expect("maintained"), false);
+    assert!(!store.maintain().expect("maintained"));
     assert_eq!(store.reader().oldest().get(), 1);
     assert_eq!(store.recover().expect("read").tasks.len(), 2, "tasks outlive their events");
 }
@@ -160,6 +162,39 @@ fn a_live_task_keeps_its_last_ten_specs_its_active_one_and_what_events_refer_to(
     commit(&mut store, (number + 1..number + 3).map(|number| at(number, now())).collect());
     while store.maintain().expect("maintained") {}
     assert_eq!(specs(&store).into_iter().filter(|(born, _)| *born == 1).count(), 0);
+}
+
+#[test]
+fn a_spec_stays_as_long_as_an_event_refers_to_it_though_the_log_is_trimmed_all_the_time() {
+    let disk = Disk::default();
+    let mut store = EmbeddedStore::with_medium(disk.clone(), retention(30)).expect("opened");
+    let (_, head) = swapped(&mut store, 80, true);
+    let (oldest, head) = (store.reader().oldest().get(), head as u64);
+    assert_eq!(read_all(&*store.reader(), oldest, head).len(), 30);
+    let kept = specs(&store).len();
+    assert!((30..=41).contains(&kept), "{kept}");
+    let dying = rows_dying(&store);
+    drop(store);
+    // What is going to go is still known to, so that it is not put down again.
+    let mut store =
+        EmbeddedStore::with_medium(disk, Retention { events: Some(1_000), ..retention(0) }).expect("opened");
+    let task = store.recover().expect("read").tasks[0].as_ref().clone();
+    commit(&mut store, vec![Event { time: now(), ..event(82, EventType::InstanceReady, task) }]);
+    assert_eq!(rows_dying(&store), dying);
+}
+
+#[test]
+fn a_request_that_grew_too_old_while_no_server_was_there_is_not_remembered() {
+    let mut store = EmbeddedStore::with_medium(Disk::default(), retention(10)).expect("opened");
+    let mut history = History::new(5, 3);
+    let request = std::iter::repeat_with(|| history.batch(5).requests).flatten().next().expect("endless");
+    let old = Remembered { time: now().before(Duration::from_secs(86_400 + 60)), ..request };
+    let database = store.shared.database().expect("open");
+    let transaction = crate::journal::embedded::database::writing(&database).expect("begun");
+    let row = RequestForm::of(&old).encode_to_vec();
+    transaction.open_table(REQUESTS).expect("there").insert(0, row.as_slice()).expect("written");
+    transaction.commit().expect("committed");
+    assert!(store.recover().expect("read").requests.is_empty());
 }
 
 #[test]
