@@ -213,8 +213,8 @@ async fn a_store_that_has_died_ends_the_process() {
     let (server, mut client) = server(&disk).await;
     client.start_task(idle("t")).await.expect("started");
     disk.fail(Some(Fault::Final));
-    let status = client.start_task(idle("late")).await.expect_err("never");
-    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    // It hears of that, or finds the connection broken, as the end of the server has it.
+    client.start_task(idle("late")).await.expect_err("never");
     let ended = tokio::time::timeout(Duration::from_secs(600), server.ended()).await.expect("it ends");
     assert_eq!((ended, ended.exit_code()), (Ended::Failed, 1));
 }
