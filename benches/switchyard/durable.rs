@@ -1,7 +1,7 @@
 //! Starts that are answered once they are on the disk, against a bare call that waits for a group commit of as many bytes: the same
 //! engine and file system, one transaction for all that waits, synced as Switchyard's are.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result};
@@ -85,15 +85,18 @@ fn weigh(lab: &Lab, kind: &str) -> Result<usize> {
 /// Something that a call waits for.
 type Waits = oneshot::Sender<()>;
 
+/// More calls than are ever in flight.
+const WAITING: usize = 1_024;
+
 /// The baseline's group commit: everything that waits goes into one transaction, as one record for each call.
 #[derive(Clone)]
-pub(crate) struct Commits(Sender<Waits>);
+pub(crate) struct Commits(SyncSender<Waits>);
 
 impl Commits {
     fn start(scratch: &Scratch, bytes: usize) -> Result<Self> {
         std::fs::create_dir_all(scratch.path())?;
         let database = Database::create(scratch.path().join("bare.redb"))?;
-        let (waits, waiting) = channel();
+        let (waits, waiting) = sync_channel(WAITING);
         // It ends when nobody can wait any more.
         let _: JoinHandle<Result<()>> = thread::spawn(move || write(&database, &waiting, bytes));
         Ok(Self(waits))
