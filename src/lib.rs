@@ -71,6 +71,9 @@
 //!   is wanted, ever more slowly.)
 //! - No client waits for a journal that is stalled: it is told that what it asked for is refused, or not yet durable. None is told that
 //!   something was done which is not.
+//! - Nothing that a client was answered or shown is lost with the process, however that ends, unless the store is in memory; and
+//!   nothing comes back half done: what was not decided is rolled back, what was is finished.
+//! - No sequence, generation, attempt or epoch that anybody has seen is used again, restarts included.
 //! - No event is dropped silently: a watcher gets every matching one in order, or is told `OUT_OF_RANGE`.
 //! - No panic of a monitor reaches anything but its own instance. (A panic while unwinding from a panic aborts the process:
 //!   Rust leaves no way to contain it.) With `panic = "abort"` that would be untrue, so the crate does not compile with it.
