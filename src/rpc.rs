@@ -8,6 +8,7 @@
 mod deadline;
 mod error;
 mod health;
+mod linger;
 mod list;
 mod metrics;
 mod oversize;

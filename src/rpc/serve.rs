@@ -21,6 +21,7 @@ use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 use tower::ServiceExt;
 
+use super::linger::Lingering;
 use crate::accept;
 
 /// Connections at once; the others wait in the listener's backlog. Far more than have a watch stream each, and few enough to
@@ -75,7 +76,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, closing
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Lingering::new(stream)), service);
     let mut served = pin!(served);
     let ended = tokio::select! {
         ended = &mut served => ended,
@@ -208,6 +209,32 @@ mod tests {
         };
         let pinged = timeout(2 * (KEEP_ALIVE_INTERVAL + KEEP_ALIVE_TIMEOUT), pinged_and_cut).await;
         assert!(pinged.expect("cut in time"));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_still_sends_reads_everything_to_the_end() {
+        const PONG: u8 = 1;
+        const WINDOW_UPDATE: [u8; 13] = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let (address, stop, serving) = serving().await;
+        let mut client = begun(address).await;
+        assert!(matches!(frame(&mut client).await, Some((SETTINGS, _))));
+        stop.cancel();
+        let ping = loop {
+            if let (PING, payload) = frame(&mut client).await.expect("a ping, to know what is on its way") {
+                break payload;
+            }
+        };
+        client.write_all(&[&[0, 0, 8, PING, PONG, 0, 0, 0, 0], &*ping].concat()).await.expect("connected");
+        while frame(&mut client).await.is_some() {}
+        // It has closed its side. Closed altogether it would reset the connection for each of these.
+        for _ in 0..3 {
+            client.write_all(&WINDOW_UPDATE).await.expect("not reset");
+            tokio::task::yield_now().await;
+        }
+        assert!(!serving.is_finished(), "it waits for us");
+        assert_eq!(client.read(&mut [0; 1]).await.expect("not reset"), 0);
+        drop(client);
+        serving.await.expect("no panic");
     }
 
     #[tokio::test]
