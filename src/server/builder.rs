@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::control::Control;
 use super::stored::{self, Opened, Stored};
 use super::{Ended, Error, Parts, Server, capacity, event_log, limits};
-use crate::config::Config;
+use crate::config::{Config, StoreKind};
 use crate::http::{self, Phase, Readiness};
 use crate::journal::{self, Archive, Journal, Store};
 use crate::manager::{self, Manager};
@@ -148,6 +148,10 @@ impl Builder {
 async fn open(config: &Config, store: Option<Box<dyn Store>>) -> Result<Opened, Error> {
     if let Some(store) = store {
         return Ok(Opened { store, stored: Stored::Elsewhere, archive: None });
+    }
+    if config.store() == StoreKind::Memory {
+        // There is nothing to wait for, so it needs no thread.
+        return stored::open(config).map_err(Error::OpenStore);
     }
     let config = config.clone();
     let opened = spawn_blocking(move || stored::open(&config)).await;
