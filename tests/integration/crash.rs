@@ -10,7 +10,7 @@
 mod owner;
 mod watcher;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::cli::process::{Served, Starting};
 use crate::harness::Client;
+use crate::scratch::Scratch;
 use owner::Owner;
 use watcher::Watcher;
 
@@ -134,30 +135,14 @@ async fn compare(watcher: &Watcher, address: &str) {
     }
 }
 
-/// A directory, removed with everything in it when dropped.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("crash-{}", Uuid::new_v4())))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // It may not be there yet.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_and_every_event_is_seen_once() {
     let rounds = number("SWITCHYARD_CRASH_ROUNDS", ROUNDS);
     let mut rng = Rng(number("SWITCHYARD_SEED", 1) as u64);
-    let directory = Directory::new();
-    let data = &directory.0;
+    let scratch = Scratch::new("crash");
+    let data = scratch.join("data");
     let mut owners: Vec<_> = (0..OWNERS).map(|number| Owner::new(number, rng.next())).collect();
-    let mut server = serve(data).await;
+    let mut server = serve(&data).await;
     let watcher = Watcher::start(&server.address).await;
     for round in 0..rounds {
         verify(&mut owners, &server.address).await;
@@ -165,10 +150,10 @@ async fn nothing_acknowledged_is_lost_and_every_event_is_seen_once() {
         owners = business(owners, server, wanted).await;
         if round % KILLED_IN_RECOVERY == 0 {
             for _ in 0..2 {
-                killed_in_recovery(data, rng.below(RECOVERY_MILLIS)).await;
+                killed_in_recovery(&data, rng.below(RECOVERY_MILLIS)).await;
             }
         }
-        server = serve(data).await;
+        server = serve(&data).await;
         watcher.go_on_at(&server.address);
         if round % 100 == 99 {
             println!("{} rounds, {} events", round + 1, watcher.events());

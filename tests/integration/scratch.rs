@@ -3,16 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 /// An empty directory that is gone when its test has ended.
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// `name` tells it from those of other tests.
+    /// `name` tells whose it is; each run has its own.
     pub(crate) fn new(name: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        if path.exists() {
-            fs::remove_dir_all(&path).expect("an earlier run's");
-        }
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", Uuid::new_v4()));
         fs::create_dir_all(&path).expect("made");
         Self(path)
     }
