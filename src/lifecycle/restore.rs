@@ -30,8 +30,9 @@ const UNKNOWN_KIND: &str = "UNKNOWN_KIND";
 /// Over how long first checks are spread after a restart: long enough for the tasks of a full server, short enough for people.
 const SPREAD: Duration = Duration::from_secs(10);
 
-/// How many tasks are taken over in one step: few enough that commands between two of them hardly wait.
-const AT_ONCE: usize = 32;
+/// How many tasks are taken over in one step: few enough that commands between two of them hardly wait. Fewer in tests, which have
+/// few tasks, and want to see what happens between two steps.
+const AT_ONCE: usize = if cfg!(test) { 2 } else { 32 };
 
 /// What an earlier server has left.
 #[derive(Debug, Default)]

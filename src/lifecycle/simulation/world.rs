@@ -176,7 +176,8 @@ impl World {
         match effect {
             Effect::Append(event) => self.journal.append(event.sequence),
             Effect::Answer { after, .. } => self.journal.answer(*after),
-            Effect::AwaitCommit { after, instance } => self.journal.await_commit(*after, *instance),
+            Effect::AwaitCommit { instance, .. } => self.journal.await_commit(*instance),
+            Effect::Remember(request) => self.journal.remember(request.clone()),
             Effect::Launch(launch) => self.launch(launch, now.mono, rng),
             Effect::Signal(instance) => self.signal(*instance, now.mono, rng),
             Effect::Abort(instance) => self.abort(*instance, now.mono, rng),
@@ -188,16 +189,21 @@ impl World {
                 }
             }
             Effect::CheckNow(instance) => self.plan(now.mono, Happening::Of(*instance, Act::CheckNow)),
-            Effect::Remember(_) | Effect::Discard(_) | Effect::Counted(..) | Effect::Forget(_) => {}
+            Effect::Discard(_) | Effect::Counted(..) | Effect::Forget(_) => {}
         }
     }
 
     /// The end of a turn: its events and answers are handed over.
     pub(super) fn turn(&mut self, now: Mono, rng: &mut Rng) {
-        for replaced in self.journal.release() {
-            self.plan(now, Happening::Told(Input::Committed(replaced)));
-        }
         self.write(now, rng);
+    }
+
+    /// The server is killed, and with it everything that runs, and all news. What the journal has kept: its head, and requests.
+    pub(super) fn crash(&mut self, rng: &mut Rng) -> (Sequence, Vec<Remembered>) {
+        self.actors.clear();
+        self.agenda.clear();
+        self.shards = Shards::new(rng);
+        self.journal.crash(rng.one_in(2))
     }
 
     /// Everything that waits goes into one transaction. Most are quick; some storage stands still for minutes.

@@ -1,9 +1,8 @@
-//! The journal, as far as the machine depends on it: commits come in order, later than what they commit, and release what waits for
-//! them in the order in which that was appended.
+//! The journal, as far as the machine depends on it: what a turn appends goes into one transaction, the transactions come in order and
+//! later than what they commit, and release what waits for them in the order in which that was appended. A crash leaves what was
+//! committed, and of what is being written all or nothing.
 
-use std::collections::VecDeque;
-
-use crate::model::{InstanceId, Sequence};
+use crate::model::{InstanceId, Remembered, Sequence};
 
 /// What has become visible.
 #[derive(Clone, Copy, Debug)]
@@ -17,22 +16,28 @@ pub(in crate::lifecycle::simulation) enum Note {
 #[derive(Debug, Default)]
 pub(in crate::lifecycle::simulation) struct Journal {
     appended: Sequence,
-    /// Up to where the present transaction goes.
-    writing: Option<Sequence>,
     committed: Sequence,
-    waiting: VecDeque<Release>,
+    /// The requests that are committed, the oldest first.
+    requests: Vec<Remembered>,
+    /// The present transaction.
+    writing: Option<Group>,
+    /// What the next one will take.
+    waiting: Group,
     notes: Vec<Note>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Release {
-    after: Sequence,
-    what: Waits,
+/// What is committed together, and what that releases.
+#[derive(Debug, Default)]
+struct Group {
+    through: Sequence,
+    requests: Vec<Remembered>,
+    releases: Vec<Release>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Waits {
-    Client,
+enum Release {
+    /// An answer that shows the log up to there.
+    Client(Sequence),
     /// Of a cut-over: the instance that was replaced.
     Replaced(InstanceId),
 }
@@ -42,39 +47,55 @@ impl Journal {
         self.appended = sequence;
     }
 
+    pub(super) fn remember(&mut self, request: Remembered) {
+        self.waiting.requests.push(request);
+    }
+
     pub(super) fn answer(&mut self, after: Sequence) {
-        self.waiting.push_back(Release { after, what: Waits::Client });
+        self.waiting.releases.push(Release::Client(after));
     }
 
-    pub(super) fn await_commit(&mut self, after: Sequence, replaced: InstanceId) {
-        self.waiting.push_back(Release { after, what: Waits::Replaced(replaced) });
+    pub(super) fn await_commit(&mut self, replaced: InstanceId) {
+        self.waiting.releases.push(Release::Replaced(replaced));
     }
 
-    /// Begins a transaction, where there is something to write and nothing is being written.
+    /// At the end of a turn: begins a transaction, where there is something to write and nothing is being written. Where there is
+    /// nothing to write, answers wait for nothing.
     pub(super) fn begin(&mut self) -> bool {
-        let begins = self.writing.is_none() && self.appended > self.committed;
+        if self.writing.is_some() {
+            return false;
+        }
+        let group = Group { through: self.appended, ..std::mem::take(&mut self.waiting) };
+        let begins = group.through > self.committed || !group.requests.is_empty();
         if begins {
-            self.writing = Some(self.appended);
+            self.writing = Some(group);
+        } else {
+            self.release(group.releases);
         }
         begins
     }
 
     /// The transaction is done: which instances have been replaced for good.
     pub(super) fn written(&mut self) -> Vec<InstanceId> {
-        if let Some(sequence) = self.writing.take() {
-            self.committed = sequence;
-            self.notes.push(Note::Committed(sequence));
+        let Some(group) = self.writing.take() else { return Vec::new() };
+        if group.through > self.committed {
+            self.notes.push(Note::Committed(group.through));
         }
-        self.release()
+        self.keep(group.through, group.requests);
+        self.release(group.releases)
     }
 
-    /// Lets everything go that waits for nothing any more.
-    pub(super) fn release(&mut self) -> Vec<InstanceId> {
+    fn keep(&mut self, through: Sequence, requests: Vec<Remembered>) {
+        self.committed = through;
+        self.requests.extend(requests);
+    }
+
+    fn release(&mut self, releases: Vec<Release>) -> Vec<InstanceId> {
         let mut replaced = Vec::new();
-        while let Some(Release { after, what }) = self.waiting.pop_front_if(|release| release.after <= self.committed) {
-            match what {
-                Waits::Client => self.notes.push(Note::Answered(after)),
-                Waits::Replaced(instance) => replaced.push(instance),
+        for release in releases {
+            match release {
+                Release::Client(after) => self.notes.push(Note::Answered(after)),
+                Release::Replaced(instance) => replaced.push(instance),
             }
         }
         replaced
@@ -83,5 +104,16 @@ impl Journal {
     /// What has become visible since the last call.
     pub(in crate::lifecycle::simulation) fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
+    }
+
+    /// The server is killed; what is being written has `come_through` whole, or not at all. The log's head, and the requests that
+    /// are remembered.
+    pub(super) fn crash(&mut self, come_through: bool) -> (Sequence, Vec<Remembered>) {
+        if let Some(group) = self.writing.take().filter(|_| come_through) {
+            self.keep(group.through, group.requests);
+        }
+        self.waiting = Group::default();
+        self.appended = self.committed;
+        (self.committed, self.requests.clone())
     }
 }
