@@ -5,8 +5,10 @@ mod circuits;
 mod commits;
 mod endings;
 mod events;
+mod history;
 mod pauses;
 mod promises;
+mod recovery;
 mod relief;
 mod roles;
 mod shape;
@@ -24,8 +26,11 @@ use crate::model::*;
 use answers::Answers;
 use circuits::Circuits;
 use commits::Commits;
+use history::History;
 use pauses::Pauses;
 use promises::Promises;
+pub(super) use recovery::Crash;
+use recovery::{Kept, Recovery};
 use relief::Relief;
 use roles::{Role, Roles, is_running};
 use swaps::Swaps;
@@ -49,6 +54,8 @@ pub(super) struct Oracle {
     commits: Commits,
     pauses: Pauses,
     relief: Relief,
+    history: History,
+    recovery: Recovery,
     /// The instance that the present input has ended, as the world knows.
     must_end: Option<InstanceId>,
     /// The tasks an instance of which has ended in the present step.
@@ -66,6 +73,8 @@ pub(super) struct Oracle {
 /// What there is before a command, or with its answer.
 struct Seen<'a> {
     view: &'a View,
+    /// What the command is about is taken over in its step.
+    recovers: bool,
     roles: &'a Roles,
     relief: &'a Relief,
     world: &'a World,
@@ -138,6 +147,8 @@ impl Oracle {
             commits: Commits::default(),
             pauses: Pauses::default(),
             relief: Relief::new(limits.max_stuck),
+            history: History::default(),
+            recovery: Recovery::default(),
             must_end: None,
             ended_in_step: BTreeSet::new(),
             step: Vec::new(),
@@ -173,7 +184,35 @@ impl Oracle {
 
     /// What has become visible since the last step.
     pub(super) fn hears(&mut self, notes: Vec<Note>) -> Checked {
+        for note in &notes {
+            if matches!(note, Note::Answered(_)) {
+                self.answers.acknowledged();
+            }
+        }
         self.commits.hears(notes, self.head)
+    }
+
+    /// The server was killed, and this is left. The tasks, as they stand in the log that was kept.
+    pub(super) fn crashed(&mut self, crash: &Crash<'_>) -> Result<Vec<Arc<Task>>, String> {
+        let Crash { head, requests, unknown_kinds, now } = *crash;
+        format!("killed at {head}").hash(&mut self.hasher);
+        self.commits.crashed(head)?;
+        self.history.cut(head)?;
+        (self.head, self.view) = (head, self.history.fold());
+        let kept = Kept { history: &self.history, view: &self.view, now };
+        self.answers.crashed(head, requests, now)?;
+        self.promises = Promises::default();
+        self.roles.crashed(&kept);
+        self.swaps.crashed(&kept);
+        self.circuits.crashed(&kept);
+        self.pauses.crashed(&kept);
+        self.relief.crashed();
+        self.recovery.crashed(&kept, unknown_kinds);
+        self.launched.clear();
+        self.ended_in_step.clear();
+        self.step.clear();
+        (self.must_end, self.draining, self.drain) = (None, false, None);
+        Ok(self.view.values().cloned().collect())
     }
 
     pub(super) fn before(&mut self, input: &Input, world: &World, now: Now) -> Checked {
@@ -182,15 +221,18 @@ impl Oracle {
         self.ticked = matches!(input, Input::Tick);
         self.late = about(input).is_some_and(|id| world.key(id).is_none());
         let (view, roles, relief) = (&self.view, &self.roles, &self.relief);
-        let seen = Seen { view, roles, relief, world, head: self.head, draining: self.draining, now };
+        let closed = self.recovery.as_closed(input, view, now);
+        let (view, recovers) = (closed.as_ref().unwrap_or(view), closed.is_some());
+        let seen = Seen { view, recovers, roles, relief, world, head: self.head, draining: self.draining, now };
         self.answers.before(input, &seen)?;
         self.commits.before(input)?;
-        self.relief.before(input, view, roles, world, (self.draining, now))?;
+        self.relief.before(input, &self.view, roles, world, (self.draining, now))?;
         self.promises.before(input, now.mono);
         self.roles.before(input, world, now);
         if let Some((uid, cause)) = self.answers.stops() {
             self.roles.joins(uid, &cause);
         }
+        self.recovery.before(input, &self.view, &mut self.roles);
         self.swaps.before(input);
         self.pauses.before(input);
         self.circuits.before(input, &self.view, &self.roles, world);
@@ -224,7 +266,10 @@ impl Oracle {
             Effect::Answer { after, reply } => {
                 check(*after == self.head, || format!("an answer waits for {after} at {}", self.head))?;
                 let (view, roles, relief) = (&self.view, &self.roles, &self.relief);
-                let seen = Seen { view, roles, relief, world, head: self.head, draining: self.draining, now };
+                // Where its task was taken over, the command may have been done before that goes on.
+                let earlier = self.taken_over(reply);
+                let (view, recovers) = (earlier.as_ref().unwrap_or(view), earlier.is_some());
+                let seen = Seen { view, recovers, roles, relief, world, head: self.head, draining: self.draining, now };
                 self.answers.answered(reply, &seen)
             }
             Effect::CheckNow(id) => {
@@ -245,9 +290,24 @@ impl Oracle {
             _ => Ok(()),
         }?;
         self.promises.effect(effect, now)?;
-        self.relief.effect(effect)?;
+        self.relief.effect(effect, &self.recovery)?;
         self.circuits.effect(effect)?;
         self.swaps.effect(effect, &self.view, &self.roles, world, now)
+    }
+
+    /// Where the present command is about a task that is taken over by that: what there was right after the command itself.
+    fn taken_over(&self, reply: &Result<Reply, Refusal>) -> Option<View> {
+        let name = self.answers.asked().filter(|_| self.recovery.is_commanded())?;
+        let place = match reply {
+            Ok(Reply::Accepted { sequence, .. }) => *sequence,
+            _ => self.head,
+        };
+        let mut view = self.view.clone();
+        match self.history.at(name, place) {
+            Some(task) => view.insert(name.clone(), Arc::clone(task)),
+            None => view.remove(name),
+        };
+        Some(view)
     }
 
     /// What the log says of an instance of the world.
@@ -257,6 +317,8 @@ impl Oracle {
 
     /// What must hold between any two steps.
     pub(super) fn after(&mut self, machine: &Lifecycle<Rng>, world: &World, now: Now) -> Checked {
+        self.history.step_ends(self.head);
+        self.recovery.after(machine, &self.view, &mut self.roles, (&self.step, self.draining, now))?;
         if let Some(id) = self.must_end {
             check(!self.ended_in_step.is_empty(), || format!("instance {id} has ended, and nobody says so"))?;
         }
@@ -274,13 +336,14 @@ impl Oracle {
         check(folded, || "the machine's tasks are not the fold of its events".to_owned())?;
         self.timers_are_needed(machine, world, now)?;
         self.ended_in_step.iter().try_for_each(|uid| self.the_end_is_told(*uid))?;
+        let left = |task: &Task| self.recovery.is_left(task.uid);
         check(self.drain.is_none(), || "it drains, and nobody is told".to_owned())?;
-        self.promises.after(&self.view, &self.roles, world, self.ticked, now)?;
-        self.swaps.after(&self.view, &self.roles, world)?;
-        self.pauses.after(&self.view, &self.roles, self.ticked, self.draining, now)?;
+        self.promises.after(&self.view, &self.roles, world, &self.recovery, self.ticked, now)?;
+        self.swaps.after(&self.view, &self.roles, world, &self.recovery)?;
+        self.pauses.after(&self.view, &self.roles, &self.recovery, (self.ticked, self.draining), now)?;
         self.relief.after(machine, &self.view, &self.roles, world)?;
-        self.circuits.after(&self.view, &self.roles, world, self.ticked, now)?;
-        self.view.values().try_for_each(|task| self.task_is_sound(task))
+        self.circuits.after(&self.view, &self.roles, world, &self.recovery, self.ticked, now)?;
+        self.view.values().filter(|task| !left(task)).try_for_each(|task| self.task_is_sound(task))
     }
 
     fn task_is_sound(&self, task: &Task) -> Checked {
@@ -295,6 +358,11 @@ impl Oracle {
     /// Nothing is left that a client could still wait to see.
     pub(super) fn everything_is_visible(&self) -> Checked {
         check(self.commits.is_at_rest(self.head), || "something never becomes visible".to_owned())
+    }
+
+    /// Everything that was ever started, under whatever server, has ended once.
+    pub(super) fn everything_has_ended_once(&self) -> Checked {
+        self.history.is_over()
     }
 
     /// Whether a candidate that was built was left behind.

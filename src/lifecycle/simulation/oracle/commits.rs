@@ -38,6 +38,13 @@ impl Commits {
         Ok(())
     }
 
+    /// What was committed is kept, whatever else is.
+    pub(super) fn crashed(&mut self, head: Sequence) -> Checked {
+        check(self.committed <= head, || format!("{} was committed, and {head} kept", self.committed))?;
+        *self = Self { committed: head, ..Self::default() };
+        Ok(())
+    }
+
     pub(super) fn before(&mut self, input: &Input) -> Checked {
         let Input::Committed(id) = input else { return Ok(()) };
         let after =

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::super::{Command, Effect, Input};
 use super::super::world::World;
+use super::recovery::Recovery;
 use super::roles::{Key, Role, Roles, is_running};
 use super::{Checked, View, check};
 use crate::model::*;
@@ -159,7 +160,15 @@ impl Promises {
     }
 
     /// What must hold after every step; where `ticked`, what is due now has happened, too.
-    pub(super) fn after(&mut self, view: &View, roles: &Roles, world: &World, ticked: bool, now: Now) -> Checked {
+    pub(super) fn after(
+        &mut self,
+        view: &View,
+        roles: &Roles,
+        world: &World,
+        recovery: &Recovery,
+        ticked: bool,
+        now: Now,
+    ) -> Checked {
         self.live.retain(|id, _| world.actors.get(id).is_some_and(|actor| actor.alive()));
         let late = |due: Mono| due < now.mono || ticked && due == now.mono;
         for (id, known) in &self.live {
@@ -171,14 +180,18 @@ impl Promises {
             check(!waits || !late(known.ready_by), || format!("{}: it had to be ready", told()))?;
             known.kept(state, task, late, now).map_err(|missed| format!("{}: {missed}", told()))?;
         }
-        view.values().try_for_each(|task| self.in_time(task, late, now))?;
+        let taken_over = view.values().filter(|task| !recovery.is_left(task.uid));
+        { taken_over }.try_for_each(|task| self.in_time(task, recovery, late, now))?;
         let all_stuck = || roles.live.values().all(|live| live.instance.state == InstanceState::Stuck);
         check(!self.drain_bound.is_some_and(late) || all_stuck(), || "not drained by its bound".to_owned())
     }
 
-    fn in_time(&self, task: &Task, late: impl Fn(Mono) -> bool, now: Now) -> Checked {
+    fn in_time(&self, task: &Task, recovery: &Recovery, late: impl Fn(Mono) -> bool, now: Now) -> Checked {
         let due = |time: Timestamp| now.mono + time.since(now.wall);
-        let is_late = |time: Timestamp| time < now.wall || time == now.wall && late(due(time));
+        let is_late = |time: Timestamp| {
+            let time = recovery.due(task.uid, time);
+            time < now.wall || time == now.wall && late(due(time))
+        };
         if let Some(end) = task.end {
             check(!is_late(end.expire_time), || format!("{} is kept for too long", task.name))?;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::super::{Command, Input, RootEnd};
 use super::super::world::World;
+use super::recovery::{Kept, Recovery};
 use super::{Checked, check, displaced};
 use crate::model::*;
 
@@ -35,6 +36,8 @@ pub(super) struct Live {
     pub(super) resumed: bool,
     /// It is the old spec, started once more: where it never becomes ready, the task fails.
     pub(super) once: bool,
+    /// It lived under an earlier server, and is to be shown as ended.
+    pub(super) past: bool,
     /// When it was started; where it takes the place of a displaced candidate, when that was.
     pub(super) since: Timestamp,
 }
@@ -118,6 +121,12 @@ impl Roles {
         }
     }
 
+    /// Nothing lives any more, and what the log has lost never was.
+    pub(super) fn crashed(&mut self, kept: &Kept<'_>) {
+        let held = kept.view.values().filter_map(|task| Some((task.uid, task.fate?))).collect();
+        *self = Self { known: kept.history.started(), restarts: kept.history.restarts(), held, ..Self::default() };
+    }
+
     fn blocks(&mut self, key: Option<Key>, since: Option<(Mono, Now)>) {
         if let Some(live) = key.and_then(|key| self.live.get_mut(&key)) {
             live.instance.blocked_since = since.map(|(since, now)| blocks_since(since, now));
@@ -155,7 +164,14 @@ impl Roles {
     }
 
     /// Takes in an event, then compares its after-image.
-    pub(super) fn event(&mut self, event: &Event, task: &Task, before: Option<&Task>, draining: bool) -> Checked {
+    pub(super) fn event(
+        &mut self,
+        event: &Event,
+        task: &Task,
+        before: Option<&Task>,
+        draining: bool,
+        recovery: &Recovery,
+    ) -> Checked {
         match (event.kind, &event.detail) {
             (EventType::AlertRaised | EventType::AlertResolved, _) => {}
             (_, Some(Detail::Instance(instance))) => self.moved(event, instance, task, before, draining)?,
@@ -172,11 +188,12 @@ impl Roles {
             (EventType::SwapRolledBack, Some(Detail::Swap(swap))) => {
                 let was = before.and_then(|task| task.swap.as_ref()).map(|swap| swap.phase);
                 let broke = swap.strategy == SwapStrategy::BreakBeforeMake && was == Some(SwapPhase::Starting);
-                if broke && task.intent == Intent::Run && self.find(task.uid, Role::Active).is_none() {
+                let recovers = recovery.is_at_hand(task.uid);
+                if broke && !recovers && task.intent == Intent::Run && self.find(task.uid, Role::Active).is_none() {
                     self.revived.insert(task.uid);
                 }
             }
-            (EventType::TaskEnded, _) => self.task_ended(task, before)?,
+            (EventType::TaskEnded, _) => self.task_ended(task, before, recovery.is_unknown(task.uid))?,
             (EventType::TaskResumed, _) => {
                 self.revived.remove(&task.uid);
                 self.held.remove(&task.uid);
@@ -190,6 +207,8 @@ impl Roles {
             }
             _ => {}
         }
+        let held = self.held.get(&task.uid).copied();
+        check(task.fate == held, || format!("{} is to end as {:?} instead of {held:?}", task.name, task.fate))?;
         self.shows(task, draining)
     }
 
@@ -263,7 +282,7 @@ impl Roles {
         };
         let since = again.unwrap_or(instance.start_time);
         let (instance, asked) = (instance.clone(), Asked::None);
-        self.live.insert(key, Live { role, instance, spec, asked, stopper: None, resumed: false, once, since });
+        self.live.insert(key, Live { role, instance, spec, asked, stopper: None, resumed: false, once, past: false, since });
         Ok(())
     }
 

@@ -1,0 +1,307 @@
+//! Whether a server goes on rightly with what an earlier one has left (lifecycle.md §7, 3): a second opinion, formed from the log that
+//! was kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::super::super::{Input, Lifecycle, RootEnd, Timer};
+use super::super::Rng;
+use super::history::History;
+use super::roles::{Key, Live, Role, Roles, is_running};
+use super::{Checked, View, check};
+use crate::model::*;
+
+/// What a crash has left, and when the next server begins.
+pub(in crate::lifecycle::simulation) struct Crash<'a> {
+    pub(in crate::lifecycle::simulation) head: Sequence,
+    pub(in crate::lifecycle::simulation) requests: &'a [Remembered],
+    pub(in crate::lifecycle::simulation) unknown_kinds: &'a BTreeSet<String>,
+    pub(in crate::lifecycle::simulation) now: Now,
+}
+
+/// The log that was kept, and its fold.
+pub(super) struct Kept<'a> {
+    pub(super) history: &'a History,
+    pub(super) view: &'a View,
+    pub(super) now: Now,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    /// The tasks that were left, and that nobody has taken over.
+    orphans: BTreeMap<Uid, Orphan>,
+    /// Those of them that may be taken over in this step.
+    at_hand: BTreeSet<Uid>,
+    /// When what was due under an earlier server is due under this one, where its clock says something else.
+    due: BTreeMap<(Uid, Timestamp), Timestamp>,
+    /// Those that were taken over in this step.
+    taken_over: BTreeSet<Uid>,
+    adopts: bool,
+}
+
+#[derive(Debug)]
+struct Orphan {
+    left: Arc<Task>,
+    known: bool,
+}
+
+/// Of whom everything that stops does so because of the crash.
+fn cause() -> Cause {
+    Cause::system("restart", "the server ended under it")
+}
+
+fn is_alive(instance: &Instance) -> bool {
+    instance.state != InstanceState::Ended
+}
+
+impl Recovery {
+    pub(super) fn crashed(&mut self, kept: &Kept<'_>, unknown_kinds: &BTreeSet<String>) {
+        *self = Self::default();
+        for task in kept.view.values() {
+            match task.end {
+                // A clock that was set back keeps nothing for longer than its owner wanted.
+                Some(end) => {
+                    let latest = kept.now.wall + task.spec.terminal_ttl();
+                    self.is_due(task.uid, end.expire_time, latest, kept.now);
+                }
+                None => {
+                    let known = !unknown_kinds.contains(task.spec.monitor().kind());
+                    self.orphans.insert(task.uid, Orphan { left: Arc::clone(task), known });
+                }
+            }
+        }
+    }
+
+    fn is_due(&mut self, uid: Uid, time: Timestamp, latest: Timestamp, now: Now) {
+        self.due.insert((uid, time), time.min(latest).max(now.wall));
+    }
+
+    /// When it is due what is due then.
+    pub(super) fn due(&self, uid: Uid, time: Timestamp) -> Timestamp {
+        self.due.get(&(uid, time)).copied().unwrap_or(time)
+    }
+
+    /// Whether the task is as it was left: nothing of it lives, whatever it shows.
+    pub(super) fn is_left(&self, uid: Uid) -> bool {
+        self.orphans.contains_key(&uid)
+    }
+
+    /// Whether the task is taken over in this step.
+    pub(super) fn is_at_hand(&self, uid: Uid) -> bool {
+        self.at_hand.contains(&uid)
+    }
+
+    /// Whether the task was taken over in this step.
+    pub(super) fn is_taken_over(&self, uid: Uid) -> bool {
+        self.taken_over.contains(&uid)
+    }
+
+    /// Whether a command is about a task that is taken over by that.
+    pub(super) fn is_commanded(&self) -> bool {
+        !self.adopts && !self.at_hand.is_empty()
+    }
+
+    /// Whether it ends in this step because nobody knows its kind.
+    pub(super) fn is_unknown(&self, uid: Uid) -> bool {
+        self.is_at_hand(uid) && self.orphans.get(&uid).is_some_and(|orphan| !orphan.known)
+    }
+
+    /// The view that a command finds: that of which it speaks is closed first.
+    pub(super) fn as_closed(&self, input: &Input, view: &View, now: Now) -> Option<View> {
+        let Input::Command(command) = input else { return None };
+        let task = view.get(command.name())?;
+        let orphan = self.orphans.get(&task.uid)?;
+        let mut view = view.clone();
+        view.insert(task.name.clone(), Arc::new(orphan.closed(now)));
+        Some(view)
+    }
+
+    /// Whoever may be taken over in this step is shown to end in it.
+    pub(super) fn before(&mut self, input: &Input, view: &View, roles: &mut Roles) {
+        self.adopts = matches!(input, Input::Adopt);
+        self.taken_over.clear();
+        self.at_hand = match input {
+            Input::Adopt => self.orphans.keys().copied().collect(),
+            Input::Command(command) => {
+                let named = view.get(command.name()).map(|task| task.uid);
+                named.into_iter().filter(|uid| self.orphans.contains_key(uid)).collect()
+            }
+            _ => BTreeSet::new(),
+        };
+        for uid in &self.at_hand {
+            let Some(orphan) = self.orphans.get(uid) else { continue };
+            for (key, live) in orphan.ghosts() {
+                roles.ends.insert(key, (RootEnd::Interrupted, false));
+                roles.live.insert(key, live);
+            }
+        }
+    }
+
+    /// What was taken over is what it had to become; of the others nothing was told.
+    pub(super) fn after(
+        &mut self,
+        machine: &Lifecycle<Rng>,
+        view: &View,
+        roles: &mut Roles,
+        (step, draining, now): (&[(Uid, EventType)], bool, Now),
+    ) -> Checked {
+        let at_hand = std::mem::take(&mut self.at_hand);
+        let (before, kept) = (self.orphans.len(), at_hand.iter().filter(|uid| machine.orphans.contains_key(uid)).count());
+        check(!self.adopts || !draining && (kept < before || before == 0), || "nothing is taken over, or too much".to_owned())?;
+        for uid in at_hand {
+            let told: Vec<_> = step.iter().filter(|(of, _)| *of == uid).map(|(_, kind)| *kind).collect();
+            if machine.orphans.contains_key(&uid) {
+                check(told.is_empty(), || format!("{told:?} of {uid}, which nobody has taken over"))?;
+                roles.live.retain(|key, _| key.0 != uid);
+                continue;
+            }
+            let Some(orphan) = self.orphans.remove(&uid) else { continue };
+            self.taken_over.insert(uid);
+            let ghost = roles.of(uid).find(|(_, live)| live.past);
+            check(ghost.is_none(), || format!("{ghost:?} has not been shown as ended"))?;
+            // Unless it was deleted at once.
+            if let Some(task) = view.values().find(|task| task.uid == uid) {
+                let wrong = |what: &str| format!("{} was taken over, {told:?}: {what}", task.name);
+                orphan.told(task, &told, self.adopts).map_err(|what| wrong(&what))?;
+                self.goes_on(&orphan, task, &told, machine, (draining, now)).map_err(|what| wrong(&what))?;
+            }
+        }
+        let left = self.orphans.keys().eq(machine.orphans.keys());
+        check(left, || "what is left to take over differs".to_owned())
+    }
+
+    /// It ends, rests, waits or runs, as it had been decided.
+    fn goes_on(
+        &mut self,
+        orphan: &Orphan,
+        task: &Task,
+        told: &[EventType],
+        machine: &Lifecycle<Rng>,
+        (draining, now): (bool, Now),
+    ) -> Checked {
+        let Orphan { left, known } = orphan;
+        let started = told.iter().filter(|kind| **kind == EventType::InstanceStarting).count();
+        let due_at = |due: Timestamp| Some(now.mono + due.since(now.wall));
+        let state = match (task.intent, left.fate) {
+            (Intent::Cancel, _) => State::Cancelled,
+            (_, Some(fate)) => fate,
+            _ if !known => State::Failed,
+            (Intent::Pause, _) => State::Paused,
+            (Intent::Run, _) if task.restart.next_time.is_some() || draining => State::Pending,
+            (Intent::Run, _) => State::Starting,
+        };
+        check(task.state == state, || format!("{:?} instead of {state:?}", task.state))?;
+        check(started == usize::from(state == State::Starting), || format!("started {started} times"))?;
+        check(task.restart.count == left.restart.count, || "that the server was started again counts".to_owned())?;
+        if state == State::Failed && left.fate.is_none() {
+            let outcome = task.outcome.as_ref().is_some_and(|it| it.exit == Exit::Error && it.message == "UNKNOWN_KIND");
+            check(outcome, || format!("{:?}", task.outcome))?;
+        }
+        if state == State::Starting {
+            let last = left.instance.as_ref().filter(|last| last.generation == task.generation);
+            let next = last.map_or(Attempt::default(), |last| last.attempt).next();
+            let attempt = task.instance.as_ref().map(|instance| instance.attempt);
+            check(attempt == Some(next), || format!("attempt {attempt:?} instead of {next}"))?;
+        }
+        match (state, task.restart.next_time, task.pause.as_ref().and_then(|pause| pause.expire_time)) {
+            (State::Pending, Some(next), _) => {
+                self.is_due(task.uid, next, now.wall + task.spec.restart().max_backoff(), now);
+                let right = machine.timers.due(Timer::Restart(task.uid)) == due_at(self.due(task.uid, next));
+                check(right && task.restart == left.restart, || "its back-off has another end".to_owned())
+            }
+            (State::Paused, _, Some(expires)) => {
+                self.is_due(task.uid, expires, expires, now);
+                let right = machine.timers.due(Timer::PauseExpires(task.uid)) == due_at(self.due(task.uid, expires));
+                check(right, || "its pause has another end".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Orphan {
+    /// The instances that lived, as if they did still.
+    fn ghosts(&self) -> Vec<(Key, Live)> {
+        let active = self.left.instance.iter().filter(|it| is_alive(it)).map(|it| (Role::Active, it));
+        let beside = self.left.draining.iter().filter(|it| is_alive(it)).chain(self.left.candidate.as_deref());
+        let beside = beside.map(|it| match it.generation < self.left.generation {
+            true => (Role::Replaced, it),
+            false => (Role::Candidate, it),
+        });
+        active.chain(beside).map(|(role, instance)| self.ghost(role, instance)).collect()
+    }
+
+    fn ghost(&self, role: Role, instance: &Instance) -> (Key, Live) {
+        let live = Live {
+            role,
+            instance: instance.clone(),
+            spec: Arc::clone(&self.left.spec),
+            asked: instance.shutdown.map_or(Asked::None, |stop| stop.asked),
+            stopper: Some(cause()),
+            resumed: false,
+            once: false,
+            past: true,
+            since: instance.start_time,
+        };
+        ((self.left.uid, instance.generation, instance.attempt), live)
+    }
+
+    /// How its swap must have ended, where that ran.
+    fn swap(&self) -> Option<SwapPhase> {
+        let swap = self.left.swap.as_ref().filter(|swap| !swap.is_ended())?;
+        let candidate = self.left.draining.iter().find(|it| it.generation == swap.to_generation);
+        let asked = candidate.and_then(|candidate| candidate.shutdown).map(|stop| stop.asked);
+        Some(match (swap.phase, asked) {
+            (SwapPhase::Committed | SwapPhase::Draining, _) => SwapPhase::Done,
+            (_, Some(Asked::Cancel | Asked::Drain)) => SwapPhase::Cancelled,
+            _ => SwapPhase::RolledBack,
+        })
+    }
+
+    /// The task once all that lived has been shown as ended.
+    fn closed(&self, now: Now) -> Task {
+        let mut task = Task::clone(&self.left);
+        task.draining.clear();
+        task.candidate = None;
+        if let Some(instance) = &mut task.instance {
+            instance.state = InstanceState::Ended;
+        }
+        if let (Some(phase), Some(swap)) = (self.swap(), &mut task.swap) {
+            swap.phase = phase;
+        }
+        task.state = match (task.intent, task.fate) {
+            (Intent::Cancel, _) => State::Cancelled,
+            (_, Some(fate)) => fate,
+            _ if !self.known => State::Failed,
+            (Intent::Pause, _) => State::Paused,
+            (Intent::Run, _) => State::Pending,
+        };
+        let end = End { time: now.wall, expire_time: now.wall };
+        task.end = task.state.is_ended().then_some(end);
+        task
+    }
+
+    /// Nothing but what had to be decided has been.
+    fn told(&self, task: &Task, told: &[EventType], adopted: bool) -> Checked {
+        let count = |wanted: EventType| told.iter().filter(|kind| **kind == wanted).count();
+        let ended = self.ghosts().len();
+        check(count(EventType::InstanceEnded) == ended, || format!("{ended} instances had to end"))?;
+        let rolled_back = self.swap().is_some_and(|phase| phase != SwapPhase::Done);
+        check(count(EventType::SwapRolledBack) == usize::from(rolled_back), || "its swap is told wrongly".to_owned())?;
+        let same_swap = || task.swap.as_ref().map(|swap| swap.id) == self.left.swap.as_ref().map(|swap| swap.id);
+        if let (Some(phase), true) = (self.swap(), same_swap()) {
+            let is = task.swap.as_ref().map(|swap| swap.phase);
+            check(is == Some(phase), || format!("its swap is {is:?} instead of {phase:?}"))?;
+        }
+        if !adopted {
+            return Ok(());
+        }
+        let kinds = [EventType::SwapStarted, EventType::SwapCommitted, EventType::TaskResumed, EventType::TaskDeleted];
+        check(kinds.iter().all(|kind| count(*kind) == 0), || "nobody wants that".to_owned())?;
+        let rests = self.left.intent == Intent::Pause && ended > 0;
+        check(count(EventType::TaskPaused) == usize::from(rests), || "told to rest wrongly".to_owned())?;
+        check(same_swap() && !is_running(task), || "its swap goes on".to_owned())?;
+        let same = self.left.intent == task.intent || !self.known && task.intent == Intent::Run;
+        check(same && self.left.generation == task.generation, || "its owner's wish is another".to_owned())
+    }
+}
