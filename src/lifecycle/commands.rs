@@ -20,7 +20,7 @@ impl<C: Chance> Lifecycle<C> {
         let (method, idempotency, cause) = command.request();
         let actor = cause.actor.clone();
         let records = !command.is_dry();
-        let orphan = self.names.get(command.name()).copied().and_then(|uid| Some((uid, self.close_orphan(uid, now)?)));
+        let orphan = self.close_orphan(command.name(), now);
         let reply = match self.requests.look_up(&actor, method, idempotency, now.mono) {
             Known::Reused => Err(Refusal::RequestIdReused),
             Known::Done(done) if method == Method::Delete => Ok(Reply::Deleted { sequence: done.sequence }),
@@ -46,8 +46,8 @@ impl<C: Chance> Lifecycle<C> {
                 })
             }
         };
-        if let Some((uid, known)) = orphan {
-            self.go_on_with(uid, known, now);
+        if let Some(uid) = orphan {
+            self.go_on_with(uid, now);
         }
         self.log.effects.push(Effect::Answer { after: self.log.head, reply });
     }

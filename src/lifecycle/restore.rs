@@ -18,7 +18,7 @@ use super::{Lifecycle, Limits, Timer};
 use crate::circuit::Circuit;
 use crate::model::{
     Asked, Cause, Exit, Instance, InstanceId, InstanceState, Intent, Now, Outcome, Remembered, Sequence, Task,
-    Timestamp, Uid,
+    TaskName, Timestamp, Uid,
 };
 
 /// How an instance ended that nobody has seen end.
@@ -93,21 +93,23 @@ impl<C: Chance> Lifecycle<C> {
                 return;
             }
             let Some((uid, known)) = self.orphans.pop_first() else { return };
-            self.close(uid, now);
-            self.go_on_with(uid, known, now);
+            self.close(uid, known, now);
+            self.go_on_with(uid, now);
         }
     }
 
-    /// A client is about to command something of a task: what is left of an earlier server is closed first. Says whether its kind
-    /// is known, where it must be [gone on with](Self::go_on_with) after that.
-    pub(super) fn close_orphan(&mut self, uid: Uid, now: Now) -> Option<bool> {
+    /// A client is about to command something of a task: what is left of an earlier server is closed first, and where that is so,
+    /// the task must be [gone on with](Self::go_on_with) after the command.
+    pub(super) fn close_orphan(&mut self, name: &TaskName, now: Now) -> Option<Uid> {
+        let uid = *self.names.get(name)?;
         let known = self.orphans.remove(&uid)?;
-        self.close(uid, now);
-        Some(known)
+        self.close(uid, known, now);
+        Some(uid)
     }
 
-    /// Shows as ended what was alive when the earlier server ended, and as rolled back what it had not decided.
-    fn close(&mut self, uid: Uid, now: Now) {
+    /// Shows as ended what was alive when the earlier server ended, and as rolled back what it had not decided. Where the kind is not
+    /// `known` any more, that is the end of the task: no command starts it, nor changes its mind.
+    fn close(&mut self, uid: Uid, known: bool, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let alive = |instance: &&Instance| instance.state != InstanceState::Ended;
         let task = Arc::clone(&entry.task);
@@ -134,17 +136,17 @@ impl<C: Chance> Lifecycle<C> {
         for id in ids.into_iter().rev() {
             self.ended(id, RootEnd::Interrupted, false, now);
         }
+        if !known {
+            self.cannot_start(uid, now);
+        }
     }
 
     /// Has a task go on of which nothing is alive any more: starts it, if it is to run and that is due.
-    pub(super) fn go_on_with(&mut self, uid: Uid, known: bool, now: Now) {
+    pub(super) fn go_on_with(&mut self, uid: Uid, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let task = &entry.task;
         if task.state.is_ended() {
             return;
-        }
-        if !known {
-            return self.cannot_start(uid, now);
         }
         match task.intent {
             Intent::Cancel => {}
@@ -175,7 +177,7 @@ impl<C: Chance> Lifecycle<C> {
     }
 
     fn cannot_start(&mut self, uid: Uid, now: Now) {
-        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let Some(entry) = self.tasks.get_mut(&uid).filter(|entry| !entry.task.state.is_ended()) else { return };
         entry.pause = None;
         let kind = entry.task.spec.monitor().kind().to_owned();
         let (end, ttl) = (end(&entry.task, now), entry.task.spec.terminal_ttl());

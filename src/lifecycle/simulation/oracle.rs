@@ -211,7 +211,7 @@ impl Oracle {
         self.launched.clear();
         self.ended_in_step.clear();
         self.step.clear();
-        (self.must_end, self.draining, self.drain) = (None, false, None);
+        (self.must_end, self.draining, self.drain, self.ticked) = (None, false, None, false);
         Ok(self.view.values().cloned().collect())
     }
 
