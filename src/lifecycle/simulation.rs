@@ -124,7 +124,7 @@ impl Simulation {
     }
 
     fn play(&mut self) -> Result<(), String> {
-        if self.mortality.strikes(&mut self.rng) {
+        if self.mortality.strikes(self.draining || !self.oracle.eventful().is_empty(), &mut self.rng) {
             return self.crash();
         }
         if self.machine.has_orphans() {

@@ -27,9 +27,10 @@ impl Mortality {
         Self { one_in, steps: None }
     }
 
-    /// Whether it is killed before this move.
-    pub(super) fn strikes(&mut self, rng: &mut Rng) -> bool {
-        if self.steps.is_none() && self.one_in.is_some_and(|one_in| rng.one_in(one_in)) {
+    /// Whether it is killed before this move. Mostly it will be where something is in the middle of something.
+    pub(super) fn strikes(&mut self, eventful: bool, rng: &mut Rng) -> bool {
+        let strikes = self.one_in.is_some_and(|one_in| rng.one_in(one_in)) && (eventful || rng.one_in(4));
+        if strikes && self.steps.is_none() {
             self.steps = Some(rng.below(12));
         }
         self.is_due()

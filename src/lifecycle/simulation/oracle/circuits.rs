@@ -139,9 +139,13 @@ impl Circuits {
             known.limit = limit(status.state, task.spec.circuit());
         }
         known.status = status;
+        if kind == EventType::SwapCommitted {
+            known.committed(task);
+        }
+        // What a restart will know of it.
+        check(task.target == known.target, || format!("{kind:?} of {} shows another target", task.name))?;
         match (kind, self.target) {
             (EventType::SwapStarted, Some(target)) => known.next_target = target,
-            (EventType::SwapCommitted, _) => known.committed(task),
             (EventType::TaskDeleted, _) => {
                 self.known.remove(&task.uid);
             }

@@ -235,6 +235,9 @@ impl Roles {
             };
             live.stopper = Some(event.cause.clone());
         }
+        // What a restart will know of it.
+        let asked = instance.shutdown.map_or(Asked::None, |stop| stop.asked);
+        check(asked == live.asked, || format!("{} is shown to be asked {asked:?}, not {:?}", task.name, live.asked))?;
         if task.intent != Intent::Run {
             self.held.remove(&key.0);
         }
