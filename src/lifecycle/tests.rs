@@ -6,6 +6,7 @@ mod commands;
 mod pauses;
 mod relief;
 mod restarts;
+mod restore_found;
 mod shutdown;
 mod swap;
 

@@ -3,9 +3,11 @@
 mod answers;
 mod circuits;
 mod commits;
+mod crashes;
 mod endings;
 mod events;
 mod history;
+mod orphan;
 mod pauses;
 mod promises;
 mod recovery;
@@ -30,7 +32,7 @@ use history::History;
 use pauses::Pauses;
 use promises::Promises;
 pub(super) use recovery::Crash;
-use recovery::{Kept, Recovery};
+use recovery::Recovery;
 use relief::Relief;
 use roles::{Role, Roles, is_running};
 use swaps::Swaps;
@@ -192,29 +194,6 @@ impl Oracle {
         self.commits.hears(notes, self.head)
     }
 
-    /// The server was killed, and this is left. The tasks, as they stand in the log that was kept.
-    pub(super) fn crashed(&mut self, crash: &Crash<'_>) -> Result<Vec<Arc<Task>>, String> {
-        let Crash { head, requests, unknown_kinds, now } = *crash;
-        format!("killed at {head}").hash(&mut self.hasher);
-        self.commits.crashed(head)?;
-        self.history.cut(head)?;
-        (self.head, self.view) = (head, self.history.fold());
-        let kept = Kept { history: &self.history, view: &self.view, now };
-        self.answers.crashed(head, requests, now)?;
-        self.promises = Promises::default();
-        self.roles.crashed(&kept);
-        self.swaps.crashed(&kept);
-        self.circuits.crashed(&kept);
-        self.pauses.crashed(&kept);
-        self.relief.crashed();
-        self.recovery.crashed(&kept, unknown_kinds);
-        self.launched.clear();
-        self.ended_in_step.clear();
-        self.step.clear();
-        (self.must_end, self.draining, self.drain, self.ticked) = (None, false, None, false);
-        Ok(self.view.values().cloned().collect())
-    }
-
     pub(super) fn before(&mut self, input: &Input, world: &World, now: Now) -> Checked {
         self.step.clear();
         self.ended_in_step.clear();
@@ -295,21 +274,6 @@ impl Oracle {
         self.swaps.effect(effect, &self.view, &self.roles, world, now)
     }
 
-    /// Where the present command is about a task that is taken over by that: what there was right after the command itself.
-    fn taken_over(&self, reply: &Result<Reply, Refusal>) -> Option<View> {
-        let name = self.answers.asked().filter(|_| self.recovery.is_commanded())?;
-        let place = match reply {
-            Ok(Reply::Accepted { sequence, .. }) => *sequence,
-            _ => self.head,
-        };
-        let mut view = self.view.clone();
-        match self.history.at(name, place) {
-            Some(task) => view.insert(name.clone(), Arc::clone(task)),
-            None => view.remove(name),
-        };
-        Some(view)
-    }
-
     /// What the log says of an instance of the world.
     fn state_of(&self, id: InstanceId, world: &World) -> Option<InstanceState> {
         self.roles.get(&world.key(id)?).map(|live| live.instance.state)
@@ -358,11 +322,6 @@ impl Oracle {
     /// Nothing is left that a client could still wait to see.
     pub(super) fn everything_is_visible(&self) -> Checked {
         check(self.commits.is_at_rest(self.head), || "something never becomes visible".to_owned())
-    }
-
-    /// Everything that was ever started, under whatever server, has ended once.
-    pub(super) fn everything_has_ended_once(&self) -> Checked {
-        self.history.is_over()
     }
 
     /// Whether a candidate that was built was left behind.

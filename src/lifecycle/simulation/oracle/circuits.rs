@@ -1,15 +1,17 @@
 //! Whether circuits move as circuit.md says: a second opinion, formed from the events and the evidence alone.
 
+mod left;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::super::{Command, Effect, Input};
 use super::super::world::World;
-use super::recovery::{Kept, Recovery};
+use super::recovery::Recovery;
 use super::roles::{Key, Role, Roles};
 use super::{Checked, View, check};
 use crate::model::*;
+use left::Left;
 
 #[derive(Debug, Default)]
 pub(super) struct Circuits {
@@ -35,16 +37,6 @@ struct Known {
     limit: Duration,
     /// It was left by an earlier server, and nothing has shown it since.
     left: Option<Left>,
-}
-
-/// What is known of a circuit that was left.
-#[derive(Clone, Copy, Debug)]
-struct Left {
-    epoch: Epoch,
-    /// When its task was last heard of, and anything at all.
-    seen: (Timestamp, Timestamp),
-    /// When the next server began.
-    since: Timestamp,
 }
 
 /// The evidence of the present epoch that counts.
@@ -89,28 +81,6 @@ impl Circuits {
             let slow = task.spec.circuit().slow_threshold().is_some_and(|slow| latency > slow);
             known.tally.add(verdict == Verdict::Fail || slow);
         }
-    }
-
-    /// Nothing counts any more of what was counted.
-    pub(super) fn crashed(&mut self, kept: &Kept<'_>) {
-        let (epochs, latest) = (kept.history.epochs(), kept.history.latest());
-        let left = |task: &Arc<Task>| {
-            let epoch = epochs.get(&task.uid).copied().unwrap_or_default();
-            let left = Left { epoch, seen: (task.update_time, latest), since: kept.now.wall };
-            let known = Known {
-                status: task.circuit,
-                target: task.target,
-                next_target: task.target,
-                reset_due: false,
-                tally: Tally::default(),
-                lasted: Duration::ZERO,
-                since: kept.now.mono,
-                limit: Duration::MAX,
-                left: Some(left),
-            };
-            (task.uid, known)
-        };
-        *self = Self { known: kept.view.values().map(left).collect(), ..Self::default() };
     }
 
     pub(super) fn event(&mut self, event: &Event, task: &Task, roles: &Roles, now: Now) -> Checked {
@@ -182,7 +152,15 @@ impl Circuits {
     }
 
     /// What must hold after every step; where `ticked`, what is due now has happened, too.
-    pub(super) fn after(&self, view: &View, roles: &Roles, world: &World, recovery: &Recovery, ticked: bool, now: Now) -> Checked {
+    pub(super) fn after(
+        &self,
+        view: &View,
+        roles: &Roles,
+        world: &World,
+        recovery: &Recovery,
+        ticked: bool,
+        now: Now,
+    ) -> Checked {
         for task in view.values().filter(|task| !recovery.is_left(task.uid)) {
             let known = self.known.get(&task.uid).ok_or("a task without a circuit")?;
             let wrong = |what: &str| format!("the circuit of {} is {:?}: {what}", task.name, known.status);
@@ -257,32 +235,6 @@ impl Known {
         };
         let in_time = is.open_until.is_none_or(|until| until <= now.wall + policy.open_max());
         check(right && in_time, wrong)
-    }
-
-    /// The first that is shown of a circuit that was left: its state stays, in an epoch that never was; a trial begins anew. How long
-    /// the state may last from here.
-    fn goes_on(&mut self, kind: EventType, left: Left, task: &Task, now: Now) -> Result<Duration, String> {
-        let (was, is) = (self.status, task.circuit);
-        let wrong = || format!("{kind:?} shows {is:?} of {}, which was left as {was:?}, {left:?}", task.name);
-        let remains = is.left.or_else(|| is.open_until.map(|until| until.since(now.wall)));
-        let (state, since, least, most) = match was.state {
-            CircuitState::Closed => (CircuitState::Closed, was.since_time, None, None),
-            CircuitState::Open => {
-                let cap = task.spec.circuit().open_max();
-                let until = |seen| was.left.or_else(|| was.open_until.map(|until| until.since(seen)));
-                let [most, least] = [left.seen.0, left.seen.1].map(|seen| until(seen).map(|left| left.min(cap)));
-                (CircuitState::Open, was.since_time, least, most)
-            }
-            CircuitState::HalfOpen => {
-                (CircuitState::Open, left.since, Some(Duration::ZERO), Some(Duration::ZERO))
-            }
-        };
-        let same = (is.state, is.since_time, is.reason, is.streak) == (state, since, was.reason, was.streak);
-        check(same && is.epoch > left.epoch && !is_of_circuit(kind), wrong)?;
-        let in_bounds = remains.is_some() == most.is_some() && least <= remains && remains <= most;
-        check(in_bounds, wrong)?;
-        (self.lasted, self.since) = (Duration::ZERO, now.mono);
-        Ok(remains.unwrap_or(Duration::MAX))
     }
 
     /// Nothing else changes a circuit, but that it is suspended or not, and what a swap shortens.

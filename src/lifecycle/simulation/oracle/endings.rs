@@ -98,7 +98,11 @@ impl Roles {
     pub(super) fn task_ended(&mut self, task: &Task, before: Option<&Task>, unknown: bool) -> Checked {
         let held = self.held.remove(&task.uid);
         let before = before.map(|task| task.state).filter(|state| state.is_ended());
-        let due = if task.intent == Intent::Cancel { Some(State::Cancelled) } else { before.or(held).or(unknown.then_some(State::Failed)) };
+        let due = if task.intent == Intent::Cancel {
+            Some(State::Cancelled)
+        } else {
+            before.or(held).or(unknown.then_some(State::Failed))
+        };
         check(due == Some(task.state), || format!("{} ends {:?} instead of {due:?}", task.name, task.state))
     }
 }

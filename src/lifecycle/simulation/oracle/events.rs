@@ -26,9 +26,10 @@ impl Oracle {
         if event.kind == EventType::TaskDeleted {
             check(task.state.is_ended(), || format!("{} is deleted alive", task.name))?;
             let by_ttl = event.cause.actor == Actor::System("ttl".into());
-            check(!by_ttl || task.end.is_some_and(|end| self.recovery.due(task.uid, end.expire_time) <= now.wall), || {
-                format!("{} is deleted before its time", task.name)
-            })?;
+            check(
+                !by_ttl || task.end.is_some_and(|end| self.recovery.due(task.uid, end.expire_time) <= now.wall),
+                || format!("{} is deleted before its time", task.name),
+            )?;
             self.view.remove(&task.name);
             return Ok(());
         }
@@ -48,6 +49,7 @@ impl Oracle {
 
     /// What lives of a task first: the rest depends on that.
     fn circuits_and_swaps_follow(&mut self, event: &Event, task: &Task, before: Option<&Task>, now: Now) -> Checked {
+        self.recovery.event(event, task)?;
         let recovery = &self.recovery;
         self.roles.event(event, task, before, self.draining, recovery)?;
         self.swaps.event(event, task, before, recovery)?;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::super::super::{Input, Lifecycle, RootEnd, Timer};
 use super::super::Rng;
 use super::history::History;
-use super::roles::{Key, Live, Role, Roles, is_running};
+use super::orphan::Orphan;
+use super::roles::Roles;
 use super::{Checked, View, check};
 use crate::model::*;
 
@@ -36,28 +37,16 @@ pub(super) struct Recovery {
     due: BTreeMap<(Uid, Timestamp), Timestamp>,
     /// Those that were taken over in this step.
     taken_over: BTreeSet<Uid>,
+    /// How many restarts count of what was left, and until when at least.
+    counted: BTreeMap<Uid, (u32, Timestamp)>,
     adopts: bool,
-}
-
-#[derive(Debug)]
-struct Orphan {
-    left: Arc<Task>,
-    known: bool,
-}
-
-/// Of whom everything that stops does so because of the crash.
-fn cause() -> Cause {
-    Cause::system("restart", "the server ended under it")
-}
-
-fn is_alive(instance: &Instance) -> bool {
-    instance.state != InstanceState::Ended
 }
 
 impl Recovery {
     pub(super) fn crashed(&mut self, kept: &Kept<'_>, unknown_kinds: &BTreeSet<String>) {
         *self = Self::default();
         for task in kept.view.values() {
+            self.counts(task, kept.now);
             match task.end {
                 // A clock that was set back keeps nothing for longer than its owner wanted.
                 Some(end) => {
@@ -69,6 +58,33 @@ impl Recovery {
                     self.orphans.insert(task.uid, Orphan { left: Arc::clone(task), known });
                 }
             }
+        }
+    }
+
+    /// Restarts count on, unless it has been healthy for long enough; when they were made is not known.
+    fn counts(&mut self, task: &Task, now: Now) {
+        let policy = task.spec.restart();
+        let ready = task.instance.as_ref().and_then(|instance| instance.ready_time);
+        if ready.is_none_or(|ready| now.wall.since(ready) < policy.window()) {
+            let counted = task.restart.count.min(policy.max_restarts());
+            self.counted.insert(task.uid, (counted, now.wall + policy.window()));
+        }
+    }
+
+    /// A restart comes after those that count.
+    pub(super) fn event(&mut self, event: &Event, task: &Task) -> Checked {
+        match event.kind {
+            EventType::RestartScheduled => match self.counted.get(&task.uid) {
+                Some((counted, until)) if event.time < *until => {
+                    check(task.restart.count > *counted, || format!("{} has made {counted} restarts", task.name))
+                }
+                _ => Ok(()),
+            },
+            EventType::SwapCommitted => {
+                self.counted.remove(&task.uid);
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -146,8 +162,11 @@ impl Recovery {
         (step, draining, now): (&[(Uid, EventType)], bool, Now),
     ) -> Checked {
         let at_hand = std::mem::take(&mut self.at_hand);
-        let (before, kept) = (self.orphans.len(), at_hand.iter().filter(|uid| machine.orphans.contains_key(uid)).count());
-        check(!self.adopts || !draining && (kept < before || before == 0), || "nothing is taken over, or too much".to_owned())?;
+        let (before, kept) =
+            (self.orphans.len(), at_hand.iter().filter(|uid| machine.orphans.contains_key(uid)).count());
+        check(!self.adopts || !draining && (kept < before || before == 0), || {
+            "nothing is taken over, or too much".to_owned()
+        })?;
         for uid in at_hand {
             let told: Vec<_> = step.iter().filter(|(of, _)| *of == uid).map(|(_, kind)| *kind).collect();
             if machine.orphans.contains_key(&uid) {
@@ -194,7 +213,8 @@ impl Recovery {
         check(started == usize::from(state == State::Starting), || format!("started {started} times"))?;
         check(task.restart.count == left.restart.count, || "that the server was started again counts".to_owned())?;
         if state == State::Failed && left.fate.is_none() {
-            let outcome = task.outcome.as_ref().is_some_and(|it| it.exit == Exit::Error && it.message == "UNKNOWN_KIND");
+            let outcome =
+                task.outcome.as_ref().is_some_and(|it| it.exit == Exit::Error && it.message == "UNKNOWN_KIND");
             check(outcome, || format!("{:?}", task.outcome))?;
         }
         if state == State::Starting {
@@ -216,92 +236,5 @@ impl Recovery {
             }
             _ => Ok(()),
         }
-    }
-}
-
-impl Orphan {
-    /// The instances that lived, as if they did still.
-    fn ghosts(&self) -> Vec<(Key, Live)> {
-        let active = self.left.instance.iter().filter(|it| is_alive(it)).map(|it| (Role::Active, it));
-        let beside = self.left.draining.iter().filter(|it| is_alive(it)).chain(self.left.candidate.as_deref());
-        let beside = beside.map(|it| match it.generation < self.left.generation {
-            true => (Role::Replaced, it),
-            false => (Role::Candidate, it),
-        });
-        active.chain(beside).map(|(role, instance)| self.ghost(role, instance)).collect()
-    }
-
-    fn ghost(&self, role: Role, instance: &Instance) -> (Key, Live) {
-        let live = Live {
-            role,
-            instance: instance.clone(),
-            spec: Arc::clone(&self.left.spec),
-            asked: instance.shutdown.map_or(Asked::None, |stop| stop.asked),
-            stopper: Some(cause()),
-            resumed: false,
-            once: false,
-            past: true,
-            since: instance.start_time,
-        };
-        ((self.left.uid, instance.generation, instance.attempt), live)
-    }
-
-    /// How its swap must have ended, where that ran.
-    fn swap(&self) -> Option<SwapPhase> {
-        let swap = self.left.swap.as_ref().filter(|swap| !swap.is_ended())?;
-        let candidate = self.left.draining.iter().find(|it| it.generation == swap.to_generation);
-        let asked = candidate.and_then(|candidate| candidate.shutdown).map(|stop| stop.asked);
-        Some(match (swap.phase, asked) {
-            (SwapPhase::Committed | SwapPhase::Draining, _) => SwapPhase::Done,
-            (_, Some(Asked::Cancel | Asked::Drain)) => SwapPhase::Cancelled,
-            _ => SwapPhase::RolledBack,
-        })
-    }
-
-    /// The task once all that lived has been shown as ended.
-    fn closed(&self, now: Now) -> Task {
-        let mut task = Task::clone(&self.left);
-        task.draining.clear();
-        task.candidate = None;
-        if let Some(instance) = &mut task.instance {
-            instance.state = InstanceState::Ended;
-        }
-        if let (Some(phase), Some(swap)) = (self.swap(), &mut task.swap) {
-            swap.phase = phase;
-        }
-        task.state = match (task.intent, task.fate) {
-            (Intent::Cancel, _) => State::Cancelled,
-            (_, Some(fate)) => fate,
-            _ if !self.known => State::Failed,
-            (Intent::Pause, _) => State::Paused,
-            (Intent::Run, _) => State::Pending,
-        };
-        let end = End { time: now.wall, expire_time: now.wall };
-        task.end = task.state.is_ended().then_some(end);
-        task
-    }
-
-    /// Nothing but what had to be decided has been.
-    fn told(&self, task: &Task, told: &[EventType], adopted: bool) -> Checked {
-        let count = |wanted: EventType| told.iter().filter(|kind| **kind == wanted).count();
-        let ended = self.ghosts().len();
-        check(count(EventType::InstanceEnded) == ended, || format!("{ended} instances had to end"))?;
-        let rolled_back = self.swap().is_some_and(|phase| phase != SwapPhase::Done);
-        check(count(EventType::SwapRolledBack) == usize::from(rolled_back), || "its swap is told wrongly".to_owned())?;
-        let same_swap = || task.swap.as_ref().map(|swap| swap.id) == self.left.swap.as_ref().map(|swap| swap.id);
-        if let (Some(phase), true) = (self.swap(), same_swap()) {
-            let is = task.swap.as_ref().map(|swap| swap.phase);
-            check(is == Some(phase), || format!("its swap is {is:?} instead of {phase:?}"))?;
-        }
-        if !adopted {
-            return Ok(());
-        }
-        let kinds = [EventType::SwapStarted, EventType::SwapCommitted, EventType::TaskResumed, EventType::TaskDeleted];
-        check(kinds.iter().all(|kind| count(*kind) == 0), || "nobody wants that".to_owned())?;
-        let rests = self.left.intent == Intent::Pause && ended > 0;
-        check(count(EventType::TaskPaused) == usize::from(rests), || "told to rest wrongly".to_owned())?;
-        check(same_swap() && !is_running(task), || "its swap goes on".to_owned())?;
-        let same = self.left.intent == task.intent || !self.known && task.intent == Intent::Run;
-        check(same && self.left.generation == task.generation, || "its owner's wish is another".to_owned())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::super::{Command, Input, RootEnd};
 use super::super::world::World;
-use super::recovery::{Kept, Recovery};
+use super::recovery::Recovery;
 use super::{Checked, check, displaced};
 use crate::model::*;
 
@@ -46,7 +46,7 @@ pub(super) struct Live {
 pub(super) struct Roles {
     pub(super) live: BTreeMap<Key, Live>,
     /// Every instance that ever was.
-    known: BTreeSet<Key>,
+    pub(super) known: BTreeSet<Key>,
     /// The end that waits until the task is alone.
     pub(super) held: BTreeMap<Uid, State>,
     /// Whose old spec is due once more.
@@ -54,7 +54,7 @@ pub(super) struct Roles {
     /// Who was displaced in this step and is to be started again, and when it had been started.
     pub(super) displaced: BTreeMap<(Uid, Role), Timestamp>,
     /// The restarts since the newest spec took over.
-    restarts: BTreeMap<Uid, u32>,
+    pub(super) restarts: BTreeMap<Uid, u32>,
     /// How the roots have ended of which children live on.
     roots: BTreeMap<InstanceId, RootEnd>,
     /// Who ends by the present input, and how that says so: its root, and whether a child was aborted.
@@ -119,12 +119,6 @@ impl Roles {
             Input::PollReturned(id) => self.blocks(world.key(*id), None),
             _ => {}
         }
-    }
-
-    /// Nothing lives any more, and what the log has lost never was.
-    pub(super) fn crashed(&mut self, kept: &Kept<'_>) {
-        let held = kept.view.values().filter_map(|task| Some((task.uid, task.fate?))).collect();
-        *self = Self { known: kept.history.started(), restarts: kept.history.restarts(), held, ..Self::default() };
     }
 
     fn blocks(&mut self, key: Option<Key>, since: Option<(Mono, Now)>) {
@@ -283,7 +277,8 @@ impl Roles {
         };
         let since = again.unwrap_or(instance.start_time);
         let (instance, asked) = (instance.clone(), Asked::None);
-        self.live.insert(key, Live { role, instance, spec, asked, stopper: None, resumed: false, once, past: false, since });
+        self.live
+            .insert(key, Live { role, instance, spec, asked, stopper: None, resumed: false, once, past: false, since });
         Ok(())
     }
 

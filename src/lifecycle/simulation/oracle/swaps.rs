@@ -80,13 +80,7 @@ impl Swaps {
         *self = Self { asked, newest: kept.history.generations(), ..Self::default() };
     }
 
-    pub(super) fn event(
-        &mut self,
-        event: &Event,
-        task: &Task,
-        before: Option<&Task>,
-        recovery: &Recovery,
-    ) -> Checked {
+    pub(super) fn event(&mut self, event: &Event, task: &Task, before: Option<&Task>, recovery: &Recovery) -> Checked {
         let Some(before) = before else {
             self.newest.insert(task.uid, task.generation);
             return Ok(());
