@@ -56,11 +56,11 @@ pub(super) struct Roles {
     /// The restarts since the newest spec took over.
     pub(super) restarts: BTreeMap<Uid, u32>,
     /// How the roots have ended of which children live on.
-    roots: BTreeMap<InstanceId, RootEnd>,
+    pub(super) roots: BTreeMap<InstanceId, RootEnd>,
     /// Who ends by the present input, and how that says so: its root, and whether a child was aborted.
     pub(super) ends: BTreeMap<Key, (RootEnd, bool)>,
     /// Why it asks instances to stop, where it does; and what it asks them by.
-    asking: Asked,
+    pub(super) asking: Asked,
     pub(super) ended: usize,
 }
 
