@@ -49,8 +49,8 @@ impl History {
     /// The task as it stood at a place in the log.
     pub(super) fn at(&self, name: &TaskName, place: Sequence) -> Option<&Arc<Task>> {
         let earlier = self.log.iter().rev().filter(|event| event.sequence <= place);
-        let last = earlier.filter_map(|event| Some((event.kind, event.task.as_ref()?)));
-        let found = last.into_iter().find(|(_, task)| task.name == *name)?;
+        let mut last = earlier.filter_map(|event| Some((event.kind, event.task.as_ref()?)));
+        let found = last.find(|(_, task)| task.name == *name)?;
         Some(found.1).filter(|_| found.0 != EventType::TaskDeleted)
     }
 

@@ -180,8 +180,8 @@ impl Promises {
             check(!waits || !late(known.ready_by), || format!("{}: it had to be ready", told()))?;
             known.kept(state, task, late, now).map_err(|missed| format!("{}: {missed}", told()))?;
         }
-        let taken_over = view.values().filter(|task| !recovery.is_left(task.uid));
-        { taken_over }.try_for_each(|task| self.in_time(task, recovery, late, now))?;
+        let mut taken_over = view.values().filter(|task| !recovery.is_left(task.uid));
+        taken_over.try_for_each(|task| self.in_time(task, recovery, late, now))?;
         let all_stuck = || roles.live.values().all(|live| live.instance.state == InstanceState::Stuck);
         check(!self.drain_bound.is_some_and(late) || all_stuck(), || "not drained by its bound".to_owned())
     }
