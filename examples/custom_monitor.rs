@@ -14,8 +14,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::{fs, io};
 
+use switchyard::config::{Config, Layer, StoreKind};
 use switchyard::model::Violations;
-use switchyard::monitor::{Config, Context, Finding, Kind, Monitor, MonitorError, MonitorFuture};
+use switchyard::monitor::{Config as KindConfig, Context, Finding, Kind, Monitor, MonitorError, MonitorFuture};
 use switchyard::server::Server;
 use switchyard::telemetry::{LogFormat, init_logging};
 use tokio::sync::Semaphore;
@@ -28,7 +29,10 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         // An error means that there is no signal to wait for.
         let _ = tokio::signal::ctrl_c().await;
     };
-    let ended = Server::builder().register(SpoolKind).serve(shutdown).await?;
+    // An example leaves nothing behind; without this line tasks and events survive, in ./switchyard-data.
+    let store = Some(StoreKind::Memory);
+    let config = Config::try_new(Layer { store, ..Layer::default() })?;
+    let ended = Server::builder().config(config).register(SpoolKind).serve(shutdown).await?;
     Ok(ended.exit_code().into())
 }
 
@@ -46,7 +50,7 @@ struct Spool {
 }
 
 impl Spool {
-    fn parse(config: &Config) -> Result<Self, Violations> {
+    fn parse(config: &KindConfig) -> Result<Self, Violations> {
         let spool: Self = config.parse()?;
         if spool.directory.is_absolute() {
             Ok(spool)
@@ -65,11 +69,11 @@ impl Kind for SpoolKind {
     }
 
     /// Whether the directory exists is for the checks to find out: it may come later.
-    fn validate(&self, config: &Config) -> Result<(), Violations> {
+    fn validate(&self, config: &KindConfig) -> Result<(), Violations> {
         Spool::parse(config).map(drop)
     }
 
-    fn build(&self, config: &Config) -> Result<Box<dyn Monitor>, MonitorError> {
+    fn build(&self, config: &KindConfig) -> Result<Box<dyn Monitor>, MonitorError> {
         Ok(Box::new(Spool::parse(config)?))
     }
 }

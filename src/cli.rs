@@ -9,18 +9,24 @@ mod demo;
 mod drain;
 mod duration;
 mod event_view;
+mod events;
 mod failure;
 mod json;
 mod located;
+mod look_back;
+mod moment;
 mod output;
 mod pause;
+mod progress;
 mod read;
 mod remote;
 mod run;
+mod selection;
 mod serve;
 mod spec_flags;
 mod start;
 mod stop;
+mod store;
 mod swap;
 mod table;
 mod task_file;
@@ -51,6 +57,7 @@ Examples:
   switchyard serve                                              run a server
   switchyard start api --http http://127.0.0.1:8080/ --interval 5s
   switchyard watch                                              follow what happens
+  switchyard events --since 10m                                 see what has happened
   switchyard swap api --http http://127.0.0.1:9090/ --wait      another target, no check missed
   switchyard pause api --for 2h                                 have it rest for a while
   switchyard cancel api                                         stop it, with a proven outcome
@@ -74,7 +81,9 @@ enum Command {
     Delete(stop::Delete),
     Wait(wait::Wait),
     Watch(watch::Watch),
+    Events(events::Events),
     Info(read::Info),
+    Store(store::Store),
     Drain(drain::Drain),
     Completions(completions::Completions),
 }
@@ -103,6 +112,8 @@ pub fn run() -> ExitCode {
         Command::Delete(delete) => block_on(delete.run()),
         Command::Wait(wait) => block_on(wait.run()),
         Command::Watch(watch) => block_on(watch.run()),
+        Command::Events(events) => block_on(events.run()),
+        Command::Store(store) => store.run(),
         Command::Info(info) => block_on(info.run()),
         Command::Drain(drain) => block_on(drain.run()),
         Command::Completions(completions) => completions.run(),

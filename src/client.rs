@@ -153,7 +153,7 @@ impl Client {
         call(DEADLINE, request, |request| async move { server.drain_server(request).await }).await
     }
 
-    /// Follows events; nothing happens before the first `Watch::next`.
+    /// Follows events; nothing happens before the first `Watch::next`, or `Watch::open`.
     pub fn watch(&self, request: v1::WatchTasksRequest) -> Watch {
         Watch::new(self.tasks.clone(), request)
     }

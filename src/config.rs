@@ -2,18 +2,22 @@
 
 mod key;
 mod layers;
+mod storage;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use thiserror::Error;
 
 pub use key::Key;
 pub use layers::Sources;
+pub use storage::{InvalidStoreKind, StoreKind};
 
 use crate::telemetry::{self, LogFormat};
+use storage::Storage;
 
 /// What a server runs with. It has been checked as a whole; nothing in it is out of range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub struct Config {
     exit_on_stuck_limit: bool,
     max_streams: usize,
     max_streams_per_connection: usize,
-    event_retention: usize,
+    storage: Storage,
 }
 
 /// What one layer says; `None` leaves it to the layer below, and in the end to the default.
@@ -65,8 +69,17 @@ pub struct Layer {
     pub max_streams: Option<usize>,
     /// Watch streams of one connection. Default 16; 1 to 200, so that calls find room beside them.
     pub max_streams_per_connection: Option<usize>,
-    /// The events the memory store keeps. Default 100,000; 1 to 100,000,000.
-    pub event_retention: Option<usize>,
+    /// What the journal is kept in. Default embedded.
+    pub store: Option<StoreKind>,
+    /// The embedded store's directory, made where it is missing. Default `./switchyard-data`.
+    pub data_dir: Option<PathBuf>,
+    /// The events that are kept. Default: of the embedded store 1,000,000, or 20 for each task there is where that is more; of
+    /// the memory store 100,000. 1 to 1,000,000,000.
+    pub event_retention: Option<u64>,
+    /// How old events may grow in the embedded store. Default 7 days; a minute to ten years.
+    pub event_retention_age: Option<Duration>,
+    /// The bytes that events may take in the embedded store. Default 1 GiB; 1 MiB to 1 TiB.
+    pub event_retention_bytes: Option<u64>,
 }
 
 /// Why there is no configuration.
@@ -146,7 +159,7 @@ impl Config {
                 // A connection carries 256 streams; the rest is for calls.
                 200,
             ),
-            event_retention: count(Key::EventRetention, layer.event_retention, 100_000, 100_000_000),
+            storage: Storage::check(&layer, &mut note),
             listen: layer.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 6710))),
             http_listen: layer.http_listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 6711))),
             log: layer.log.unwrap_or_else(|| "info".to_owned()),
@@ -233,11 +246,6 @@ impl Config {
     pub fn max_streams_per_connection(&self) -> usize {
         self.max_streams_per_connection
     }
-
-    /// The events the memory store keeps.
-    pub fn event_retention(&self) -> usize {
-        self.event_retention
-    }
 }
 
 const MOST_SHARDS: usize = 256;
@@ -254,7 +262,10 @@ mod tests {
         assert_eq!(config.http_listen().to_string(), "127.0.0.1:6711");
         assert_eq!((config.log(), config.log_format()), ("info", LogFormat::Text));
         assert!(!config.enable_drills() && config.built_in_shards() > 0 && config.exec_commands().is_empty());
-        assert_eq!((config.custom_shards(), config.max_tasks(), config.event_retention()), (8, 100_000, 100_000));
+        assert_eq!((config.custom_shards(), config.max_tasks(), config.event_retention()), (8, 100_000, None));
+        assert_eq!((config.store(), config.data_dir().to_str()), (StoreKind::Embedded, Some("./switchyard-data")));
+        let kept = (config.event_retention_age(), config.event_retention_bytes());
+        assert_eq!(kept, (Duration::from_secs(7 * 86_400), 1 << 30));
         assert_eq!((config.max_streams(), config.max_streams_per_connection()), (1_000, 16));
     }
 

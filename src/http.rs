@@ -13,6 +13,7 @@ use axum::routing::get;
 use tokio::sync::{Semaphore, watch};
 use tokio::task;
 
+use crate::model::Admission;
 use crate::telemetry::Metrics;
 
 pub use serve::{Limits, serve};
@@ -23,7 +24,7 @@ const SCRAPES: usize = 2;
 
 /// Whether new work is welcome; cheap to clone, all clones are one.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<watch::Sender<Phase>>);
+pub struct Readiness(Arc<watch::Sender<(Phase, Admission)>>);
 
 /// Where the server is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,20 +49,35 @@ impl fmt::Display for Phase {
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(Phase::Starting)))
+        Self(Arc::new(watch::Sender::new((Phase::Starting, Admission::Open))))
     }
 }
 
 impl Readiness {
     /// Moves on to `phase`.
     pub fn set(&self, phase: Phase) {
-        self.0.send_replace(phase);
+        self.0.send_modify(|now| now.0 = phase);
     }
 
-    /// Where the server is.
-    pub fn phase(&self) -> Phase {
-        *self.0.borrow()
+    /// Says what the journal takes in.
+    pub fn set_admission(&self, admission: Admission) {
+        self.0.send_modify(|now| now.1 = admission);
     }
+
+    /// Whether the server is ready; and if it is not, why.
+    fn look(&self) -> (StatusCode, String) {
+        match *self.0.borrow() {
+            (Phase::Ready, Admission::Open) => (StatusCode::OK, format!("{}\n", Phase::Ready)),
+            // It takes in nothing new; another server might.
+            (Phase::Ready, Admission::Stalled) => unready("the journal is stalled"),
+            (Phase::Ready, Admission::Full) => unready("the journal's store is full"),
+            (phase, _) => unready(phase),
+        }
+    }
+}
+
+fn unready(why: impl fmt::Display) -> (StatusCode, String) {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
 }
 
 /// Sets the gauges that are computed when scraped. Runs on the blocking pool.
@@ -84,9 +100,7 @@ pub fn router(metrics: Metrics, readiness: Readiness, refresh: Refresh) -> Route
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
-    let phase = readiness.phase();
-    let status = if phase == Phase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, format!("{phase}\n"))
+    readiness.look()
 }
 
 async fn exposition(State(Scrape { metrics, refresh, slots }): State<Scrape>) -> Response {

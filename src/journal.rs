@@ -8,11 +8,15 @@
 //! and commits it as one group, without a timer. Only then does the group show: first in the [`View`], then to [`Follower`]s, then
 //! to whoever waits for a task, and last its [`Release`]s run. So a client that has its answer can read what it wrote.
 //!
+//! A store that commits nothing for a second, or has no space left, is told of by a [`Vigil`]: then nothing should be appended but
+//! facts, so that what waits stays bounded.
+//!
 //! The writer never waits for a reader: view and ring are persistent maps that are swapped whole, a follower is a cursor that
 //! pulls, and what it needs from the store it reads beside the writer.
 
 mod changes;
 mod cursor;
+mod embedded;
 mod follow;
 mod inbox;
 mod log;
@@ -24,10 +28,12 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod view;
+mod vigil;
 mod writer;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -36,17 +42,21 @@ use uuid::Uuid;
 
 pub use changes::{Change, Ended, TaskChanges};
 pub use cursor::CursorError;
+pub use embedded::{Archive, BackupError, CheckReport, Compaction, EmbeddedStore, Medium, OpenError, Retention};
 pub use follow::{Batch, FollowError, Follower, Trimmed};
 pub use memory::MemoryStore;
 pub use pages::{Arguments, Listing, PageError, Pages};
 pub use store::{Failure, Group, Range, ReadError, Reader, Recovered, Store, StoreError};
 pub use view::{Counts, View};
+pub use vigil::{Condition, Vigil};
 pub use writer::Writer;
 
 use self::changes::Registry;
 use self::inbox::Inbox;
 use self::log::Log;
+use self::vigil::{STALLED_AFTER, Space};
 use crate::model::{Event, Remembered, Sequence, Uid};
+use crate::telemetry::Commits;
 
 /// How many followers may read from the store at once: enough to keep a disk busy, few enough to leave the blocking pool to others.
 const CATCH_UP_READS: usize = 4;
@@ -56,11 +66,13 @@ const CATCH_UP_READS: usize = 4;
 pub struct Options {
     /// How many of the newest events followers find without reading from the store.
     pub ring_events: usize,
+    /// What counts commits, if anything does.
+    pub metrics: Option<Commits>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_events: 16_384 }
+        Self { ring_events: 16_384, metrics: None }
     }
 }
 
@@ -121,11 +133,12 @@ impl Journal {
             ring: Log::new(head, options.ring_events),
             published: watch::Sender::new(Published { head, ended: false }),
             inbox: Inbox::default(),
+            space: Space::default(),
             changes: Arc::default(),
             pages: Pages::new(),
             catch_up: Arc::new(Semaphore::new(CATCH_UP_READS)),
         });
-        let writer = Writer::start(store, Arc::clone(&shared)).map_err(StartError::Thread)?;
+        let writer = Writer::start(store, Arc::clone(&shared), options.metrics).map_err(StartError::Thread)?;
         Ok((Self { shared }, writer, requests))
     }
 
@@ -150,6 +163,16 @@ impl Journal {
             return Err(self.shared.trimmed());
         }
         Ok(Follower::new(Arc::clone(&self.shared), after))
+    }
+
+    /// Tells when it commits no more, or can again. Call it in a runtime with a clock.
+    pub fn vigil(&self) -> Vigil {
+        Vigil::new(Arc::clone(&self.shared))
+    }
+
+    /// For how long something has waited for a commit: since it was appended, or since the last commit if that was later.
+    pub fn waits(&self) -> Duration {
+        self.shared.inbox.waits()
     }
 
     /// Tells of the committed events of one task.
@@ -187,6 +210,7 @@ struct Shared {
     ring: Log,
     published: watch::Sender<Published>,
     inbox: Inbox,
+    space: Space,
     changes: Arc<Registry>,
     pages: Pages,
     catch_up: Arc<Semaphore>,
@@ -214,6 +238,10 @@ impl Shared {
     fn end(&self) {
         self.published.send_modify(|published| published.ended = true);
         self.changes.end();
+    }
+
+    fn condition(&self) -> Condition {
+        Condition { stalled: self.inbox.waits() >= STALLED_AFTER, full: self.space.is_full() }
     }
 
     fn bounds(&self) -> Bounds {

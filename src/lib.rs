@@ -45,7 +45,7 @@
 //! | `watchdog` | a look at what each shard polls, a hundred times a second | anything that could wait |
 //! | `shard-N` | monitors of built-in kinds | code that is not ours, a deadline |
 //! | `custom-N` | monitors of custom kinds: together, those of a quarantined kind, or a single one | a deadline |
-//! | blocking pool | a kind's `validate`, `target_key` and `build`, each awaited for a second; name look-ups, long matches, starts of commands, `/metrics` | a decision |
+//! | blocking pool | a kind's `validate`, `target_key` and `build`, each awaited for a second; name look-ups, long matches, starts of commands, `/metrics`, the opening of the store and its copies | a decision |
 //! | `reaper` | waits for one command that has been killed, where nobody else can any more | |
 //! | `event-log` | one log line for each event | |
 //!
@@ -66,8 +66,11 @@
 //! - No poll that blocks its thread goes unnoticed while it does, and none takes its neighbours with it: after a second the thread
 //!   is its own, and they are started again elsewhere. (What a monitor spawns past its context nobody can name.)
 //! - No more threads are lost to monitors of custom kinds than `max_stuck` allows.
-//! - No queue, wait, message or retry is without a bound. (What waits for a commit is bounded by the tasks there are, and the
-//!   memory store never keeps it waiting; a client's watch goes on trying for as long as it is wanted, ever more slowly.)
+//! - No queue, wait, message or retry is without a bound. (While the journal's store does not write, no command is taken in but
+//!   cancels, and what goes on by itself leaves a fixed number of facts for each task; a client's watch goes on trying for as long as it
+//!   is wanted, ever more slowly.)
+//! - No client waits for a journal that is stalled: it is told that what it asked for is refused, or not yet durable. None is told that
+//!   something was done which is not.
 //! - No event is dropped silently: a watcher gets every matching one in order, or is told `OUT_OF_RANGE`.
 //! - No panic of a monitor reaches anything but its own instance. (A panic while unwinding from a panic aborts the process:
 //!   Rust leaves no way to contain it.) With `panic = "abort"` that would be untrue, so the crate does not compile with it.

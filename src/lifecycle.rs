@@ -11,11 +11,13 @@
 //! - `restore`: what an earlier server has left.
 //! - `pauses`: tasks that rest, and checks made on demand. `relief`: polls that block their thread, and who is in their way.
 //! - `watchdog`: the alerts.
+//! - `admission`: what is refused while the journal takes nothing in, and what is put off until it does.
 //! - `entry`: a task as the loop holds it. `record`: the one place where a task's status changes and yields its event.
 //! - `timers`, `idempotency`: what they say.
 //!
 //! Rules: lifecycle.md §1, §2, §5, §6 and §7.
 
+mod admission;
 mod circuits;
 mod commands;
 mod entry;
@@ -39,11 +41,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use io::{Chance, Command, Effect, Input, Launch, Reply, RootEnd};
 pub use restore::Past;
 
 use crate::model::{Asked, Cause, InstanceId, Mono, Now, Sequence, TaskName, TaskSpec, Uid};
+use admission::Intake;
 use entry::Entry;
 use idempotency::Requests;
 use record::{Change, Log};
@@ -59,6 +63,8 @@ pub struct Lifecycle<C> {
     /// The tasks whose swaps wait for a candidate to be built.
     candidates: BTreeMap<InstanceId, Uid>,
     orphans: Orphans,
+    /// Over how long the first checks of theirs are spread.
+    restart_spread: Duration,
     stuck: usize,
     /// Instances that are stuck, or have a thread to themselves because they block it.
     lost: usize,
@@ -68,6 +74,7 @@ pub struct Lifecycle<C> {
     last_instance: InstanceId,
     /// Since which place in the log it drains.
     draining: Option<Sequence>,
+    intake: Intake,
     limits: Limits,
     chance: C,
 }
@@ -90,6 +97,7 @@ impl<C: Chance> Lifecycle<C> {
             runs: BTreeMap::new(),
             candidates: BTreeMap::new(),
             orphans: Orphans::new(),
+            restart_spread: Duration::ZERO,
             stuck: 0,
             lost: 0,
             timers: Timers::default(),
@@ -97,6 +105,7 @@ impl<C: Chance> Lifecycle<C> {
             log: Log { head, effects: Vec::new() },
             last_instance: InstanceId::default(),
             draining: None,
+            intake: Intake::default(),
             limits,
             chance,
         }
@@ -122,6 +131,7 @@ impl<C: Chance> Lifecycle<C> {
             Input::HeldUp(id) => self.on_held_up(id, now),
             Input::Adopt => self.adopt(now),
             Input::Drain { bound, cause } => self.drain(bound, cause, now),
+            Input::Admission(admission) => self.on_admission(admission, now),
             Input::Tick => self.tick(now),
         }
         std::mem::take(&mut self.log.effects)
@@ -158,6 +168,11 @@ impl<C: Chance> Lifecycle<C> {
         phases.collect()
     }
 
+    /// The place right behind what has been appended.
+    pub const fn head(&self) -> Sequence {
+        self.log.head
+    }
+
     /// The place in the log right after a drain began; the head as long as none has.
     pub const fn draining_since(&self) -> Sequence {
         match self.draining {
@@ -178,6 +193,10 @@ impl<C: Chance> Lifecycle<C> {
 
     fn tick(&mut self, now: Now) {
         while let Some(timer) = self.timers.pop_due(now.mono) {
+            if !self.is_admitted(timer) {
+                self.timers.put_off(timer);
+                continue;
+            }
             match timer {
                 Timer::StartTimeout(id) => self.on_start_timeout(id, now),
                 Timer::Grace(id) => self.on_grace_over(id, now),

@@ -4,9 +4,11 @@
 //! reports from monitors and exits from reapers, appends the events to the journal and only then acts. Monitors run on
 //! `shards`, over which the `watchdog` keeps: built-in kinds on their own, custom kinds on others, so that code we did not write never shares a thread with the
 //! code we did. Custom code that runs before there is an instance (a kind's `validate` and `build`) is bounded by `vetting`. Checks
-//! on demand go by `demand`, and each is made once for a request, as `runs` remembers.
+//! on demand go by `demand`, and each is made once for a request, as `runs` remembers. Commands are handed in at the `desk`, where
+//! nobody waits for a journal that is stalled.
 
 mod demand;
+mod desk;
 mod dice;
 mod handle;
 mod observe;
@@ -29,12 +31,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use handle::{Accepted, Handle};
 
-use crate::journal::Journal;
+use crate::journal::{Condition, Journal};
 pub use crate::lifecycle::Limits;
 use crate::lifecycle::Past;
 use crate::model::{Cause, Remembered, Sequence};
 use crate::monitor::Registry;
 use crate::telemetry::Metrics;
+use desk::Desk;
 use handle::{Lives, Request};
 use runs::Runs;
 use shards::Shards;
@@ -85,6 +88,7 @@ pub struct Manager {
     requests: mpsc::Sender<Request>,
     counts: Arc<Counts>,
     at_stuck_limit: watch::Receiver<bool>,
+    condition: watch::Receiver<Condition>,
     thread: JoinHandle<()>,
     dead: oneshot::Receiver<()>,
     stop: DropGuard,
@@ -126,6 +130,7 @@ impl Manager {
         let (tell, news) = mpsc::channel(watchdog::NEWS);
         let watchdog = Watchdog::start(slots, tell).map_err(Error::StartWatchdog)?;
         let (stuck_limit, at_stuck_limit) = watch::channel(false);
+        let (tell_condition, condition) = watch::channel(Condition::default());
         let (requests, commanded) = mpsc::channel(COMMANDS);
         let (reporter, reported) = mpsc::channel(REPORTS);
         let counts = Arc::new(Counts::default());
@@ -139,6 +144,7 @@ impl Manager {
             reporter: reporter.clone(),
             news,
             stuck_limit,
+            condition: tell_condition,
             stop: stop.clone(),
             shards,
             vetting: vetting.clone(),
@@ -148,7 +154,7 @@ impl Manager {
             metrics,
         };
         let handle = Handle {
-            requests: requests.clone(),
+            desk: Desk { requests: requests.clone(), condition: condition.clone() },
             reports: reporter,
             vetting,
             lives,
@@ -168,7 +174,7 @@ impl Manager {
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("manager".to_owned()).spawn(run).map_err(Error::StartLoop)?;
-        Ok((Self { requests, counts, at_stuck_limit, thread, dead, stop: stop.drop_guard() }, handle))
+        Ok((Self { requests, counts, at_stuck_limit, condition, thread, dead, stop: stop.drop_guard() }, handle))
     }
 
     /// Stops every task within `bound` and starts none any more. Answers when no instance lives but stuck ones, and how many
@@ -189,6 +195,11 @@ impl Manager {
         self.at_stuck_limit.clone()
     }
 
+    /// How the journal does, as the loop was told.
+    pub fn condition(&self) -> watch::Receiver<Condition> {
+        self.condition.clone()
+    }
+
     /// Live instances, stuck ones included, as far as the loop last said.
     pub fn live(&self) -> usize {
         self.counts.live()
@@ -202,7 +213,7 @@ impl Manager {
 
     /// Ends the loop, and waits for that. What still runs is abandoned.
     pub async fn close(self) -> Result<(), Died> {
-        let Self { requests: _, counts: _, at_stuck_limit: _, thread, dead: _, stop } = self;
+        let Self { requests: _, counts: _, at_stuck_limit: _, condition: _, thread, dead: _, stop } = self;
         drop(stop);
         match tokio::task::spawn_blocking(move || thread.join()).await {
             Ok(Ok(())) => Ok(()),

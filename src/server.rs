@@ -17,35 +17,34 @@
 //! # }
 //! ```
 
+mod builder;
+mod capacity;
+mod control;
 mod drain;
 mod event_log;
 mod limits;
+pub mod store_tools;
+mod stored;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::SystemTime;
 
 use thiserror::Error;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::DropGuard;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::Config;
-use crate::http::{self, Phase, Readiness};
-use crate::journal::{self, Journal, MemoryStore, Store, Writer};
+use crate::http::Readiness;
+use crate::journal::{self, Writer};
 use crate::manager::{self, Manager};
-use crate::model::{AlertKind, Cause, CircuitState, State, Timestamp};
-use crate::monitor::drill::Drill;
-use crate::monitor::{DuplicateKind, Kind, Registry};
-use crate::probe::{BuiltIns, Commands};
-use crate::rpc::{self, DrainRequest, Rpc};
-use crate::telemetry::Metrics;
+use crate::model::Cause;
+use crate::monitor::DuplicateKind;
+use crate::probe::Commands;
+use crate::rpc::{self, DrainRequest};
+pub use builder::Builder;
+use control::Control;
 use drain::Why;
-
-/// Clients that ask for a drain at the same moment; the first of them gets it.
-const DRAIN_REQUESTS: usize = 16;
+pub use stored::Stored;
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +86,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The store could not be opened.
+    #[error("cannot open the store")]
+    OpenStore(#[source] journal::OpenError),
     /// The journal did not start.
     #[error("cannot start the journal")]
     StartJournal(#[source] journal::StartError),
@@ -104,21 +106,13 @@ pub enum Error {
     Reflection(#[source] rpc::ReflectionError),
 }
 
-/// Puts a server together.
-pub struct Builder {
-    config: Config,
-    store: Option<Box<dyn Store>>,
-    kinds: Vec<Register>,
-}
-
-/// Registers a custom kind, once the built-in ones are there.
-type Register = Box<dyn FnOnce(&mut Registry) -> Result<(), DuplicateKind> + Send>;
-
 /// A server that listens, and is about to run. Dropping it ends it at once.
 pub struct Server {
     address: SocketAddr,
     http_address: SocketAddr,
     exit_on_stuck_limit: bool,
+    stored: Stored,
+    tasks: usize,
     parts: Parts,
     /// Ends the commands, when dropped: the process may end before the instances have.
     commands: Commands,
@@ -126,12 +120,14 @@ pub struct Server {
 
 /// Everything that runs; dropping it ends all of it, wherever it stands.
 struct Parts {
+    /// First, so that the socket goes while the directory is still held.
+    control: Option<Control>,
     manager: Manager,
     writer: Writer,
     /// Resolves when the event log has ended, and that ends with the journal.
     event_log: oneshot::Receiver<()>,
     health: rpc::Health,
-    /// Turns the health at the stuck limit.
+    /// Turns the health at the stuck limit, and while the journal takes nothing in.
     capacity: AbortOnDropHandle<()>,
     /// Clients that want it to drain.
     asked: mpsc::Receiver<DrainRequest>,
@@ -147,7 +143,7 @@ struct Parts {
 impl Server {
     /// A server with the default configuration and the built-in kinds.
     pub fn builder() -> Builder {
-        Builder { config: Config::default(), store: None, kinds: Vec::new() }
+        Builder::new()
     }
 
     /// Where gRPC is served.
@@ -158,6 +154,16 @@ impl Server {
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub const fn http_addr(&self) -> SocketAddr {
         self.http_address
+    }
+
+    /// Where the journal is kept.
+    pub const fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// How many tasks the store held, ended ones included.
+    pub const fn recovered_tasks(&self) -> usize {
+        self.tasks
     }
 
     /// Serves until `shutdown`, then drains; `force` ends the drain at once. Takes at most 10 s from `shutdown`. However it ends,
@@ -207,146 +213,8 @@ impl Parts {
     }
 }
 
-impl Builder {
-    /// Sets the configuration.
-    #[must_use]
-    pub fn config(self, config: Config) -> Self {
-        Self { config, ..self }
-    }
-
-    /// Keeps the journal in a store of the embedder's own; else it is kept in memory.
-    #[must_use]
-    pub fn store(self, store: impl Store) -> Self {
-        Self { store: Some(Box::new(store)), ..self }
-    }
-
-    /// Adds a custom kind. A name that is taken is told of when the server is bound.
-    #[must_use]
-    pub fn register(mut self, kind: impl Kind) -> Self {
-        self.kinds.push(Box::new(|registry| registry.register(kind)));
-        self
-    }
-
-    /// Binds, and runs until `shutdown` and the drain after it.
-    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<Ended, Error> {
-        Ok(self.bind().await?.run(shutdown, std::future::pending()).await)
-    }
-
-    /// Starts everything and listens. Call it in the runtime that is to serve the RPCs.
-    pub async fn bind(self) -> Result<Server, Error> {
-        let Self { config, store, kinds } = self;
-        let metrics = Metrics::new().map_err(Error::RegisterMetrics)?;
-        let built_ins = BuiltIns::new().with_commands(config.exec_commands(), metrics.perfdata.clone());
-        let commands = built_ins.commands();
-        let mut registry = Registry::new(built_ins);
-        kinds.into_iter().try_for_each(|register| register(&mut registry))?;
-        if config.enable_drills() {
-            registry.register(Drill)?;
-        }
-        limits::raise_descriptors();
-        let (grpc_listener, address) = listen(config.listen()).await?;
-        let (http_listener, http_address) = listen(config.http_listen()).await?;
-
-        let retention = config.event_retention();
-        let store = store.unwrap_or_else(|| Box::new(MemoryStore::new(retention)));
-        let ring_events = journal::Options::default().ring_events.min(retention);
-        let (journal, writer, requests) =
-            Journal::start(store, journal::Options { ring_events }).map_err(Error::StartJournal)?;
-        let event_log = event_log::start(&journal).map_err(Error::StartEventLog)?;
-        let options = manager::Options {
-            built_in_shards: config.built_in_shards(),
-            custom_shards: config.custom_shards(),
-            limits: manager::Limits { max_tasks: config.max_tasks(), max_stuck: config.max_stuck() },
-            unknown_kind_hint,
-        };
-        let (manager, handle) = Manager::start(options, registry, journal.clone(), requests, metrics.clone())
-            .map_err(Error::StartManager)?;
-
-        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
-        let (drain, asked) = mpsc::channel(DRAIN_REQUESTS);
-        let rpc = Rpc {
-            manager: handle.clone(),
-            journal: journal.clone(),
-            metrics: metrics.rpcs.clone(),
-            limits: rpc_limits(&config),
-            drain,
-            start_time: now(),
-            version: env!("CARGO_PKG_VERSION"),
-            closing: closing.clone(),
-        };
-        let (routes, health) = rpc.into_routes().await.map_err(Error::Reflection)?;
-        let grpc = tokio::spawn(rpc::serve(grpc_listener, routes, stopping.clone().cancelled_owned()));
-        let grpc = AbortOnDropHandle::new(grpc);
-        let readiness = Readiness::default();
-        let refresh = refresh(metrics.clone(), journal.clone(), handle);
-        let router = http::router(metrics, readiness.clone(), refresh);
-        let limits = http::Limits::default();
-        let http = tokio::spawn(http::serve(http_listener, router, limits, stopping.clone().cancelled_owned()));
-        let http = AbortOnDropHandle::new(http);
-        readiness.set(Phase::Ready);
-        let (closing, stopping) = (closing.drop_guard(), stopping.drop_guard());
-        let capacity = tokio::spawn(follow_capacity(health.clone(), manager.at_stuck_limit()));
-        let capacity = AbortOnDropHandle::new(capacity);
-        let parts =
-            Parts { manager, writer, event_log, health, capacity, asked, readiness, closing, stopping, grpc, http };
-        Ok(Server { address, http_address, exit_on_stuck_limit: config.exit_on_stuck_limit(), parts, commands })
-    }
-}
-
-fn unknown_kind_hint(kind: &str) -> &'static str {
-    match kind {
-        "drill" => "; to have it, run the server with --enable-drills",
-        _ => "",
-    }
-}
-
-/// Tells by the health of TaskService whether tasks of every kind can be started; the rest of the server is as well as ever.
-async fn follow_capacity(health: rpc::Health, mut full: watch::Receiver<bool>) {
-    while full.changed().await.is_ok() {
-        let full = *full.borrow_and_update();
-        health.at_capacity(full).await;
-        if full {
-            tracing::warn!("as many instances are stuck as may be: none of a custom kind is started");
-        }
-    }
-}
-
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
-    let failed = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
-}
-
-/// Sets the gauges that are computed when scraped.
-fn refresh(metrics: Metrics, journal: Journal, handle: manager::Handle) -> http::Refresh {
-    Arc::new(move || {
-        let view = journal.view();
-        let counts = view.counts();
-        for state in State::ALL {
-            metrics.instances.set_tasks(state, counts.tasks(state));
-        }
-        for kind in AlertKind::ALL {
-            metrics.instances.set_alerts(kind, counts.alerts(kind));
-        }
-        for state in CircuitState::ALL {
-            metrics.circuits.set(state, counts.circuits(state));
-        }
-        metrics.instances.set_live(handle.live_instances());
-        metrics.manager.queue_length.set(i64::try_from(handle.queued()).unwrap_or(i64::MAX));
-    })
-}
-
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::default() + since_epoch
-}
-
-fn rpc_limits(config: &Config) -> rpc::Limits {
-    rpc::Limits {
-        max_tasks: config.max_tasks(),
-        max_stuck: config.max_stuck(),
-        max_streams: config.max_streams(),
-        max_streams_per_connection: config.max_streams_per_connection(),
-    }
+/// The error and its sources, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }

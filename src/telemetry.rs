@@ -8,5 +8,6 @@ mod process;
 pub use lifecycle_log::{RateLimiter, log_event};
 pub use logging::{InvalidLogFormat, LogFormat, LoggingError, check_filter, init_logging};
 pub use metrics::{
-    Checks, Circuits, Instances, Loop, Metrics, Perfdata, PerfdataValue, PerfdataWriter, Polls, Rpcs, Swaps, Threads,
+    Checks, Circuits, Commits, Instances, Journal, Loop, Metrics, Perfdata, PerfdataValue, PerfdataWriter, Polls, Rpcs,
+    Swaps, Threads,
 };

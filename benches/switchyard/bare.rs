@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 
+use crate::durable::Commits;
 use crate::lab::Lab;
 
 const CALL: &str = "/bare.Bare/Call";
@@ -46,11 +47,21 @@ pub(crate) struct Bare {
 
 impl Bare {
     pub(crate) fn start(lab: &Lab) -> Result<Self> {
+        Self::serve(lab, None)
+    }
+
+    /// One whose calls wait for a commit before they are answered.
+    pub(crate) fn committing(lab: &Lab, commits: Commits) -> Result<Self> {
+        Self::serve(lab, Some(commits))
+    }
+
+    fn serve(lab: &Lab, commits: Option<Commits>) -> Result<Self> {
         lab.serving.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
             let frames = broadcast::Sender::new(BACKLOG);
-            let routes = Routes::new(BareService { frames: frames.clone(), zeros: Bytes::from(vec![0; MOST_BYTES]) });
+            let routes =
+                Routes::new(BareService { frames: frames.clone(), zeros: Bytes::from(vec![0; MOST_BYTES]), commits });
             let serving = tokio::spawn(rpc::serve(listener, routes, std::future::pending()));
             Ok(Self { address, frames, _serving: AbortOnDropHandle::new(serving) })
         })
@@ -101,6 +112,7 @@ async fn stream(channel: Channel, request: Bytes, path: &'static str) -> Result<
 struct BareService {
     frames: broadcast::Sender<Bytes>,
     zeros: Bytes,
+    commits: Option<Commits>,
 }
 
 impl NamedService for BareService {
@@ -123,8 +135,13 @@ impl Service<http::Request<Body>> for BareService {
             let mut grpc = Grpc::new(Codec::new());
             if unary {
                 let answer = service_fn(|asked: Request<Bytes>| {
-                    let answer = service.answer(asked.get_ref());
-                    async { answer.map(|(answer, _)| Response::new(answer)) }
+                    let (answer, commits) = (service.answer(asked.get_ref()), service.commits.clone());
+                    async move {
+                        if let Some(commits) = commits {
+                            commits.commit().await.map_err(|error| Status::unavailable(error.to_string()))?;
+                        }
+                        answer.map(|(answer, _)| Response::new(answer))
+                    }
                 });
                 return Ok(grpc.unary(answer, request).await);
             }

@@ -16,6 +16,7 @@ use tonic::Streaming;
 
 use crate::bare::{self, Bare};
 use crate::lab::{Lab, millis, nanos};
+use crate::scratch::Scratch;
 use crate::served::Log;
 use crate::table::{Bar, Case, Row, Unit};
 use crate::watching::{Frame, Frames, channels, watch};
@@ -29,13 +30,21 @@ pub(crate) fn cases() -> Vec<Case> {
     [(1_000, 1, Bar::None), (1_000, 20, Bar::None), (1_000, 100, Bar::AtMost(25.0)), (10_000, 10, Bar::AtMost(25.0))]
         .map(|(rate, watchers, bar)| {
             let name = format!("fan-out of {},000 events/s to {watchers}", rate / 1_000);
-            Case::new(name.clone(), move |lab| run(lab, &name, rate, watchers, bar))
+            Case::new(name.clone(), move |lab| run(lab, Log::start(lab)?, &name, (rate, watchers), bar))
         })
-        .into()
+        .into_iter()
+        .chain([(1_000, 100), (10_000, 10)].map(|(rate, watchers)| {
+            let name = format!("durable fan-out of {},000 events/s to {watchers}", rate / 1_000);
+            Case::new(name.clone(), move |lab| {
+                let scratch = Scratch::new();
+                run(lab, Log::durable(lab, scratch.path())?, &name, (rate, watchers), Bar::AtMost(25.0))
+            })
+        }))
+        .collect()
 }
 
-fn run(lab: &Lab, name: &str, rate: usize, watchers: usize, bar: Bar) -> Result<Vec<Row>> {
-    let (mut log, bare) = (Log::start(lab)?, Bare::start(lab)?);
+fn run(lab: &Lab, mut log: Log, name: &str, (rate, watchers): (usize, usize), bar: Bar) -> Result<Vec<Row>> {
+    let bare = Bare::start(lab)?;
     let ticks = lab.window().as_millis().try_into().map(|window: usize| 2 * window)?;
     let mut sent = Frames::default();
     let mut turns = Vec::new();

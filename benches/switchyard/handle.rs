@@ -8,6 +8,7 @@ use switchyard::model::{Annotations, CancelTask, Cause, Labels, StartTask, State
 use tokio::time::sleep;
 
 use crate::lab::Lab;
+use crate::scratch::Scratch;
 use crate::served::{Managed, custom, name};
 use crate::table::{Bar, Case, Row, Unit};
 
@@ -15,6 +16,8 @@ use crate::table::{Bar, Case, Row, Unit};
 const STARTS: usize = 256;
 /// Cancels under way: more than the loop takes in a turn.
 const CANCELS: usize = 4_096;
+/// On the disk.
+const DURABLE: &str = "handle, durable, 100,000 tasks";
 /// How often to look whether it is done, and how long at the most.
 const LOOK: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,25 +25,59 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn cases() -> Vec<Case> {
     let sizes = [(1_000, Bar::None), (10_000, Bar::None), (100_000, Bar::AtMost(2_000.0))];
     sizes
-        .map(|(tasks, bar)| Case::new(format!("handle, {} tasks", shown(tasks)), move |lab| run(lab, tasks, bar)))
-        .into()
+        .map(|(tasks, bar)| {
+            let name = format!("handle, {} tasks", shown(tasks));
+            Case::new(name.clone(), move |lab| run(lab, &name, tasks, bar, in_memory))
+        })
+        .into_iter()
+        .chain([Case::new(DURABLE, |lab| run(lab, DURABLE, 100_000, Bar::AtMost(6_000.0), on_disk))])
+        .collect()
 }
 
-fn run(lab: &Lab, tasks: usize, bar: Bar) -> Result<Vec<Row>> {
+fn in_memory() -> Result<(Managed, Option<Scratch>)> {
+    Ok((Managed::start(1_000)?, None))
+}
+
+fn on_disk() -> Result<(Managed, Option<Scratch>)> {
+    let scratch = Scratch::new();
+    Ok((Managed::durable(scratch.path())?, Some(scratch)))
+}
+
+type Make = fn() -> Result<(Managed, Option<Scratch>)>;
+
+fn run(lab: &Lab, name: &str, tasks: usize, bar: Bar, make: Make) -> Result<Vec<Row>> {
     let most = lab.scaled(tasks);
     let turns = lab.turns().min(5);
-    let turns: Vec<_> = (0..turns).map(|_| lab.clients.block_on(turn(most))).collect::<Result<_>>()?;
-    let (started, cancelled) = turns.into_iter().unzip();
-    let shown = shown(tasks);
-    Ok(vec![
-        Row::alone(format!("handle, {shown} tasks: start until all run"), Unit::Milliseconds, started, Bar::None),
-        Row::alone(format!("handle, {shown} tasks: cancel until all ended"), Unit::Milliseconds, cancelled, bar),
-    ])
+    let turns: Vec<_> = (0..turns).map(|_| lab.clients.block_on(turn(most, make))).collect::<Result<_>>()?;
+    let stored: Vec<_> = turns.iter().filter_map(|turn| turn.stored).collect();
+    let (started, cancelled) = turns.iter().map(|turn| (turn.started, turn.cancelled)).unzip();
+    let mut rows = vec![
+        Row::alone(format!("{name}: start until all run"), Unit::Milliseconds, started, Bar::None),
+        Row::alone(format!("{name}: cancel until all ended"), Unit::Milliseconds, cancelled, bar),
+    ];
+    if !stored.is_empty() {
+        let (held, file) = stored.into_iter().unzip();
+        rows.push(Row::alone(
+            format!("{name}: stored for each task, its 6 events included"),
+            Unit::Bytes,
+            held,
+            Bar::None,
+        ));
+        rows.push(Row::alone(format!("{name}: the file, for each task"), Unit::Bytes, file, Bar::None));
+    }
+    Ok(rows)
+}
+
+/// What one turn took, in milliseconds; and what the store and its file then hold, in bytes for each task.
+struct Turn {
+    started: f64,
+    cancelled: f64,
+    stored: Option<(f64, f64)>,
 }
 
 /// How long it took until all were running, and from there until the view showed that all had ended; in milliseconds.
-async fn turn(tasks: usize) -> Result<(f64, f64)> {
-    let owned = Managed::start(1_000)?;
+async fn turn(tasks: usize, make: Make) -> Result<Turn> {
+    let (owned, scratch) = make()?;
     let managed = &owned;
     let began = Instant::now();
     start(managed, 0..tasks, custom).await?;
@@ -58,8 +95,11 @@ async fn turn(tasks: usize) -> Result<(f64, f64)> {
     reached(managed, State::Cancelled, tasks).await?;
     let cancelled = began.elapsed();
     ensure!(managed.manager.live() == 0, "{} instances live after the cancel", managed.manager.live());
-    owned.manager.close().await?;
-    Ok((started.as_secs_f64() * 1e3, cancelled.as_secs_f64() * 1e3))
+    owned.close().await?;
+    let each = |bytes: u64| bytes as f64 / tasks as f64;
+    let stored = scratch.map(|scratch| scratch.bytes()).transpose()?;
+    let stored = stored.map(|(held, file)| (each(held), each(file)));
+    Ok(Turn { started: started.as_secs_f64() * 1e3, cancelled: cancelled.as_secs_f64() * 1e3, stored })
 }
 
 /// Starts tasks with these numbers.

@@ -15,14 +15,19 @@ mod bare;
 mod blocked;
 mod checks;
 mod circuit;
+mod durable;
 mod fan_out;
 mod handle;
 mod lab;
 mod memory;
+mod pages;
 mod poll;
 mod replay;
+mod restart;
 mod rpcs;
+mod scratch;
 mod served;
+mod stalled;
 mod swaps;
 mod table;
 mod watching;
@@ -60,13 +65,21 @@ struct Arguments {
     /// In a process of its own: holds so many tasks of a kind, and says how much memory each takes.
     #[arg(long, hide = true, num_args = 2, value_names = ["KIND", "TASKS"])]
     hold: Option<Vec<String>>,
+    /// In a process of its own: starts so many tasks of a kind in a directory.
+    #[arg(long, hide = true, num_args = 3, value_names = ["KIND", "TASKS", "DIR"])]
+    fill: Option<Vec<String>>,
+    /// In a process of its own: serves what is in a directory.
+    #[arg(long, hide = true, value_name = "DIR")]
+    serve: Option<String>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = match arguments.hold.as_deref() {
-        Some(held) => memory::hold(held),
-        None => measure(&arguments),
+    let done = match &arguments {
+        Arguments { hold: Some(held), .. } => memory::hold(held),
+        Arguments { fill: Some(filled), .. } => restart::fill(filled),
+        Arguments { serve: Some(directory), .. } => restart::serve(directory),
+        _ => measure(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -80,11 +93,15 @@ fn main() -> ExitCode {
 fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let families = [
         rpcs::cases(),
+        durable::cases(),
+        pages::cases(),
         memory::cases(),
         handle::cases(),
+        restart::cases(),
         swaps::cases(),
         fan_out::cases(),
         replay::cases(),
+        stalled::cases(),
         checks::cases(),
         circuit::cases(),
         poll::cases(),

@@ -10,10 +10,13 @@ use tonic::transport::Channel;
 
 use crate::bare::{self, Bare};
 use crate::lab::Lab;
+use crate::scratch::Scratch;
 use crate::served::Log;
 use crate::table::{Bar, Case, Row, Unit};
 use crate::watching::{Frames, channels, watch};
 
+/// From the disk, all but the newest of them.
+const STORED: &str = "replay from the store of 1,000,000 events, events";
 /// Appended at once.
 const GROUP: usize = 1_000;
 
@@ -23,13 +26,18 @@ pub(crate) fn cases() -> Vec<Case> {
         .map(|(watchers, events)| {
             let plural = if watchers == 1 { "" } else { "s" };
             let name = format!("replay from memory to {watchers} watcher{plural}, events");
-            Case::new(name.clone(), move |lab| run(lab, name, watchers, events))
+            Case::new(name.clone(), move |lab| run(lab, Log::start(lab)?, name, watchers, events))
         })
-        .into()
+        .into_iter()
+        .chain([Case::new(STORED, |lab| {
+            let scratch = Scratch::new();
+            run(lab, Log::durable(lab, scratch.path())?, STORED.to_owned(), 1, 1_000_000)
+        })])
+        .collect()
 }
 
-fn run(lab: &Lab, name: String, watchers: usize, events: usize) -> Result<Vec<Row>> {
-    let (mut log, bare) = (Log::start(lab)?, Bare::start(lab)?);
+fn run(lab: &Lab, mut log: Log, name: String, watchers: usize, events: usize) -> Result<Vec<Row>> {
+    let bare = Bare::start(lab)?;
     let events = lab.scaled(events).next_multiple_of(GROUP);
     let mut last = 0;
     for _ in 0..events / GROUP {
@@ -63,7 +71,7 @@ fn run(lab: &Lab, name: String, watchers: usize, events: usize) -> Result<Vec<Ro
     Ok(vec![Row::beside(name, Unit::PerSecond, &turns, Bar::OfBaseline(0.5))])
 }
 
-async fn committed(journal: &Journal, last: u64) -> Result<()> {
+pub(crate) async fn committed(journal: &Journal, last: u64) -> Result<()> {
     let mut follower = journal.follow(Sequence::default())?;
     let mut seen = 0;
     while seen < last {

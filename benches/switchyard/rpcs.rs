@@ -22,7 +22,7 @@ const TASKS: usize = 1_000;
 const PAGE: u16 = 50;
 
 /// A call to be measured; it is given its number and says how long request and answer were.
-type Call = Arc<dyn Fn(Channel, usize) -> BoxFuture<'static, Result<(usize, usize)>> + Send + Sync>;
+pub(crate) type Call = Arc<dyn Fn(Channel, usize) -> BoxFuture<'static, Result<(usize, usize)>> + Send + Sync>;
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -49,7 +49,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Whether what is called starts tasks.
 #[derive(Clone, Copy, PartialEq)]
-enum Starts {
+pub(crate) enum Starts {
     /// So each turn has a server of its own, or later turns would have more tasks to do with.
     Many,
     None,
@@ -95,7 +95,7 @@ fn compare(lab: &Lab, name: String, in_flight: usize, call: &Call, starts: Start
 }
 
 /// One call in flight is about how long it takes; more are about how many there can be.
-fn row_of(name: String, in_flight: usize, starts: Starts, turns: &[(Calls, Calls)]) -> Row {
+pub(crate) fn row_of(name: String, in_flight: usize, starts: Starts, turns: &[(Calls, Calls)]) -> Row {
     let pairs = |figure: fn(&Calls) -> f64| -> Vec<_> {
         turns.iter().map(|(row, baseline)| (figure(row), figure(baseline))).collect()
     };
@@ -108,7 +108,7 @@ fn row_of(name: String, in_flight: usize, starts: Starts, turns: &[(Calls, Calls
     }
 }
 
-fn start(monitor: Monitor) -> Call {
+pub(crate) fn start(monitor: Monitor) -> Call {
     Arc::new(move |channel, number| {
         let interval = Duration::try_from(ONCE).ok();
         let schedule = Some(v1::Schedule { interval, ..Default::default() });

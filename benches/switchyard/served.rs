@@ -1,13 +1,14 @@
 //! Switchyard, served: whole, as an embedder has it, or put together by hand where a benchmark needs the journal.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use switchyard::circuit::Circuit;
-use switchyard::config::{Config, Layer};
-use switchyard::journal::{self, Append, Journal, MemoryStore, Writer};
+use switchyard::config::{Config, Layer, StoreKind};
+use switchyard::journal::{self, Append, EmbeddedStore, Journal, MemoryStore, Retention, Store, Writer};
 use switchyard::manager::{self, Handle, Manager};
 use switchyard::model::{
     Annotations, Attempt, Cause, ConfigValue, CustomSpec, Detail, Event, EventType, Generation, Instance,
@@ -32,6 +33,9 @@ pub(crate) const ONCE: Duration = Duration::from_secs(24 * 3_600);
 /// The tasks that a server takes, ended ones included: more than any row starts.
 const LIMITS: manager::Limits = manager::Limits { max_tasks: 1_000_000, max_stuck: 64 };
 
+/// What a journal has to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The threads of custom kinds.
 pub(crate) const CUSTOM_SHARDS: usize = 8;
 
@@ -49,6 +53,11 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(lab: &Lab) -> Result<Self> {
+        Self::keeping(lab, MemoryStore::default())
+    }
+
+    /// One with this store.
+    pub(crate) fn keeping(lab: &Lab, store: impl Store) -> Result<Self> {
         let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         let layer = Layer {
             listen: any,
@@ -57,9 +66,10 @@ impl Served {
             custom_shards: Some(CUSTOM_SHARDS),
             // For those rows that are about monitors that block.
             enable_drills: Some(true),
+            store: Some(StoreKind::Memory),
             ..Layer::default()
         };
-        let builder = Server::builder().config(Config::try_new(layer)?).register(idle());
+        let builder = Server::builder().config(Config::try_new(layer)?).store(store).register(idle());
         lab.serving.block_on(async {
             let server = builder.bind().await?;
             let (address, shutdown) = (server.addr(), CancellationToken::new());
@@ -83,7 +93,7 @@ pub(crate) struct Managed {
     pub(crate) handle: Handle,
     pub(crate) journal: Journal,
     pub(crate) metrics: Metrics,
-    _writer: Writer,
+    writer: Writer,
 }
 
 impl Managed {
@@ -94,6 +104,18 @@ impl Managed {
 
     /// One that has this kind besides the built-in ones.
     pub(crate) fn with(retention: usize, kind: impl Kind) -> Result<Self> {
+        let defaults = journal::Options::default();
+        let ring = journal::Options { ring_events: defaults.ring_events.min(retention), ..defaults };
+        Self::keeping(MemoryStore::new(retention), ring, kind)
+    }
+
+    /// One whose journal is kept in a directory.
+    pub(crate) fn durable(directory: &Path) -> Result<Self> {
+        let store = EmbeddedStore::open(directory, Retention::default())?;
+        Self::keeping(store, journal::Options::default(), idle())
+    }
+
+    fn keeping(store: impl Store, ring: journal::Options, kind: impl Kind) -> Result<Self> {
         let mut registry = Registry::new(BuiltIns::new());
         registry.register(kind)?;
         let options = manager::Options {
@@ -103,10 +125,17 @@ impl Managed {
             unknown_kind_hint: |_| "",
         };
         let metrics = Metrics::new()?;
-        let ring = journal::Options { ring_events: journal::Options::default().ring_events.min(retention) };
-        let (journal, writer, requests) = Journal::start(Box::new(MemoryStore::new(retention)), ring)?;
+        let (journal, writer, requests) = Journal::start(Box::new(store), ring)?;
         let (manager, handle) = Manager::start(options, registry, journal.clone(), requests, metrics.clone())?;
-        Ok(Self { manager, handle, journal, metrics, _writer: writer })
+        Ok(Self { manager, handle, journal, metrics, writer })
+    }
+
+    /// Ends it, once all is committed.
+    pub(crate) async fn close(self) -> Result<()> {
+        self.manager.close().await?;
+        let Self { writer, .. } = self;
+        ensure!(tokio::task::spawn_blocking(move || writer.close(PATIENCE)).await?, "the journal did not end");
+        Ok(())
     }
 }
 
@@ -122,8 +151,28 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn start(lab: &Lab) -> Result<Self> {
-        lab.serving.block_on(async {
-            let managed = Managed::start(MemoryStore::RETENTION)?;
+        lab.serving.block_on(async { Self::serve(Managed::start(MemoryStore::RETENTION)?, 1_000).await })
+    }
+
+    /// One that is kept in a directory.
+    pub(crate) fn durable(lab: &Lab, directory: &Path) -> Result<Self> {
+        lab.serving.block_on(async { Self::serve(Managed::durable(directory)?, 1_000).await })
+    }
+
+    /// One about so many tasks.
+    pub(crate) fn about(lab: &Lab, tasks: usize) -> Result<Self> {
+        let mut log =
+            lab.serving.block_on(async { Self::serve(Managed::start(MemoryStore::RETENTION)?, tasks).await })?;
+        // One in a hundred is in each zone.
+        for (number, task) in log.tasks.iter_mut().enumerate() {
+            let zone = [("zone".to_owned(), (number % 100).to_string())];
+            Arc::make_mut(task).labels = Labels::try_new(zone)?;
+        }
+        Ok(log)
+    }
+
+    async fn serve(managed: Managed, tasks: usize) -> Result<Self> {
+        {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let (address, journal) = (listener.local_addr()?, managed.journal.clone());
             let rpc = Rpc {
@@ -144,13 +193,13 @@ impl Log {
             };
             let (routes, _health) = rpc.into_routes().await?;
             let serving = tokio::spawn(rpc::serve(listener, routes, std::future::pending()));
-            let tasks = (0..1_000).map(task).collect::<Result<_>>()?;
+            let tasks = (0..tasks).map(task).collect::<Result<_>>()?;
             let next = Sequence::default().next();
             Ok(Self { address, journal, tasks, next, _serving: AbortOnDropHandle::new(serving), _managed: managed })
-        })
+        }
     }
 
-    /// Appends so many events, each about one of a thousand tasks; says how many there are now.
+    /// Appends so many events, each about the next of its tasks; says how many there are now.
     pub(crate) fn append(&mut self, events: usize) -> u64 {
         let time = now();
         let events = (0..events).map(|_| {

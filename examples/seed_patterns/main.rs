@@ -27,7 +27,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use switchyard::client::Client;
-use switchyard::config::{Config, Layer};
+use switchyard::config::{Config, Layer, StoreKind};
 use switchyard::model::Pretty;
 use switchyard::monitor::{CancellationToken, from_fn};
 use switchyard::pb::v1;
@@ -66,7 +66,9 @@ async fn run_and_cancel_each() -> Result<Vec<(&'static str, v1::Task)>, Box<dyn 
 /// A server on ports of the system's choosing that knows the patterns.
 fn builder(endpoint: SocketAddr) -> Result<Builder, Box<dyn Error>> {
     let any = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let config = Config::try_new(Layer { listen: any, http_listen: any, ..Layer::default() })?;
+    // Its tasks are not to survive it.
+    let store = Some(StoreKind::Memory);
+    let config = Config::try_new(Layer { listen: any, http_listen: any, store, ..Layer::default() })?;
     Ok(Server::builder()
         .config(config)
         .register(from_fn("required", move |token| required::monitoring_task(token, endpoint)))

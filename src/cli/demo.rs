@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Failure;
 use super::output::out;
 use super::serve::{CONTROL_THREADS, Signals, refused};
-use crate::config::{Config, Layer};
+use crate::config::{Config, Layer, StoreKind};
 use crate::server::{Ended, Server};
 use stage::Stage;
 use story::Story;
@@ -115,7 +115,13 @@ async fn play(pause: Duration) -> Result<Ended, Failure> {
 /// Nothing of the environment: the story is the same everywhere, and in nobody's way.
 fn config() -> Result<Config, Failure> {
     let anywhere = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let layer = Layer { listen: anywhere, http_listen: anywhere, enable_drills: Some(true), ..Layer::default() };
+    let layer = Layer {
+        listen: anywhere,
+        http_listen: anywhere,
+        enable_drills: Some(true),
+        store: Some(StoreKind::Memory),
+        ..Layer::default()
+    };
     Ok(Config::try_new(layer)?)
 }
 

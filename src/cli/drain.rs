@@ -10,7 +10,7 @@ use super::change::Audit;
 use super::output::{Format, Output, OutputArgs, clean, note, out};
 use super::remote::Remote;
 use super::{Failure, duration, words};
-use crate::client::{Client, Error, Update};
+use crate::client::{Client, Error, Update, Watch};
 use crate::pb::v1;
 use v1::event::Detail;
 use v1::watch_tasks_request::Start;
@@ -48,14 +48,16 @@ impl Drain {
         let output = Output::new(&output);
         let client = remote.connect().await?;
         let started = client.info().await?.start_time;
-        let (mut fates, before) = if wait { Fates::before(&client).await? } else { Default::default() };
+        // Before the drain, which may be over before a watch that is opened after it arrives.
+        let following = if wait { Some(Following::begin(&client).await?) } else { None };
         let answer = client.drain(v1::DrainServerRequest { reason, request_id }).await?;
         output.message(&answer, |_| "the server drains: it stops every task, and ends within 10s\n".to_owned())?;
-        if !wait {
-            return Ok(());
-        }
+        let Some(Following { mut watch, opened, mut fates }) = following else { return Ok(()) };
         let followed = async {
-            let followed = follow(&client, before, &mut fates).await;
+            let followed = match opened {
+                Ok(()) => follow(&mut watch, &mut fates).await,
+                Err(error) => Err(error),
+            };
             gone(&remote, started).await;
             followed
         };
@@ -80,13 +82,29 @@ impl Drain {
     }
 }
 
+/// What is known of the instances, and the stream that tells the rest.
+struct Following {
+    watch: Watch,
+    /// A server that has no room for the stream drains all the same.
+    opened: Result<(), Error>,
+    fates: Fates,
+}
+
+impl Following {
+    async fn begin(client: &Client) -> Result<Self, Error> {
+        let (fates, cursor) = Fates::before(client).await?;
+        let mut watch = client.watch(v1::WatchTasksRequest {
+            parent: "namespaces/-".to_owned(),
+            start: Some(Start::Cursor(cursor)),
+            ..v1::WatchTasksRequest::default()
+        });
+        let opened = watch.open().await;
+        Ok(Self { watch, opened, fates })
+    }
+}
+
 /// Gathers what becomes of the instances, until the server ends the stream.
-async fn follow(client: &Client, cursor: String, fates: &mut Fates) -> Result<(), Error> {
-    let mut watch = client.watch(v1::WatchTasksRequest {
-        parent: "namespaces/-".to_owned(),
-        start: Some(Start::Cursor(cursor)),
-        ..v1::WatchTasksRequest::default()
-    });
+async fn follow(watch: &mut Watch, fates: &mut Fates) -> Result<(), Error> {
     loop {
         match watch.next().await {
             Ok(Update::Frame { events, .. }) => events.iter().for_each(|event| fates.add(event)),

@@ -4,8 +4,10 @@ use std::sync::LazyLock;
 
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use serde::Serialize;
 
 use super::Failure;
+use super::output::Format;
 use crate::model::ConfigValue;
 use crate::pb::{self, v1};
 
@@ -61,6 +63,14 @@ pub(super) fn pretty<M: Message + Named>(message: &M) -> Result<String, Failure>
 
 pub(super) fn yaml<M: Message + Named>(message: &M) -> Result<String, Failure> {
     serde_saphyr::to_string(&dynamic(message)?).map_err(local)
+}
+
+/// One of many documents: a line of JSON, or a document of YAML.
+pub(super) fn document(document: &impl Serialize, format: Format) -> Result<String, Failure> {
+    match format {
+        Format::Yaml => Ok(format!("---\n{}", serde_saphyr::to_string(document).map_err(local)?)),
+        Format::Table | Format::Json => Ok(serde_json::to_string(document).map_err(local)? + "\n"),
+    }
 }
 
 /// What is wrong with a configuration's depth, if anything. The server would say it too, were it not for protobuf's decoders,

@@ -8,7 +8,7 @@ use prost_types::Timestamp;
 use super::change::{AT_ONCE, Change, all, each, one_only};
 use super::output::{Output, Paint, clean};
 use super::wait::{self, Target};
-use super::{Failure, words};
+use super::{Failure, moment, words};
 use crate::client::Client;
 use crate::pb::v1;
 
@@ -32,7 +32,7 @@ pub(super) struct Pause {
     #[arg(long = "for", value_name = "DURATION", value_parser = wait::positive, conflicts_with = "until")]
     span: Option<Duration>,
     /// Have the server resume them by itself at this time, as 2026-12-01T06:00:00Z or with an offset, +02:00.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     until: Option<Timestamp>,
     /// Wait until they are PAUSED; exit code 1 where one is not in time (2m).
     #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, value_parser = wait::positive,
@@ -40,14 +40,6 @@ pub(super) struct Pause {
     wait: Option<Duration>,
     #[command(flatten)]
     change: Change,
-}
-
-/// A point of time that means the same everywhere: a time of day without an offset is somebody's local one.
-fn time(text: &str) -> Result<Timestamp, String> {
-    let (_, clock) = text.split_once(['T', 't']).unwrap_or_default();
-    let has_offset = clock.ends_with(['Z', 'z']) || clock.contains(['+', '-']);
-    let time = text.parse().ok().filter(|_| has_offset);
-    time.ok_or_else(|| "it must be a time with its offset, as 2026-12-01T06:00:00Z or …+02:00".to_owned())
 }
 
 impl Pause {
@@ -201,17 +193,6 @@ mod tests {
     fn task(state: v1::State, reason: &str) -> v1::Task {
         let pause = v1::Pause { reason: reason.to_owned(), expire_time: None };
         v1::Task { state: state.into(), pause: Some(pause), ..v1::Task::default() }
-    }
-
-    #[test]
-    fn a_time_has_its_offset() {
-        let six = Timestamp { seconds: 1_796_104_800, nanos: 0 };
-        for text in ["2026-12-01T06:00:00Z", "2026-12-01T08:00:00+02:00", "2026-12-01T01:00:00-05:00"] {
-            assert_eq!(time(text), Ok(six), "{text}");
-        }
-        for text in ["", "2026-12-01", "2026-12-01T06:00:00", "06:00:00Z", "tomorrow", "2026-12-01 06:00:00"] {
-            assert!(time(text).is_err(), "{text}");
-        }
     }
 
     #[test]

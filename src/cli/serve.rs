@@ -22,6 +22,8 @@ Examples:
   switchyard serve --listen 0.0.0.0:6710 --log switchyard=debug,info --log-format json
   switchyard serve --enable-drills
   switchyard serve --exec-commands /usr/lib/nagios/plugins/check_disk:/usr/local/bin/check_queue
+  switchyard serve --data-dir /var/lib/switchyard --event-retention-age 30d
+  switchyard serve --store memory                    nothing survives, nothing is written
   switchyard serve --config switchyard.toml
 
 A configuration file is TOML, with the flags' names as keys: `max_tasks = 1000`. Each key can also
@@ -76,9 +78,23 @@ pub(super) struct Serve {
     /// Watch streams of one connection [default: 16].
     #[arg(long, value_name = "N")]
     max_streams_per_connection: Option<String>,
-    /// The events to keep for watchers that come back [default: 100000].
+    /// Where to keep tasks and events: embedded (in files) or memory [default: embedded].
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
+    /// The directory of the embedded store; made where it is missing, and held by one server at a time
+    /// [default: ./switchyard-data].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// The events to keep for watchers that come back [default: 1000000, or 20 for each task where that is more; with --store
+    /// memory 100000].
     #[arg(long, value_name = "N")]
     event_retention: Option<String>,
+    /// How old events may grow in the embedded store [default: 7d].
+    #[arg(long, value_name = "DURATION")]
+    event_retention_age: Option<String>,
+    /// The bytes that events may take in the embedded store: a number, or one with a unit as 512MiB [default: 1GiB].
+    #[arg(long, value_name = "BYTES")]
+    event_retention_bytes: Option<String>,
 }
 
 impl Serve {
@@ -117,7 +133,11 @@ impl Serve {
             (Key::ExitOnStuckLimit, self.exit_on_stuck_limit),
             (Key::MaxStreams, self.max_streams),
             (Key::MaxStreamsPerConnection, self.max_streams_per_connection),
+            (Key::Store, self.store),
+            (Key::DataDir, self.data_dir),
             (Key::EventRetention, self.event_retention),
+            (Key::EventRetentionAge, self.event_retention_age),
+            (Key::EventRetentionBytes, self.event_retention_bytes),
         ];
         Sources {
             file: self.config,
@@ -161,8 +181,15 @@ impl Signals {
 }
 
 pub(super) fn refused(error: &server::Error) -> Failure {
-    let source = std::error::Error::source(error);
-    Failure::Local(source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}")))
+    Failure::Local(server::chain(error))
+}
+
+fn recovered(server: &Server) -> String {
+    match server.recovered_tasks() {
+        0 => String::new(),
+        1 => "  (holds 1 task)".to_owned(),
+        tasks => format!("  (holds {tasks} tasks)"),
+    }
 }
 
 /// Programs may rely on the lines `gRPC` and `HTTP`: they say where the server listens, port 0 resolved.
@@ -174,12 +201,14 @@ fn banner(server: &Server) -> String {
 switchyard {version}
   gRPC   http://{grpc}
   HTTP   http://{http}  (/metrics, /healthz, /readyz)
-  store  memory: tasks do not survive a restart yet
+  store  {stored}{tasks}
 
 Try, in another terminal:
   switchyard start self --http http://{http}/healthz --interval 5s --wait{remote}
   switchyard watch --initial{remote}
 ",
+        stored = server.stored(),
+        tasks = recovered(server),
         version = env!("CARGO_PKG_VERSION"),
     )
 }

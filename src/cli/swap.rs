@@ -166,6 +166,7 @@ async fn follow(client: &Client, answer: &mut v1::SwapTaskResponse, output: Outp
         filter: format!("name = \"{}\"", task.name),
         start: Some(Start::Cursor(answer.cursor.clone())),
         view: v1::EventView::Full.into(),
+        ..v1::WatchTasksRequest::default()
     });
     let mut lost = None;
     loop {

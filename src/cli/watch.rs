@@ -1,17 +1,23 @@
 //! `watch`.
 
-use clap::Args;
-use prost::Message;
-use serde::Serialize;
-use serde::ser::SerializeMap;
-use tokio::signal::unix::{SignalKind, signal};
+mod cursor_file;
+mod documents;
 
-use super::json::{self, Named, local};
-use super::output::{Format, Output, OutputArgs, check_reader, note, out};
-use super::remote::{Remote, Scope};
-use super::{Failure, event_view, words};
-use crate::client::{Update, Watch as Stream};
+use std::path::PathBuf;
+
+use clap::Args;
+use prost_types::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::json::local;
+use super::look_back::{self, ATTEMPTS, Skip, is_overtaken};
+use super::output::{Format, Output, OutputArgs, check_reader, clean, note, out};
+use super::remote::Remote;
+use super::selection::Selection;
+use super::{Failure, event_view, moment, words};
+use crate::client::{Client, Error, Update, Watch as Stream};
 use crate::pb::v1;
+use cursor_file::CursorFile;
 use v1::watch_tasks_request::Start;
 
 /// Follow what happens to tasks: a line for each event, as it comes.
@@ -20,12 +26,20 @@ use v1::watch_tasks_request::Start;
 Examples:
   switchyard watch
   switchyard watch api --initial
+  switchyard watch --since 10m                what has happened, then what happens
   switchyard watch -A --filter 'labels.team = core AND type = ALERT_RAISED'
   switchyard watch -o json | jq 'select(.event.type == \"EVENT_TYPE_TASK_ENDED\")'
   switchyard watch --cursor CURSOR            go on where an earlier watch ended
+  switchyard watch --cursor-file api.cursor   the same by itself, run after run
 
 After a lost connection it goes on from where it was: nothing is lost, nothing repeated. Where
 the server no longer has what comes next, it says so (OUT_OF_RANGE, exit code 5).
+
+A cursor file is for one watch at a time. Ended by SIGINT or SIGTERM, the next run goes on with
+exactly the next event, also when the server has been restarted in between (with a durable store).
+Ended otherwise (kill -9, a reader that goes away), events since the last save come again, a
+quarter of a second of them at the most, and none is missed. While there is no file yet, the watch
+begins now, or as --initial or --since say.
 
 With -o json each line is an object with one key: event, task (of the initial state),
 initialComplete, or cursor (where to go on after what stands above).
@@ -33,22 +47,21 @@ initialComplete, or cursor (where to go on after what stands above).
 A filter is `field (= | != | :) value`, joined by AND. Fields: name (exact, or a prefix ending
 in *), labels.KEY (:* for present), type.")]
 pub(super) struct Watch {
-    /// Only this task.
-    name: Option<String>,
-    /// Only what matches.
-    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
-    filter: String,
+    #[command(flatten)]
+    selection: Selection,
     /// Begin with the tasks as they are.
     #[arg(long)]
     initial: bool,
     /// Begin right after this cursor, instead of now.
-    #[arg(long, conflicts_with = "initial")]
+    #[arg(long, conflicts_with_all = ["initial", "since", "cursor_file"])]
     cursor: Option<String>,
-    /// Have each event carry the task as it stood after it.
-    #[arg(long)]
-    full: bool,
-    #[command(flatten)]
-    scope: Scope,
+    /// Begin with what has happened since: a duration back from now by this machine's clock, or a time, as
+    /// 2026-12-01T06:00:00Z.
+    #[arg(long, value_name = "WHEN", value_parser = moment::back, conflicts_with = "initial")]
+    since: Option<Timestamp>,
+    /// Begin where the last run with this file has ended, and keep the place in it.
+    #[arg(long, value_name = "FILE")]
+    cursor_file: Option<PathBuf>,
     #[command(flatten)]
     remote: Remote,
     #[command(flatten)]
@@ -57,67 +70,140 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        let mut ended =
+            Asked { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? };
+        let mut file = self.cursor_file.as_deref().map(CursorFile::open).transpose()?;
+        let request = self.selection.request()?;
+        let client = self.remote.connect().await?;
+        let followed = self.follow(&client, request, &mut file, &mut ended).await;
+        // Whatever it ended by, what has been shown is on record.
+        followed.and(file.as_mut().map_or(Ok(()), CursorFile::save))
+    }
+
+    async fn follow(
+        &self,
+        client: &Client,
+        request: v1::WatchTasksRequest,
+        file: &mut Option<CursorFile>,
+        ended: &mut Asked,
+    ) -> Result<(), Failure> {
         let output = Output::new(&self.output);
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(local)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(local)?;
-        let mut stream = self.remote.connect().await?.watch(self.request()?);
+        // A place that is known wins over where a first run is to begin.
+        let known = file.as_ref().and_then(CursorFile::cursor).or(self.cursor.as_deref()).map(str::to_owned);
+        let since = self.since.filter(|_| known.is_none());
+        let mut attempts = 1;
         loop {
-            let update = tokio::select! {
-                update = stream.next() => Some(update),
-                _ = interrupt.recv() => None,
-                _ = terminate.recv() => None,
+            let start = match &known {
+                Some(cursor) => Some(Start::Cursor(cursor.clone())),
+                None => self.start(client).await?,
             };
-            let Some(update) = update else {
-                leave(&stream, output);
-                return Ok(());
-            };
-            match update {
-                Ok(update) => self.show(update, &stream, output)?,
-                Err(error) => {
-                    if error.reason == "CURSOR_EXPIRED" {
-                        note("there is a gap: the server no longer has what comes next; watch anew, with --initial");
-                    }
+            let mut stream = client.watch(v1::WatchTasksRequest { start, ..request.clone() });
+            let mut view = View { watch: self, output, skip: Skip::until(since) };
+            match view.follow(&mut stream, file, ended).await? {
+                End::Asked => {
+                    leave(&stream, output, file.as_ref());
+                    return Ok(());
+                }
+                // It was overtaken before it had anything to show, so nothing that was shown has a gap behind it.
+                End::Error(error) if is_overtaken(&error) && view.skip.is_skipping() && attempts < ATTEMPTS => {
+                    attempts += 1
+                }
+                End::Error(error) => {
+                    explain(&error, file.as_ref());
                     return Err(error.into());
                 }
             }
         }
     }
 
-    fn request(&self) -> Result<v1::WatchTasksRequest, Failure> {
-        let name = self.name.as_ref().map(|name| self.scope.namespace.task(name));
-        // A full name lies in its own namespace, whatever the flags say.
-        let parent = name.as_deref().and_then(|name| name.split_once("/tasks/")).map(|(parent, _)| parent.to_owned());
-        let named = name.map(|name| format!("name = \"{name}\""));
-        let terms: Vec<_> = named.into_iter().chain((!self.filter.is_empty()).then(|| self.filter.clone())).collect();
-        if self.name.is_some() && self.scope.all_namespaces {
-            return Err(Failure::Usage("a name lies in one namespace; leave out -A, or use --filter".to_owned()));
-        }
-        Ok(v1::WatchTasksRequest {
-            parent: parent.unwrap_or_else(|| self.scope.parent()),
-            filter: terms.join(" AND "),
-            start: match (&self.cursor, self.initial) {
-                (Some(cursor), _) => Some(Start::Cursor(cursor.clone())),
-                (None, true) => Some(Start::SendInitialState(true)),
-                (None, false) => None,
-            },
-            view: if self.full { v1::EventView::Full } else { v1::EventView::Basic }.into(),
+    /// Where to begin when no place is known.
+    async fn start(&self, client: &Client) -> Result<Option<Start>, Failure> {
+        Ok(match &self.since {
+            Some(since) => Some(Start::Cursor(look_back::kept(client, Some(since)).await?.oldest)),
+            None => self.initial.then_some(Start::SendInitialState(true)),
         })
     }
+}
 
-    fn show(&self, update: Update, stream: &Stream, output: Output) -> Result<(), Failure> {
+/// What asks a watch to end.
+struct Asked {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Asked {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(local)
+}
+
+/// How a stream ended.
+enum End {
+    Asked,
+    Error(Error),
+}
+
+/// One stream, as it is shown.
+struct View<'a> {
+    watch: &'a Watch,
+    output: Output,
+    skip: Skip,
+}
+
+impl View<'_> {
+    async fn follow(
+        &mut self,
+        stream: &mut Stream,
+        file: &mut Option<CursorFile>,
+        ended: &mut Asked,
+    ) -> Result<End, Failure> {
+        loop {
+            let update = tokio::select! {
+                update = stream.next() => update,
+                () = ended.next() => return Ok(End::Asked),
+                Some(()) = due(file.as_ref()) => {
+                    file.as_mut().map_or(Ok(()), CursorFile::save)?;
+                    continue;
+                }
+            };
+            let update = match update {
+                Ok(update) => update,
+                Err(error) => return Ok(End::Error(error)),
+            };
+            if matches!(&update, Update::Frame { events, .. } if events.is_empty()) {
+                // There is nothing to be shown first; and before anybody knows of the place, it is on record.
+                note_place(file, stream)?;
+            }
+            self.show(update, stream)?;
+            note_place(file, stream)?;
+        }
+    }
+
+    fn show(&mut self, update: Update, stream: &Stream) -> Result<(), Failure> {
         match update {
-            Update::Frame { events, tasks, initial_complete } => {
-                let text = match output.format {
-                    Format::Table => self.lines(&events, &tasks, output),
+            Update::Frame { mut events, tasks, initial_complete } => {
+                let was_empty = events.is_empty();
+                self.skip.pass_over(&mut events);
+                if events.is_empty() && !was_empty {
+                    return check_reader();
+                }
+                let text = match self.output.format {
+                    Format::Table => self.lines(&events, &tasks),
                     Format::Json | Format::Yaml => {
-                        documents(&events, &tasks, initial_complete, stream.cursor(), output.format)?
+                        documents::frame(&events, &tasks, initial_complete, stream.cursor(), self.output.format)?
                     }
                 };
                 if text.is_empty() { check_reader() } else { out(&text) }
             }
             Update::Lost { error, retry_in } => {
-                let words = super::output::clean(&error.message);
-                note(&format!("{words}; trying again in {}", words::rough(retry_in)));
+                note(&format!("{}; trying again in {}", clean(&error.message), words::rough(retry_in)));
                 Ok(())
             }
             Update::Resumed { anew: false } => {
@@ -131,63 +217,46 @@ impl Watch {
         }
     }
 
-    fn lines(&self, events: &[v1::Event], tasks: &[v1::Task], output: Output) -> String {
-        let namespaces = self.scope.all_namespaces;
-        let tasks = tasks.iter().map(|task| event_view::initial(task, namespaces, output.paint));
-        let events = events.iter().map(|event| event_view::line(event, namespaces, output.paint));
+    fn lines(&self, events: &[v1::Event], tasks: &[v1::Task]) -> String {
+        let (namespaces, paint) = (self.watch.selection.scope.all_namespaces, self.output.paint);
+        let tasks = tasks.iter().map(|task| event_view::initial(task, namespaces, paint));
+        let events = events.iter().map(|event| event_view::line(event, namespaces, paint));
         tasks.chain(events).map(|line| line + "\n").collect()
     }
 }
 
+/// Notes how far the stream has come. The first place is saved at once: without a file the next run would begin elsewhere.
+fn note_place(file: &mut Option<CursorFile>, stream: &Stream) -> Result<(), Failure> {
+    let Some((file, cursor)) = file.as_mut().zip(stream.cursor()) else { return Ok(()) };
+    file.note(cursor);
+    if file.is_new() { file.save() } else { Ok(()) }
+}
+
+/// Waits until the file is to be saved; `None` where there is none.
+async fn due(file: Option<&CursorFile>) -> Option<()> {
+    file?.due().await;
+    Some(())
+}
+
 /// Ends the watch at the user's wish, and says how to go on.
-fn leave(stream: &Stream, output: Output) {
-    if let (Format::Table, Some(cursor)) = (output.format, stream.cursor()) {
+fn leave(stream: &Stream, output: Output, file: Option<&CursorFile>) {
+    if let (Format::Table, None, Some(cursor)) = (output.format, file, stream.cursor()) {
         note(&format!("to go on from here: --cursor {cursor}"));
     }
 }
 
-/// An object with one key.
-struct Entry<'a, T>(&'a str, T);
-
-impl<T: Serialize> Serialize for Entry<'_, T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(self.0, &self.1)?;
-        map.end()
-    }
-}
-
-fn documents(
-    events: &[v1::Event],
-    tasks: &[v1::Task],
-    initial_complete: bool,
-    cursor: Option<&str>,
-    format: Format,
-) -> Result<String, Failure> {
-    let mut text = String::new();
-    for task in tasks {
-        text += &message("task", task, format)?;
-    }
-    for event in events {
-        text += &message("event", event, format)?;
-    }
-    if initial_complete {
-        text += &document(&Entry("initialComplete", true), format)?;
-    }
-    if let Some(cursor) = cursor {
-        text += &document(&Entry("cursor", cursor), format)?;
-    }
-    Ok(text)
-}
-
-fn message<M: Message + Named>(key: &str, message: &M, format: Format) -> Result<String, Failure> {
-    document(&Entry(key, json::dynamic(message)?), format)
-}
-
-fn document(document: &impl Serialize, format: Format) -> Result<String, Failure> {
-    match format {
-        Format::Yaml => Ok(format!("---\n{}", serde_saphyr::to_string(document).map_err(local)?)),
-        Format::Table | Format::Json => Ok(serde_json::to_string(document).map_err(local)? + "\n"),
+/// What to do about a place that leads nowhere.
+fn explain(error: &Error, file: Option<&CursorFile>) {
+    match (error.reason.as_str(), file.map(|file| file.path().display())) {
+        ("CURSOR_EXPIRED", None) => {
+            note("there is a gap: the server no longer has what comes next; watch anew, with --initial");
+        }
+        ("CURSOR_EXPIRED", Some(file)) => note(&format!(
+            "there is a gap: the server no longer has what comes after the cursor in {file} (retention has passed it, or the \
+             store is another one); delete {file} to go on without what was missed, with --initial or --since to catch up"
+        )),
+        ("CURSOR_INVALID", Some(file)) => note(&format!("{file} does not hold a cursor; delete it to begin now")),
+        _ => {}
     }
 }
 
@@ -197,14 +266,18 @@ mod tests {
 
     use super::*;
 
-    #[derive(Parser)]
+    #[derive(Debug, Parser)]
     struct Command {
         #[command(flatten)]
         watch: Watch,
     }
 
+    fn parsed(arguments: &[&str]) -> Option<Watch> {
+        Command::try_parse_from(["watch"].iter().chain(arguments)).ok().map(|command| command.watch)
+    }
+
     fn request(arguments: &[&str]) -> Result<v1::WatchTasksRequest, Failure> {
-        Command::try_parse_from(["watch"].iter().chain(arguments)).expect("parses").watch.request()
+        parsed(arguments).expect("parses").selection.request()
     }
 
     #[test]
@@ -215,16 +288,22 @@ mod tests {
         assert_eq!(request(&["namespaces/a/tasks/b"]).expect("valid").parent, "namespaces/a");
         let all = request(&["-A", "--initial", "--full"]).expect("valid");
         assert_eq!((all.parent.as_str(), all.filter.as_str()), ("namespaces/-", ""));
-        assert_eq!((all.start, all.view), (Some(Start::SendInitialState(true)), v1::EventView::Full.into()));
+        assert_eq!((all.start, all.view), (None, v1::EventView::Full.into()));
         assert!(matches!(request(&["api", "-A"]), Err(Failure::Usage(_))));
     }
 
     #[test]
-    fn json_has_one_object_with_one_key_a_line() {
-        let event = v1::Event { sequence: 7, r#type: v1::EventType::TaskEnded.into(), ..v1::Event::default() };
-        let text = documents(&[event], &[v1::Task::default()], true, Some("c7"), Format::Json).expect("written");
-        let expected = "{\"task\":{}}\n{\"event\":{\"sequence\":\"7\",\"type\":\"EVENT_TYPE_TASK_ENDED\"}}\n\
-                        {\"initialComplete\":true}\n{\"cursor\":\"c7\"}\n";
-        assert_eq!(text, expected);
+    fn there_is_one_place_to_begin_and_a_file_goes_with_those_of_a_first_run() {
+        for refused in [
+            ["--cursor", "c", "--initial", "--full"],
+            ["--cursor", "c", "--since", "1m"],
+            ["--cursor", "c", "--cursor-file", "f"],
+            ["--initial", "--full", "--since", "1m"],
+        ] {
+            assert!(parsed(&refused).is_none(), "{refused:?}");
+        }
+        assert!(parsed(&["--cursor-file", "f", "--initial"]).is_some());
+        assert!(parsed(&["--cursor-file", "f", "--since", "2026-12-01T06:00:00Z"]).is_some());
+        assert!(parsed(&["--since", "yesterday"]).is_none());
     }
 }

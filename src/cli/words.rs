@@ -120,6 +120,17 @@ pub(super) fn rough(span: Duration) -> String {
     duration::print(Duration::new(u64::try_from(kept / 1_000_000_000).unwrap_or(u64::MAX), nanos))
 }
 
+/// A number of bytes, to a tenth of its unit: `512 B`, `1.5 MiB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let Some((power, unit)) = (1..).zip(units).take_while(|(power, _)| bytes >> (10 * power) > 0).last() else {
+        return format!("{bytes} B");
+    };
+    // In tenths, in integers: what is shown is never more than there is.
+    let tenths = (u128::from(bytes) * 10) >> (10 * power);
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
 /// A duration of the wire, roughly; nothing where it is unset.
 pub(super) fn span(duration: Option<&prost_types::Duration>) -> Option<String> {
     duration.and_then(unwire).map(rough)

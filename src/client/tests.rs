@@ -238,6 +238,18 @@ async fn an_initial_state_that_breaks_off_begins_anew() {
 }
 
 #[tokio::test]
+async fn a_watch_that_is_opened_stands_before_it_is_read() {
+    let server = Scripted::default();
+    let address = server.serve([Script { frames: vec![frame([1], "c1")], then: Then::Fail(expired()) }]).await;
+    let client = Client::connect(&address.to_string()).await.expect("connects");
+    let mut watch = client.watch(v1::WatchTasksRequest::default());
+    watch.open().await.expect("stands");
+    assert_eq!(server.starts(), [None]);
+    let (seen, error) = follow(&mut watch, |_| {}).await;
+    assert_eq!((seen, error.code, server.starts().len()), (vec![1], Code::OutOfRange, 1));
+}
+
+#[tokio::test]
 async fn a_watch_that_never_stood_fails_at_once() {
     let server = Scripted::default();
     let address = server.serve([Script { frames: vec![], then: Then::Fail(Status::unavailable("no")) }]).await;

@@ -56,6 +56,7 @@ enum Phase {
     Connecting,
     Streaming(Box<Streaming<v1::WatchTasksResponse>>),
     Waiting(Instant),
+    Ended,
 }
 
 impl Watch {
@@ -72,16 +73,32 @@ impl Watch {
         self.cursor.as_deref()
     }
 
+    /// Opens the stream, where a cursor alone does not do: a server that ends takes no watch any more once it has come to the streams,
+    /// and ends those that stand with everything there was. Call it first; `next` does it otherwise.
+    pub async fn open(&mut self) -> Result<(), Error> {
+        if matches!(self.phase, Phase::Connecting) && !self.established {
+            self.connect().await?;
+        }
+        Ok(())
+    }
+
     /// What comes next. An error is final: the first connection failed, or the server refused (which a lost connection is
     /// not). May be dropped while it waits, and called again, without losing anything.
     pub async fn next(&mut self) -> Result<Update, Error> {
+        let update = self.next_before_end().await?;
+        update.ok_or_else(|| Error::new(Code::OutOfRange, "the watch has come to the end that it was given"))
+    }
+
+    /// What comes next, as by [`next`](Self::next); `None` once a watch with an `end_cursor` has come to it.
+    pub async fn next_before_end(&mut self) -> Result<Option<Update>, Error> {
         loop {
             let update = match &mut self.phase {
                 Phase::Connecting => self.connect().await?,
                 Phase::Streaming(_) => self.receive().await?,
                 Phase::Waiting(_) => self.wait().await,
+                Phase::Ended => return Ok(None),
             };
-            if let Some(update) = update {
+            if update.is_some() {
                 return Ok(update);
             }
         }
@@ -108,7 +125,11 @@ impl Watch {
         let Phase::Streaming(stream) = &mut self.phase else { return Ok(None) };
         match stream.message().await {
             Ok(Some(frame)) => Ok(Some(self.accept(frame))),
-            // The contract ends streams with a status; one that ends without was cut on its way.
+            Ok(None) if !self.request.end_cursor.is_empty() => {
+                self.phase = Phase::Ended;
+                Ok(None)
+            }
+            // The contract ends all others with a status; one that ends without was cut on its way.
             Ok(None) => self.lose(Error::new(Code::Unavailable, "the stream was cut")).map(Some),
             Err(status) => self.lose(status.into()).map(Some),
         }

@@ -1,9 +1,12 @@
 //! The keys of the configuration, and what each takes.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::Layer;
+use super::storage::{InvalidStoreKind, bytes};
+use crate::model::{InvalidDuration, Pretty};
 use crate::telemetry::InvalidLogFormat;
 
 /// A key, by the same name in all layers: `max_tasks`, `SWITCHYARD_MAX_TASKS`, `--max-tasks`.
@@ -23,7 +26,11 @@ pub enum Key {
     ExitOnStuckLimit,
     MaxStreams,
     MaxStreamsPerConnection,
+    Store,
+    DataDir,
     EventRetention,
+    EventRetentionAge,
+    EventRetentionBytes,
 }
 
 /// The type a key has in the file.
@@ -32,6 +39,8 @@ pub(super) enum Type {
     Text,
     Integer,
     Boolean,
+    /// A number of bytes, or a text with a unit.
+    Size,
     /// As text, the elements are separated by colons, as in PATH.
     List,
 }
@@ -42,6 +51,7 @@ impl Type {
             Self::Text => "a string",
             Self::Integer => "an integer",
             Self::Boolean => "true or false",
+            Self::Size => "a number of bytes, or one with a unit as 1GiB",
             Self::List => "an array of strings",
         }
     }
@@ -49,7 +59,7 @@ impl Type {
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Listen,
         Self::HttpListen,
         Self::Log,
@@ -63,7 +73,11 @@ impl Key {
         Self::ExitOnStuckLimit,
         Self::MaxStreams,
         Self::MaxStreamsPerConnection,
+        Self::Store,
+        Self::DataDir,
         Self::EventRetention,
+        Self::EventRetentionAge,
+        Self::EventRetentionBytes,
     ];
 
     /// The name in the file.
@@ -82,7 +96,11 @@ impl Key {
             Self::ExitOnStuckLimit => "exit_on_stuck_limit",
             Self::MaxStreams => "max_streams",
             Self::MaxStreamsPerConnection => "max_streams_per_connection",
+            Self::Store => "store",
+            Self::DataDir => "data_dir",
             Self::EventRetention => "event_retention",
+            Self::EventRetentionAge => "event_retention_age",
+            Self::EventRetentionBytes => "event_retention_bytes",
         }
     }
 
@@ -102,7 +120,14 @@ impl Key {
 
     pub(super) fn takes(self) -> Type {
         match self {
-            Self::Listen | Self::HttpListen | Self::Log | Self::LogFormat => Type::Text,
+            Self::Listen
+            | Self::HttpListen
+            | Self::Log
+            | Self::LogFormat
+            | Self::Store
+            | Self::DataDir
+            | Self::EventRetentionAge => Type::Text,
+            Self::EventRetentionBytes => Type::Size,
             Self::EnableDrills | Self::ExitOnStuckLimit => Type::Boolean,
             Self::ExecCommands => Type::List,
             Self::BuiltInShards
@@ -135,7 +160,17 @@ impl Layer {
             Key::ExitOnStuckLimit => self.exit_on_stuck_limit = Some(scalar(text, Type::Boolean)?),
             Key::MaxStreams => self.max_streams = Some(scalar(text, Type::Integer)?),
             Key::MaxStreamsPerConnection => self.max_streams_per_connection = Some(scalar(text, Type::Integer)?),
+            Key::Store => self.store = Some(text.parse().map_err(|error: InvalidStoreKind| error.to_string())?),
+            Key::DataDir => self.data_dir = Some(PathBuf::from(text)),
             Key::EventRetention => self.event_retention = Some(scalar(text, Type::Integer)?),
+            Key::EventRetentionAge => {
+                let Pretty(age) = text.parse().map_err(|error: InvalidDuration| format!("{error}, not {text:?}"))?;
+                self.event_retention_age = Some(age);
+            }
+            Key::EventRetentionBytes => {
+                let expected = || format!("expected {}, not {text:?}", Type::Size.name());
+                self.event_retention_bytes = Some(bytes(text).ok_or_else(expected)?);
+            }
         }
         Ok(())
     }

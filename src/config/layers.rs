@@ -108,11 +108,13 @@ impl Merge {
 /// The text of a value that has the key's type.
 fn text_of(takes: Type, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
     match (takes, value.get_ref()) {
-        (Type::Text, DeValue::String(text)) => Ok(text.to_string()),
+        (Type::Text | Type::Size, DeValue::String(text)) => Ok(text.to_string()),
         (Type::Boolean, DeValue::Boolean(value)) => Ok(value.to_string()),
-        (Type::Integer, DeValue::Integer(integer)) => i64::from_str_radix(integer.as_str(), integer.radix())
-            .map(|number| number.to_string())
-            .map_err(|_| format!("{} is too large", integer.as_str())),
+        (Type::Integer | Type::Size, DeValue::Integer(integer)) => {
+            i64::from_str_radix(integer.as_str(), integer.radix())
+                .map(|number| number.to_string())
+                .map_err(|_| format!("{} is too large", integer.as_str()))
+        }
         (Type::List, DeValue::Array(elements)) => {
             let elements: Result<Vec<_>, _> = elements.iter().map(element).collect();
             Ok(elements?.join(":"))
@@ -138,7 +140,10 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::config::StoreKind;
 
     fn merged(file: &str, environment: &[(&str, &str)], flags: &[(Key, &str)]) -> Result<Config, Vec<String>> {
         let mut merge = Merge::default();
@@ -199,6 +204,31 @@ mod tests {
             ),
             ("exec_commands = ['/a:b']", "s.toml:1:17: exec_commands: must not contain colons, as \"/a:b\" does"),
             ("exec_commands = ['a']", "s.toml:1:17: exec_commands: must be absolute paths, and \"a\" is none"),
+        ] {
+            assert_eq!(merged(file, &[], &[]), Err(vec![problem.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn the_store_is_configured_in_every_layer() {
+        let file = "store = 'memory'\ndata_dir = '/a'\nevent_retention_age = '2d'\nevent_retention_bytes = 2_097_152\n";
+        let config = merged(file, &[("SWITCHYARD_STORE", "embedded")], &[(Key::DataDir, "/b")]).expect("valid");
+        assert_eq!((config.store(), config.data_dir()), (StoreKind::Embedded, Path::new("/b")));
+        let kept = (config.event_retention_age(), config.event_retention_bytes());
+        assert_eq!(kept, (Duration::from_secs(2 * 86_400), 2 << 20));
+        let config = merged("event_retention_bytes = '64 MiB'", &[], &[]).expect("valid");
+        assert_eq!(config.event_retention_bytes(), 64 << 20);
+        for (file, problem) in [
+            ("store = 'disk'", "s.toml:1:9: store: must be `embedded` or `memory`, got \"disk\""),
+            (
+                "event_retention_age = '7'",
+                "s.toml:1:23: event_retention_age: must be a duration, as 30s, 500ms or 1m30s, not \"7\"",
+            ),
+            (
+                "event_retention_bytes = '1 GiBi'",
+                "s.toml:1:25: event_retention_bytes: expected a number of bytes, or one with a unit as 1GiB, not \"1 GiBi\"",
+            ),
+            ("event_retention_age = '1s'", "s.toml:1:23: event_retention_age: must be 1m to 3650d, not 1s"),
         ] {
             assert_eq!(merged(file, &[], &[]), Err(vec![problem.to_owned()]));
         }

@@ -86,6 +86,26 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_journal_that_takes_in_nothing_makes_a_server_unready_that_would_be_ready() {
+    let server = Fixture::plain().await;
+    server.readiness.set(Phase::Ready);
+    for (admission, status, why) in [
+        (Admission::Stalled, "503", "the journal is stalled\n"),
+        (Admission::Full, "503", "the journal's store is full\n"),
+        (Admission::Open, "200", "ready\n"),
+    ] {
+        server.readiness.set_admission(admission);
+        let (head, body) = server.get("/readyz").await;
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
+        assert_eq!(body, why);
+        assert!(server.get("/healthz").await.0.starts_with("http/1.1 200"));
+    }
+    server.readiness.set_admission(Admission::Stalled);
+    server.readiness.set(Phase::Draining);
+    assert_eq!(server.get("/readyz").await.1, "draining\n", "that is for good");
+}
+
+#[tokio::test]
 async fn readiness_follows_the_servers_life_and_health_does_not() {
     let server = Fixture::plain().await;
     for (phase, status) in [(Phase::Starting, "503"), (Phase::Ready, "200"), (Phase::Draining, "503")] {

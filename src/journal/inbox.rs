@@ -3,6 +3,8 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Append;
 
 /// The buffer between those who append and the writer, who takes all of it at once: that is the group commit. Nothing bounds it
@@ -19,7 +21,20 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct State {
     appends: Vec<Append>,
+    /// Since when something waits for a commit, here or in the writer's hands; since the last commit, if that was later.
+    since: Option<Instant>,
     phase: Phase,
+}
+
+/// What the writer is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Commit what it has been given.
+    Commit,
+    /// Nothing waits: it may do what need not be done with a commit.
+    Idle,
+    /// End.
+    End,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +63,9 @@ impl Inbox {
             return drop(append);
         }
         let first = state.appends.is_empty();
+        if state.since.is_none() {
+            state.since = Some(Instant::now());
+        }
         state.appends.push(append);
         drop(state);
         if first {
@@ -55,15 +73,30 @@ impl Inbox {
         }
     }
 
-    /// Waits for something, and swaps all of it with `empty`. `false`: there will be nothing more.
-    pub(super) fn take(&self, empty: &mut Vec<Append>) -> bool {
+    /// Waits for something, and swaps all of it with `empty`; but for no longer than `patience`.
+    pub(super) fn take(&self, empty: &mut Vec<Append>, patience: Duration) -> Next {
         let idle = |state: &mut State| state.appends.is_empty() && state.phase == Phase::Open;
-        let mut state = self.news.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
-        if state.appends.is_empty() || state.phase >= Phase::Abandoned {
-            return false;
+        let waited = self.news.wait_timeout_while(self.lock(), patience, idle);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match state.phase {
+            Phase::Open if state.appends.is_empty() => Next::Idle,
+            Phase::Open | Phase::Closing if !state.appends.is_empty() => {
+                std::mem::swap(&mut state.appends, empty);
+                Next::Commit
+            }
+            Phase::Open | Phase::Closing | Phase::Abandoned | Phase::Ended => Next::End,
         }
-        std::mem::swap(&mut state.appends, empty);
-        true
+    }
+
+    /// What was taken last is committed: whatever has come since waits from here.
+    pub(super) fn committed(&self) {
+        let mut state = self.lock();
+        state.since = (!state.appends.is_empty()).then(Instant::now);
+    }
+
+    /// For how long something has waited for a commit.
+    pub(super) fn waits(&self) -> Duration {
+        self.lock().since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Waits for `delay`, but not beyond the moment when closing begins or is given up. `false`: it was given up.
@@ -105,6 +138,10 @@ impl Inbox {
     fn enter(&self, phase: Phase) -> Vec<Append> {
         let mut state = self.lock();
         state.phase = state.phase.max(phase);
-        if state.phase >= Phase::Abandoned { std::mem::take(&mut state.appends) } else { Vec::new() }
+        if state.phase < Phase::Abandoned {
+            return Vec::new();
+        }
+        state.since = None;
+        std::mem::take(&mut state.appends)
     }
 }

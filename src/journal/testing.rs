@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::store::{Group, Range, ReadError, Reader, Recovered, Store, StoreError};
+use super::store::{Failure, Group, Range, ReadError, Reader, Recovered, Store, StoreError};
 use super::{Append, Journal, MemoryStore, Options, Release, Writer};
 use crate::model::{
     Alert, Annotations, Attempt, Cause, CircuitState, CircuitStatus, Epoch, Event, EventType, Generation, Intent,
@@ -88,7 +88,8 @@ pub(super) fn shared(events: impl IntoIterator<Item = Event>) -> Vec<Arc<Event>>
 }
 
 pub(crate) fn start(store: impl Store, ring_events: usize) -> (Journal, Writer) {
-    let (journal, writer, _requests) = Journal::start(Box::new(store), Options { ring_events }).expect("started");
+    let (journal, writer, _requests) =
+        Journal::start(Box::new(store), Options { ring_events, ..Options::default() }).expect("started");
     (journal, writer)
 }
 
@@ -149,9 +150,16 @@ struct Held {
     reads_held: bool,
     /// How many commits are to fail, from now on.
     failures: usize,
+    /// And how.
+    failure: Option<Failure>,
+    nearly_full: bool,
     panics: bool,
     /// The size of each group that came, and whether it was committed.
     groups: Vec<(usize, bool)>,
+    /// How many steps of maintenance are owed.
+    maintenance_owed: usize,
+    /// For each step of maintenance, how many commits had begun before.
+    maintained: Vec<usize>,
     commits_begun: usize,
     reads_begun: usize,
 }
@@ -189,6 +197,15 @@ impl Script {
         self.change(|state| state.failures = times);
     }
 
+    /// Fails so many commits, from now on, in that way.
+    pub(super) fn fail_as(&self, failure: Failure, times: usize) {
+        self.change(|state| (state.failure, state.failures) = (Some(failure), times));
+    }
+
+    pub(super) fn nearly_full(&self, nearly_full: bool) {
+        self.change(|state| state.nearly_full = nearly_full);
+    }
+
     pub(super) fn panic(&self) {
         self.change(|state| state.panics = true);
     }
@@ -201,6 +218,15 @@ impl Script {
     /// Waits until that many reads have begun.
     pub(super) fn await_reads(&self, begun: usize) {
         drop(self.wait_while(|state| state.reads_begun < begun));
+    }
+
+    pub(super) fn owe_maintenance(&self, steps: usize) {
+        self.change(|state| state.maintenance_owed = steps);
+    }
+
+    /// Waits for so many steps of maintenance, and says how many commits had begun before each.
+    pub(super) fn await_maintained(&self, steps: usize) -> Vec<usize> {
+        self.wait_while(|state| state.maintained.len() < steps).maintained.clone()
     }
 
     pub(super) fn reads(&self) -> usize {
@@ -224,10 +250,24 @@ impl Store for ScriptedStore {
         let fails = state.failures > 0;
         state.failures = state.failures.saturating_sub(1);
         state.groups.push((group.events.len(), !fails));
-        let panics = state.panics;
+        let (panics, failure) = (state.panics, state.failure.unwrap_or(Failure::Passing));
         drop(state);
         assert!(!panics, "as the script says");
-        if fails { Err(StoreError::new("as the script says")) } else { self.inner.commit(group) }
+        if fails { Err(StoreError::of(failure, "as the script says")) } else { self.inner.commit(group) }
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        self.script.lock().nearly_full
+    }
+
+    fn maintain(&mut self) -> Result<bool, StoreError> {
+        let mut more = false;
+        self.script.change(|state| {
+            state.maintenance_owed = state.maintenance_owed.saturating_sub(1);
+            more = state.maintenance_owed > 0;
+            state.maintained.push(state.commits_begun);
+        });
+        Ok(more)
     }
 
     fn reader(&self) -> Arc<dyn Reader> {

@@ -4,3 +4,4 @@ mod commits;
 mod following;
 mod model;
 mod recovery;
+mod vigil;

@@ -8,25 +8,33 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::inbox::Next;
 use super::store::{Failure, Group, Store, StoreError};
 use super::{Append, Release, Shared};
 use crate::model::{Event, Remembered, Sequence};
+use crate::telemetry::Commits as Metrics;
 
 /// The pauses before a failed commit is tried again: doubling, up to a second, so that a store that works again is noticed
 /// before a client's patience ends.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// When nothing has come for that long the store is maintained, for which nobody waits; and it is looked whether there is space, which
+/// nothing else would while clients are refused for want of it.
+const IDLE: Duration = Duration::from_secs(1);
+/// What fails is not urgent, or the next commit will say so.
+const AFTER_FAILED_MAINTENANCE: Duration = Duration::from_secs(30);
 
 /// Owns the journal's thread. Dropping it asks the thread to end; [`close`](Self::close) also waits for that.
 pub struct Writer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<bool>>,
 }
 
 impl Writer {
-    pub(super) fn start(store: Box<dyn Store>, shared: Arc<Shared>) -> io::Result<Self> {
+    pub(super) fn start(store: Box<dyn Store>, shared: Arc<Shared>, metrics: Option<Metrics>) -> io::Result<Self> {
         let head = shared.view.load().head();
-        let commits = Commits { store, shared: Arc::clone(&shared), head, waiting: Vec::new() };
+        let commits = Commits { store, shared: Arc::clone(&shared), head, waiting: Vec::new(), metrics };
+        commits.look_at_space();
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(|| commits.run())?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -39,7 +47,7 @@ impl Writer {
             self.shared.end();
             return false;
         }
-        self.thread.take().is_some_and(|thread| thread.join().is_ok())
+        self.thread.take().is_some_and(|thread| thread.join().unwrap_or(false))
     }
 }
 
@@ -56,26 +64,58 @@ struct Commits {
     head: Sequence,
     /// Releases of events that have not been appended yet.
     waiting: Vec<Release>,
+    metrics: Option<Metrics>,
 }
 
 impl Commits {
-    fn run(mut self) {
+    /// Says, when it ends, whether everything was committed.
+    fn run(mut self) -> bool {
         let mut appends = Vec::new();
-        while self.shared.inbox.take(&mut appends) {
-            let (events, requests) = self.gather(&mut appends);
-            let group = Group { events: &events, requests: &requests };
-            let is_empty = events.is_empty() && requests.is_empty();
-            if !is_empty && !self.commit(group) {
-                return;
+        let mut patience = IDLE;
+        loop {
+            match self.shared.inbox.take(&mut appends, patience) {
+                Next::Commit if !self.commit_all(&mut appends) => return false,
+                Next::Commit => patience = IDLE,
+                Next::Idle => patience = self.maintain(),
+                Next::End => return true,
             }
-            if let (Some(first), Some(last)) = (events.first(), events.last()) {
-                debug_assert!(first.sequence > self.head && events.is_sorted_by(|a, b| a.sequence < b.sequence));
-                self.head = last.sequence;
-                self.shared.publish(&events);
-            }
-            self.release();
-            self.tidy();
         }
+    }
+
+    /// Commits, shows and releases what was appended. `false`: nothing will ever be committed again.
+    fn commit_all(&mut self, appends: &mut Vec<Append>) -> bool {
+        let (events, requests) = self.gather(appends);
+        let group = Group { events: &events, requests: &requests };
+        let is_empty = events.is_empty() && requests.is_empty();
+        if !is_empty && !self.commit(group) {
+            return false;
+        }
+        if let (Some(first), Some(last)) = (events.first(), events.last()) {
+            debug_assert!(first.sequence > self.head && events.is_sorted_by(|a, b| a.sequence < b.sequence));
+            self.head = last.sequence;
+            self.shared.publish(&events);
+        }
+        self.shared.inbox.committed();
+        self.release();
+        self.tidy();
+        true
+    }
+
+    /// Lets the store do a piece of what it has put off, and says how long to wait for something to commit before the next.
+    fn maintain(&mut self) -> Duration {
+        self.look_at_space();
+        match self.store.maintain() {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => IDLE,
+            Err(error) => {
+                tracing::warn!(%error, "the journal's store could not be maintained");
+                AFTER_FAILED_MAINTENANCE
+            }
+        }
+    }
+
+    fn look_at_space(&self) {
+        self.shared.space.set_full(self.store.is_nearly_full());
     }
 
     fn gather(&mut self, appends: &mut Vec<Append>) -> (Vec<Arc<Event>>, Vec<Remembered>) {
@@ -91,7 +131,7 @@ impl Commits {
 
     /// Commits the group, however often it takes. `false`: the journal was closed meanwhile, and its deadline has passed.
     fn commit(&mut self, group: Group<'_>) -> bool {
-        let Err(error) = self.store.commit(group) else { return true };
+        let Err(error) = self.try_to_commit(group) else { return true };
         if error.failure() == Failure::Final {
             tracing::error!(%error, "the journal will never commit again");
             return false;
@@ -101,7 +141,7 @@ impl Commits {
         let mut pause = FIRST_PAUSE;
         let mut last: StoreError = error;
         while self.shared.inbox.pause(pause) {
-            match self.store.commit(group) {
+            match self.try_to_commit(group) {
                 Ok(()) => {
                     tracing::info!(stalled = ?since.elapsed(), "the journal commits again");
                     return true;
@@ -116,6 +156,22 @@ impl Commits {
         }
         tracing::error!(error = %last, events = group.events.len(), "the journal was closed before it could commit");
         false
+    }
+
+    fn try_to_commit(&mut self, group: Group<'_>) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        let done = self.store.commit(group);
+        match &done {
+            Ok(()) => self.look_at_space(),
+            Err(error) => self.shared.space.set_full(error.failure() == Failure::Full),
+        }
+        if let Some(metrics) = &self.metrics {
+            match &done {
+                Ok(()) => metrics.committed(group.events.len(), begun.elapsed()),
+                Err(_) => metrics.failed(),
+            }
+        }
+        done
     }
 
     fn release(&mut self) {

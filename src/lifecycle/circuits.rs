@@ -7,8 +7,12 @@ use crate::circuit::{Sample, Transition};
 use crate::model::{Cause, CircuitPolicy, CircuitReason, CircuitState, EventType, Evidence, InstanceId, Now, Uid};
 
 impl<C: Chance> Lifecycle<C> {
-    /// The active instance has finished a check. What others find, and what began before they became active, drives nothing.
+    /// The active instance has finished a check. What others find, and what began before they became active, drives nothing; nor does
+    /// what is found while the journal takes nothing in.
     pub(super) fn on_evidence(&mut self, id: InstanceId, evidence: Evidence, now: Now) {
+        if !self.intake.is_open() {
+            return;
+        }
         let chance = self.chance.unit();
         let Some((uid, entry)) = self.entry_of(id) else { return };
         if !entry.is_active(id) || !entry.is_ready() || !evidence.regime.counted {

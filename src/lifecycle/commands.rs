@@ -15,12 +15,14 @@ use crate::model::{
 };
 
 impl<C: Chance> Lifecycle<C> {
-    /// Answers every command, once all that its answer shows is committed: a refusal shows the state, too.
+    /// Answers every command, once all that its answer shows is committed: a refusal shows the state, too, unless it is for the
+    /// journal's.
     pub(super) fn command(&mut self, command: Command, now: Now) {
         let (method, idempotency, cause) = command.request();
         let actor = cause.actor.clone();
-        let records = !command.is_dry();
-        let orphan = self.close_orphan(command.name(), now);
+        let dry = command.is_dry();
+        let orphan = self.orphan_of(&command, now);
+        let before = self.log.head;
         let reply = match self.requests.look_up(&actor, method, idempotency, now.mono) {
             Known::Reused => Err(Refusal::RequestIdReused),
             Known::Done(done) if method == Method::Delete => Ok(Reply::Deleted { sequence: done.sequence }),
@@ -28,7 +30,7 @@ impl<C: Chance> Lifecycle<C> {
                 Some(entry) => Ok(Reply::Accepted { task: Arc::clone(&entry.task), sequence: done.sequence }),
                 None => Err(Refusal::TaskNotFound(command.name().clone())),
             },
-            Known::New => {
+            Known::New => self.admit(&command).and_then(|()| {
                 let done = match command {
                     Command::Start(start, target) => self.start(*start, target, now),
                     Command::Swap(swap, target) => self.swap(*swap, target, now),
@@ -39,17 +41,18 @@ impl<C: Chance> Lifecycle<C> {
                     Command::Run(run) => self.check_now(run),
                 };
                 done.map(|(uid, reply)| {
-                    if records {
+                    // What changes nothing is not remembered while nothing is committed: clients could pile that up without end.
+                    if !dry && (self.intake.is_open() || before < self.log.head) {
                         self.remember(actor, method, idempotency, uid, now);
                     }
                     reply
                 })
-            }
+            }),
         };
         if let Some(uid) = orphan {
             self.go_on_with(uid, now);
         }
-        self.log.effects.push(Effect::Answer { after: self.log.head, reply });
+        self.log.effects.push(Effect::Answer { after: self.shown_by(&reply), reply });
     }
 
     /// Remembers that the request has succeeded, here and in the journal.
@@ -114,6 +117,9 @@ impl<C: Chance> Lifecycle<C> {
         let (uid, task) = self.find(&name, etag.as_ref())?;
         if !task.state.is_ended() {
             self.stop_for_good(uid, force, cause, now);
+        } else if let Some(entry) = self.tasks.get(&uid).filter(|_| !self.intake.is_open()) {
+            // The head may not be visible for long; its end is, mostly.
+            return Ok((uid, Reply::Accepted { task: Arc::clone(&entry.task), sequence: entry.told }));
         }
         Ok((uid, self.accepted(uid)?))
     }

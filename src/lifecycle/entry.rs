@@ -8,7 +8,7 @@ use super::swap::Swapping;
 use crate::circuit::Circuit;
 use crate::model::{
     AlertKind, Attempt, CircuitState, Generation, Instance, InstanceId, InstanceState, Intent, Mono, Now, Pause,
-    Regime, State, Task,
+    Regime, Sequence, State, Task,
 };
 
 /// A task. At most two instances of it live.
@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) held: Option<Held>,
     /// What the task's owner has said of its pause, as long as it is to last.
     pub(super) pause: Option<Box<Pause>>,
+    /// Its last event.
+    pub(super) told: Sequence,
 }
 
 /// What waits for the instance beside, or for the swap, to end.
@@ -50,6 +52,7 @@ impl Entry {
             restarts: VecDeque::new(),
             held: None,
             pause: None,
+            told: Sequence::default(),
         }
     }
 

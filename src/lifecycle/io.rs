@@ -6,9 +6,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::model::{
-    Attempt, CancelTask, Cause, DeleteTask, Event, Evidence, Generation, Idempotency, InstanceId, Method, Mono,
-    PauseTask, Refusal, Regime, Remembered, ResumeTask, RunTask, Sequence, StartTask, SwapTask, Target, Task, TaskName,
-    TaskSpec, Uid, WindowCounts,
+    Admission, Attempt, CancelTask, Cause, DeleteTask, Event, Evidence, Generation, Idempotency, InstanceId, Method,
+    Mono, PauseTask, Refusal, Regime, Remembered, ResumeTask, RunTask, Sequence, StartTask, SwapTask, Target, Task,
+    TaskName, TaskSpec, Uid, WindowCounts,
 };
 
 /// What a client commands.
@@ -84,6 +84,8 @@ pub enum Input {
     },
     /// Take over some of the tasks that an earlier server has left.
     Adopt,
+    /// The journal takes in what clients command, or does no more.
+    Admission(Admission),
     /// Fire the timers that are due. The shell feeds what has happened first: an exit that came in time must not be overtaken
     /// by the deadline that it met.
     Tick,
@@ -113,9 +115,9 @@ pub enum Effect {
     Append(Event),
     /// Have the journal remember a request that has succeeded.
     Remember(Remembered),
-    /// Answer the command of this step, once everything up to `after` is committed.
+    /// Answer the command of this step, once everything up to `after` is committed; at once where it shows nothing.
     Answer {
-        /// What the answer shows must be visible by then.
+        /// What the answer shows must be visible by then; 0 where it shows nothing.
         after: Sequence,
         /// The answer.
         reply: Result<Reply, Refusal>,
@@ -224,6 +226,20 @@ impl Command {
             Self::Start(start, _) => start.validate_only,
             Self::Swap(swap, _) => swap.validate_only,
             Self::Cancel(_) | Self::Delete(_) | Self::Pause(_) | Self::Resume(_) | Self::Run(_) => false,
+        }
+    }
+
+    /// What is known of it where its answer would have to wait for a journal that is stalled.
+    pub fn unanswered(&self) -> Refusal {
+        match self {
+            _ if self.is_dry() => Refusal::JournalStalled,
+            Self::Start(..) => Refusal::NotYetDurable("the start is under way"),
+            Self::Swap(..) => Refusal::NotYetDurable("the swap is under way"),
+            Self::Cancel(_) => Refusal::NotYetDurable("stopping"),
+            Self::Delete(_) => Refusal::NotYetDurable("the deletion is under way"),
+            Self::Pause(_) => Refusal::NotYetDurable("the pause is under way"),
+            Self::Resume(_) => Refusal::NotYetDurable("the resumption is under way"),
+            Self::Run(_) => Refusal::NotYetDurable("the check is under way"),
         }
     }
 

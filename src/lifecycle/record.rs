@@ -65,6 +65,7 @@ impl Log {
         let (generation, attempt) = about.unwrap_or((entry.task.generation, Attempt::default()));
         let task = Some(Arc::clone(&entry.task));
         self.append(Event { sequence: self.head, time: now.wall, kind, generation, attempt, cause, detail, task });
+        entry.told = self.head;
     }
 
     /// Appends the one event that is about no task.

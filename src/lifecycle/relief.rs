@@ -22,17 +22,13 @@ impl<C: Chance> Lifecycle<C> {
 
     /// The poll has returned: the instance hears of what it was told meanwhile.
     pub(super) fn on_poll_returned(&mut self, id: InstanceId, now: Now) {
-        let Some((uid, entry)) = self.entry_of(id) else { return };
+        let Some((_, entry)) = self.entry_of(id) else { return };
         let Some(run) = entry.run_mut(id) else { return };
         run.blocked_since = None;
         let was_lost = std::mem::take(&mut run.lost);
         let back = was_lost && !run.is_stuck();
-        let about = (run.generation(), run.attempt());
-        let alerted = entry.has_alert(about, AlertKind::PollBlocked);
         self.lost -= usize::from(back);
-        if alerted {
-            self.resolve(uid, about, AlertKind::PollBlocked, "the poll has returned", now);
-        }
+        self.resolve_live(id, AlertKind::PollBlocked, now);
     }
 
     /// A thread is given up for the instance that blocks it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::commands::end;
 use super::entry::{Entry, Held};
-use super::io::{Chance, RootEnd};
+use super::io::{Chance, Command, RootEnd};
 use super::record::{Change, Log};
 use super::run::Run;
 use super::swap::Swapping;
@@ -18,7 +18,7 @@ use super::{Lifecycle, Limits, Timer};
 use crate::circuit::Circuit;
 use crate::model::{
     Asked, Cause, Exit, Instance, InstanceId, InstanceState, Intent, Now, Outcome, Remembered, Sequence, Task,
-    TaskName, Timestamp, Uid,
+    Timestamp, Uid,
 };
 
 /// How an instance ended that nobody has seen end.
@@ -27,7 +27,9 @@ pub(super) const INTERRUPTED: &str = "the server ended under it";
 /// The outcome of a task whose kind is not registered any more.
 const UNKNOWN_KIND: &str = "UNKNOWN_KIND";
 
-/// Over how long first checks are spread after a restart: long enough for the tasks of a full server, short enough for people.
+/// Over how long first checks are spread after a restart: so long for each task, that a few are there at once, and many do not all
+/// dial at once; and not for longer than people wait.
+const SPREAD_FOR_EACH: Duration = Duration::from_micros(100);
 const SPREAD: Duration = Duration::from_secs(10);
 
 /// How many tasks are taken over in one step: few enough that commands between two of them hardly wait. Fewer in tests, which have
@@ -61,6 +63,8 @@ impl<C: Chance> Lifecycle<C> {
         for task in tasks {
             lifecycle.take_in(task, &unknown_kinds, last_seen, now);
         }
+        let orphans = u32::try_from(lifecycle.orphans.len()).unwrap_or(u32::MAX);
+        lifecycle.restart_spread = SPREAD_FOR_EACH.saturating_mul(orphans).min(SPREAD);
         lifecycle
     }
 
@@ -78,12 +82,13 @@ impl<C: Chance> Lifecycle<C> {
             }
         }
         self.names.insert(task.name.clone(), uid);
-        self.tasks.insert(uid, Entry::past(task, circuit, now));
+        self.tasks.insert(uid, Entry::past(task, circuit, self.log.head, now));
     }
 
-    /// Whether there are tasks that could be taken over now. One that drains leaves them to the next server.
+    /// Whether there are tasks that could be taken over now. One that drains leaves them to the next server; and what a journal that
+    /// takes in nothing would have to be told waits until it does.
     pub fn has_orphans(&self) -> bool {
-        self.draining.is_none() && !self.orphans.is_empty()
+        self.draining.is_none() && self.intake.is_open() && !self.orphans.is_empty()
     }
 
     /// Takes over a few tasks.
@@ -100,8 +105,12 @@ impl<C: Chance> Lifecycle<C> {
 
     /// A client is about to command something of a task: what is left of an earlier server is closed first, and where that is so,
     /// the task must be [gone on with](Self::go_on_with) after the command.
-    pub(super) fn close_orphan(&mut self, name: &TaskName, now: Now) -> Option<Uid> {
-        let uid = *self.names.get(name)?;
+    pub(super) fn orphan_of(&mut self, command: &Command, now: Now) -> Option<Uid> {
+        // Of the others nothing is done while the journal takes in nothing.
+        if !self.intake.is_open() && !matches!(command, Command::Cancel(_)) {
+            return None;
+        }
+        let uid = *self.names.get(command.name())?;
         let known = self.orphans.remove(&uid)?;
         self.close(uid, known, now);
         Some(uid)
@@ -148,6 +157,11 @@ impl<C: Chance> Lifecycle<C> {
         if task.state.is_ended() {
             return;
         }
+        // The cancel that closed it was refused. What would be told of it from here waits; of an unknown kind it would have ended.
+        if !self.intake.is_open() {
+            self.orphans.insert(uid, true);
+            return;
+        }
         match task.intent {
             Intent::Cancel => {}
             Intent::Pause => {
@@ -157,13 +171,14 @@ impl<C: Chance> Lifecycle<C> {
             }
             // A command, or what was held, has started it meanwhile.
             Intent::Run if entry.active.is_some() => {}
-            Intent::Run => match task.restart.next_time {
-                Some(next) => {
-                    let left = next.since(now.wall).min(task.spec.restart().max_backoff());
-                    self.timers.set(Timer::Restart(uid), now.mono + left);
+            Intent::Run => {
+                let left = task.restart.next_time.map_or(Duration::ZERO, |next| next.since(now.wall));
+                // What was due while no server ran is due for many tasks at once, like those that ran.
+                match left.min(task.spec.restart().max_backoff()) {
+                    Duration::ZERO => self.start_again(uid, now),
+                    left => self.timers.set(Timer::Restart(uid), now.mono + left),
                 }
-                None => self.start_again(uid, now),
-            },
+            }
         }
     }
 
@@ -173,7 +188,7 @@ impl<C: Chance> Lifecycle<C> {
         }
         self.last_instance = self.last_instance.next();
         let cause = Cause::system("restart", "the server has been started again");
-        self.launch_spread(self.last_instance, uid, false, SPREAD, cause, now);
+        self.launch_spread(self.last_instance, uid, false, self.restart_spread, cause, now);
     }
 
     fn cannot_start(&mut self, uid: Uid, now: Now) {
@@ -191,7 +206,7 @@ impl<C: Chance> Lifecycle<C> {
 
 impl Entry {
     /// A task as an earlier server has left it; nothing of it runs.
-    fn past(task: Arc<Task>, circuit: Circuit, now: Now) -> Self {
+    fn past(task: Arc<Task>, circuit: Circuit, head: Sequence, now: Now) -> Self {
         let healthy = task.instance.as_ref().and_then(|instance| instance.ready_time);
         let policy = task.spec.restart();
         // When they were made is not known, only when it cannot matter any more.
@@ -205,6 +220,7 @@ impl Entry {
             restarts: (0..counted).map(|_| now.mono).collect(),
             held: task.fate.map(Held::End),
             pause: task.pause.clone(),
+            told: head,
             task,
         }
     }

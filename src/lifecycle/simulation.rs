@@ -226,6 +226,7 @@ impl Simulation {
 
     /// Cancels every task, waits for the last zombie, deletes what is left: nothing may remain.
     fn wind_up(&mut self) -> Result<(), String> {
+        self.world.journal.steady = true;
         for name in self.oracle.names() {
             let cause = Cause::system("simulation", "winding up");
             let cancel = CancelTask { name, force: false, etag: None, cause, idempotency: None };

@@ -301,6 +301,9 @@ impl<C: Chance> Lifecycle<C> {
     pub(super) fn settle_held(&mut self, uid: Uid, now: Now) {
         let is_due = |entry: &&mut Entry| entry.active.is_none() && entry.is_alone();
         let Some(entry) = self.tasks.get_mut(&uid).filter(is_due) else { return };
+        if matches!(entry.held, Some(Held::Launch { .. })) && !self.intake.is_open() {
+            return self.intake.put_off_launch(uid);
+        }
         match entry.held.take() {
             None => {}
             Some(Held::End(state)) => {

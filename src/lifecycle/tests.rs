@@ -1,11 +1,13 @@
 //! The edges that lifecycle.md §2 names, and those beside them, one synchronous test each.
 
+mod admission;
 mod alerts;
 mod circuits;
 mod commands;
 mod pauses;
 mod relief;
 mod restarts;
+mod restore;
 mod restore_found;
 mod shutdown;
 mod swap;

@@ -33,6 +33,8 @@ pub(super) enum Timer {
 pub(super) struct Timers {
     order: BTreeSet<(Mono, Timer)>,
     due: BTreeMap<Timer, Mono>,
+    /// Those that came due, but may not fire yet.
+    put_off: BTreeSet<Timer>,
 }
 
 impl Timers {
@@ -45,6 +47,7 @@ impl Timers {
 
     /// Clears a timer, if it is set.
     pub(super) fn clear(&mut self, timer: Timer) {
+        self.put_off.remove(&timer);
         if let Some(due) = self.due.remove(&timer) {
             self.order.remove(&(due, timer));
         }
@@ -64,9 +67,21 @@ impl Timers {
         self.due.get(&timer).copied()
     }
 
-    /// Whether a timer is set.
+    /// Whether a timer is set, or put off.
     pub(super) fn is_set(&self, timer: Timer) -> bool {
-        self.due.contains_key(&timer)
+        self.due.contains_key(&timer) || self.put_off.contains(&timer)
+    }
+
+    /// Keeps a timer that has come due, without being due again by itself.
+    pub(super) fn put_off(&mut self, timer: Timer) {
+        self.put_off.insert(timer);
+    }
+
+    /// Has everything that was put off come due.
+    pub(super) fn call_in(&mut self, now: Mono) {
+        for timer in std::mem::take(&mut self.put_off) {
+            self.set(timer, now);
+        }
     }
 
     /// When the next one is due.
@@ -89,10 +104,10 @@ impl Timers {
         Some(timer)
     }
 
-    /// How many are set.
+    /// How many are set, or put off.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         debug_assert_eq!(self.order.len(), self.due.len());
-        self.order.len()
+        self.order.len() + self.put_off.len()
     }
 }

@@ -28,13 +28,11 @@ impl<C: Chance> Lifecycle<C> {
     }
 
     pub(super) fn on_check_ended(&mut self, id: InstanceId, at: Mono, now: Now) {
-        let Some((uid, entry)) = self.entry_of(id) else { return };
+        let Some((_, entry)) = self.entry_of(id) else { return };
         let Some(run) = entry.run_mut(id) else { return };
         let Some(since) = run.work.since.take() else { return };
-        let in_time = at.since(since) < run.spec.watchdog().long_running_after();
-        let about = (run.generation(), run.attempt());
-        if in_time && entry.has_alert(about, AlertKind::LongRunningTask) {
-            self.resolve(uid, about, AlertKind::LongRunningTask, "a later piece of work has ended in time", now);
+        if at.since(since) < run.spec.watchdog().long_running_after() {
+            self.resolve_live(id, AlertKind::LongRunningTask, now);
         }
     }
 
@@ -57,10 +55,28 @@ impl<C: Chance> Lifecycle<C> {
         let Some((uid, entry)) = self.entry_of(id) else { return };
         let Some((generation, attempt)) = entry.run(id).map(|run| (run.generation(), run.attempt())) else { return };
         if entry.has_alert((generation, attempt), kind) {
-            return;
+            return self.intake.keep_alert(id, kind);
         }
         let alert = Alert { kind, raise_time: now.wall, generation, attempt, message };
         self.record(uid, Cause::system("watchdog", ""), Change::AlertRaised(alert), now);
+    }
+
+    /// The reason for an alert about a live instance is gone, if there is such an alert. What comes and goes with every check must
+    /// not be told of each time while nothing of that is committed: the alert stays until the journal is open.
+    pub(super) fn resolve_live(&mut self, id: InstanceId, kind: AlertKind, now: Now) {
+        let Some((uid, entry)) = self.entry_of(id) else { return };
+        let Some(about) = entry.run(id).map(|run| (run.generation(), run.attempt())) else { return };
+        if !entry.has_alert(about, kind) {
+            return;
+        }
+        if !self.intake.is_open() {
+            return self.intake.put_off_resolution(id, kind);
+        }
+        let why = match kind {
+            AlertKind::PollBlocked => "the poll has returned",
+            _ => "a later piece of work has ended in time",
+        };
+        self.resolve(uid, about, kind, why, now);
     }
 
     /// Resolves every open alert about an instance that has ended.
@@ -72,7 +88,7 @@ impl<C: Chance> Lifecycle<C> {
         }
     }
 
-    pub(super) fn resolve(
+    fn resolve(
         &mut self,
         uid: Uid,
         (generation, attempt): (Generation, Attempt),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::handle::{Request, With, command_to};
+use super::desk::Desk;
+use super::handle::With;
 use super::runs::Outcome;
 use crate::journal::Journal;
 use crate::lifecycle::{Command, Reply};
@@ -18,7 +19,7 @@ const ITS_END: Duration = Duration::from_secs(5);
 
 /// Where a check is ordered, and where it shows that none can come any more.
 pub(super) struct Demand {
-    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) desk: Desk,
     pub(super) journal: Journal,
 }
 
@@ -32,7 +33,7 @@ impl Demand {
         let audit = Audit { name: run.name.clone(), cause: run.cause.clone(), decided: false };
         let (wanted, check) = oneshot::channel();
         let with = With { monitor: None, wanted: Some(wanted) };
-        let task = match command_to(&self.requests, Command::Run(run), with).await {
+        let task = match self.desk.command(Command::Run(run), with).await {
             Ok(Reply::Checking { task }) => task,
             Ok(Reply::Accepted { .. } | Reply::Deleted { .. }) => return audit.refused(Refusal::ServerDraining),
             Err(refusal) => return audit.refused(refusal),

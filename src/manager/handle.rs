@@ -9,9 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Counts;
 use super::demand::Demand;
+use super::desk::Desk;
 use super::runs::Runs;
 use super::vetting::{Built, Vetting};
-use crate::journal::Journal;
+use crate::journal::{Condition, Journal};
 use crate::lifecycle::{Command, Reply};
 use crate::model::{
     CancelTask, Cause, Check, DeleteTask, Live, PauseTask, Refusal, ResumeTask, RunTask, Sequence, StartTask, SwapTask,
@@ -23,6 +24,8 @@ use crate::monitor::{LiveCell, Report, Wanted};
 pub(super) enum Request {
     /// A client's command.
     Command { command: Command, with: With, answer: oneshot::Sender<Result<Reply, Refusal>> },
+    /// Say when everything that was sent before has been decided, and answered where it can be at once.
+    Sync(oneshot::Sender<()>),
     /// Stop every task.
     Drain { bound: Duration, cause: Cause, begun: Option<oneshot::Sender<Sequence>>, done: oneshot::Sender<usize> },
 }
@@ -49,7 +52,7 @@ pub struct Accepted {
 /// the command.
 #[derive(Clone)]
 pub struct Handle {
-    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) desk: Desk,
     pub(super) reports: mpsc::Sender<Report>,
     pub(super) vetting: Vetting,
     pub(super) lives: Arc<Lives>,
@@ -89,7 +92,7 @@ impl Handle {
 
     /// Has a task make a check now, and answers with it; or says why not. The same request is answered with the same check.
     pub async fn run(&self, mut run: RunTask) -> Result<Check, Refusal> {
-        let demand = Demand { requests: self.requests.clone(), journal: self.journal.clone() };
+        let demand = Demand { desk: self.desk.clone(), journal: self.journal.clone() };
         // The machine's answer comes before the check, so it cannot know what a replay is to be answered with.
         match run.idempotency.take() {
             Some(idempotency) => {
@@ -120,25 +123,22 @@ impl Handle {
 
     /// How many commands and reports wait for the loop.
     pub fn queued(&self) -> usize {
-        waiting(&self.requests) + waiting(&self.reports)
+        waiting(&self.desk.requests) + waiting(&self.reports)
+    }
+
+    /// How the journal does, as far as the loop has been told.
+    pub fn condition(&self) -> Condition {
+        *self.desk.condition.borrow()
+    }
+
+    /// Waits until the journal counts as stalled: then nobody hears of anything new for a while.
+    pub async fn stalled(&self) {
+        self.desk.stalled().await;
     }
 
     async fn command(&self, command: Command, with: With) -> Result<Reply, Refusal> {
-        command_to(&self.requests, command, with).await
+        self.desk.command(command, with).await
     }
-}
-
-/// Has the loop execute a command, and waits for its answer.
-pub(super) async fn command_to(
-    requests: &mpsc::Sender<Request>,
-    command: Command,
-    with: With,
-) -> Result<Reply, Refusal> {
-    let (answer, answered) = oneshot::channel();
-    // The loop ends only with the process, after a drain.
-    let request = Request::Command { command, with, answer };
-    requests.send(request).await.map_err(|_| Refusal::ServerDraining)?;
-    answered.await.unwrap_or(Err(Refusal::ServerDraining))
 }
 
 fn waiting<T>(channel: &mpsc::Sender<T>) -> usize {

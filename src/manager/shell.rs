@@ -1,9 +1,12 @@
-//! The loop: one turn takes what has happened, has the machine decide, appends the events, and acts (`act`).
+//! The loop: one turn takes what has happened, has the machine decide, appends the events, and acts (`act`). Commands are answered
+//! (`answer`) once what they have brought about is committed.
 
 mod act;
+mod answer;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -19,14 +22,19 @@ use super::reaper::{Reaped, reap_children};
 use super::shards::{Relief, ShardId, Shards};
 use super::vetting::{Built, Vetting};
 use super::watchdog::News;
-use crate::journal::{Append, Journal, Release};
-use crate::lifecycle::{Command, Effect, Input, Launch, Lifecycle, Limits, Past, Reply, RootEnd};
-use crate::model::{Event, InstanceId, Refusal, Remembered, Sequence};
+use crate::journal::{Append, Condition, Journal, Release, Vigil};
+use crate::lifecycle::{Effect, Input, Launch, Lifecycle, Limits, Past, RootEnd};
+use crate::model::{Event, InstanceId, Remembered, Sequence};
 use crate::monitor::{Children, Clock, Fact, LiveCell, Orders, Report};
 use crate::telemetry::Metrics;
 
 /// What one turn takes from each source, so that none starves the others or the timers.
 const TURN: usize = 256;
+/// How many events may wait for their commit while more tasks are taken over: a transaction of so many is quick, and large enough to be
+/// worth its syncs.
+const BACKLOG: u64 = 8_192;
+/// How long to wait where more do.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// What the loop is connected with.
 pub(super) struct Wiring {
@@ -38,6 +46,8 @@ pub(super) struct Wiring {
     pub(super) news: mpsc::Receiver<News>,
     /// Whether too many instances are stuck for any of a custom kind to be started.
     pub(super) stuck_limit: watch::Sender<bool>,
+    /// How the journal does.
+    pub(super) condition: watch::Sender<Condition>,
     /// Ends the loop.
     pub(super) stop: CancellationToken,
     pub(super) shards: Shards,
@@ -62,6 +72,8 @@ pub(super) struct Shell {
     /// Cut-overs that wait for their commit; each yields the instance that was replaced.
     commits: FuturesUnordered<BoxFuture<'static, InstanceId>>,
     drained: Vec<oneshot::Sender<usize>>,
+    vigil: Vigil,
+    condition: Condition,
 }
 
 /// A live instance, as far as it can be reached.
@@ -88,6 +100,8 @@ struct Turn {
     events: Vec<Event>,
     requests: Vec<Remembered>,
     releases: Vec<Release>,
+    /// What waits for nothing but the turn's end.
+    at_once: Vec<Box<dyn FnOnce() + Send>>,
     actions: Vec<(Effect, With)>,
 }
 
@@ -105,6 +119,8 @@ impl Shell {
             candidates: HashMap::new(),
             commits: FuturesUnordered::new(),
             drained: Vec::new(),
+            vigil: wiring.journal.vigil(),
+            condition: Condition::default(),
             wiring,
         }
     }
@@ -113,9 +129,7 @@ impl Shell {
         while !self.wiring.stop.is_cancelled() {
             let mut turn = Turn::default();
             if self.lifecycle.has_orphans() {
-                // Whoever commands something of one of them, or of another task, does not wait for all of them.
-                tokio::task::yield_now().await;
-                self.step(Input::Adopt, &mut turn);
+                self.adopt(&mut turn).await;
             } else {
                 self.wait(&mut turn).await;
             }
@@ -132,6 +146,28 @@ impl Shell {
         }
     }
 
+    /// Takes over a few of the tasks that an earlier server has left, as fast as the journal commits what comes of that. Whoever
+    /// commands something meanwhile does not wait for all of them.
+    async fn adopt(&mut self, turn: &mut Turn) {
+        if self.has_room() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(BREATH).await;
+        }
+        // Nobody waits here, but before anything is started it must be known whether the journal takes that in.
+        if let Some(condition) = unconstrained(self.vigil.next()).now_or_never() {
+            self.on_condition(condition, turn);
+        }
+        if self.has_room() {
+            self.step(Input::Adopt, turn);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let uncommitted = self.lifecycle.head().get().saturating_sub(self.wiring.journal.view().head().get());
+        uncommitted < BACKLOG
+    }
+
     /// Waits until anything has happened, and takes the first of it.
     async fn wait(&mut self, turn: &mut Turn) {
         let due = self.lifecycle.next_due().map(|due| self.clock.instant(due));
@@ -144,6 +180,7 @@ impl Shell {
         tokio::select! {
             biased;
             () = self.wiring.stop.cancelled() => {}
+            condition = self.vigil.next() => self.on_condition(condition, turn),
             Some(reaped) = self.reapers.next() => self.on_reaped(reaped, turn),
             Some(built) = self.builds.next() => self.on_built(built, turn),
             Some(replaced) = self.commits.next() => self.step(Input::Committed(replaced), turn),
@@ -194,6 +231,8 @@ impl Shell {
     fn on_request(&mut self, request: Request, turn: &mut Turn) {
         match request {
             Request::Command { command, with, answer } => self.on_command(command, with, answer, turn),
+            // Whoever asked may have stopped waiting.
+            Request::Sync(tell) => turn.at_once.push(Box::new(move || tell.send(()).unwrap_or_default())),
             Request::Drain { bound, cause, begun, done } => {
                 self.drained.push(done);
                 let bound = self.clock.now().mono + bound;
@@ -210,26 +249,9 @@ impl Shell {
         }
     }
 
-    fn on_command(
-        &mut self,
-        command: Command,
-        mut with: With,
-        answer: oneshot::Sender<Result<Reply, Refusal>>,
-        turn: &mut Turn,
-    ) {
-        let mut answer = Some(answer);
-        for effect in self.lifecycle.step(Input::Command(command), self.clock.now()) {
-            match effect {
-                Effect::Answer { after, reply } => {
-                    let Some(answer) = answer.take() else { continue };
-                    // The caller may have stopped waiting.
-                    let run = Box::new(move || drop(answer.send(reply)));
-                    turn.releases.push(Release { after, run });
-                }
-                Effect::Launch(_) | Effect::CheckNow(_) => turn.actions.push((effect, std::mem::take(&mut with))),
-                effect => self.gather(effect, turn),
-            }
-        }
+    fn on_condition(&mut self, condition: Condition, turn: &mut Turn) {
+        self.condition = condition;
+        self.step(Input::Admission(condition.admission()), turn);
     }
 
     fn on_report(&mut self, report: &Report, turn: &mut Turn) {
@@ -356,7 +378,7 @@ impl Shell {
 
     /// Appends, then acts: nothing is done that the log does not know.
     fn finish(&mut self, turn: Turn) {
-        let Turn { events, requests, mut releases, actions } = turn;
+        let Turn { events, requests, mut releases, at_once, actions } = turn;
         // Before clients can see what has come of the turn, so that no scrape after that shows less.
         self.wiring.counts.set(self.lifecycle.live());
         let full = self.lifecycle.is_at_stuck_limit();
@@ -372,6 +394,9 @@ impl Shell {
         for (effect, with) in actions {
             self.act(effect, with);
         }
+        at_once.into_iter().for_each(|answer| answer());
+        let condition = self.condition;
+        self.wiring.condition.send_if_modified(|was| std::mem::replace(was, condition) != condition);
         if self.lifecycle.is_drained() {
             for done in self.drained.drain(..) {
                 // Whoever asked may have stopped waiting.

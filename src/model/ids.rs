@@ -118,6 +118,16 @@ impl Target {
     pub fn of(kind: &str, key: &str) -> Self {
         Self(Uuid::new_v5(&Uuid::new_v5(&Uuid::NAMESPACE_OID, kind.as_bytes()), key.as_bytes()))
     }
+
+    /// The target that [`uuid`](Self::uuid) is of.
+    pub const fn from_uuid(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    /// The hash, for records.
+    pub const fn uuid(self) -> Uuid {
+        self.0
+    }
 }
 
 #[cfg(test)]

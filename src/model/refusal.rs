@@ -95,7 +95,9 @@ pub enum Refusal {
     #[error("the journal is stalled: its store does not write. Nothing was changed; try again")]
     JournalStalled,
     /// The journal does not commit what it is given, and that may include what was asked for.
-    #[error("{0}, but the journal is stalled: that is not yet durable. Ask again to know, with the same request_id")]
+    #[error(
+        "{0}, not yet durable: the journal is stalled. Ask again, with the same request_id, to know what came of it"
+    )]
     NotYetDurable(&'static str),
     /// There is no space left for the journal.
     #[error("the journal's store is full: nothing was changed. Free some space, and it goes on by itself")]

@@ -260,14 +260,16 @@ impl<'a> Running<'a> {
         } else {
             self.context.checks().shadowed(self.context.kind(), verdict);
         }
-        for wanted in self.wanted.drain(..) {
-            // Whoever asked may have gone.
-            let _ = wanted.send(check.clone());
-        }
+        let answers: Vec<_> = self.wanted.drain(..).map(|wanted| (wanted, check.clone())).collect();
         self.context.live().update(|live| {
             live.last_check = Some(check);
             live.last_progress_time = Some(ended.wall);
         });
+        // Last: whoever asked may read the task at once, and shall find nothing older.
+        for (wanted, check) in answers {
+            // They may have gone.
+            let _ = wanted.send(check);
+        }
         (ended, Evidence { regime: self.regime, verdict, latency: duration })
     }
 }

@@ -30,8 +30,9 @@ pub(super) enum Error {
     Refused(#[from] Refusal),
     #[error(transparent)]
     Page(#[from] PageError),
+    /// With the field that it stood in.
     #[error("this is not a cursor")]
-    CursorInvalid,
+    CursorInvalid(&'static str),
     /// With the cursors that can be resumed from.
     #[error(
         "the events after this cursor are not here; begin anew, from the initial state or from one of the cursors given"
@@ -91,7 +92,7 @@ impl Error {
             },
             Self::Page(PageError::Invalid) => (Code::InvalidArgument, "PAGE_TOKEN_INVALID"),
             Self::Page(PageError::Expired) => (Code::InvalidArgument, "PAGE_TOKEN_EXPIRED"),
-            Self::CursorInvalid => (Code::InvalidArgument, "CURSOR_INVALID"),
+            Self::CursorInvalid(_) => (Code::InvalidArgument, "CURSOR_INVALID"),
             Self::CursorExpired { .. } => (Code::OutOfRange, "CURSOR_EXPIRED"),
             Self::StreamLimit { .. } => (Code::ResourceExhausted, "STREAM_LIMIT"),
             Self::Draining => (Code::Unavailable, "SERVER_DRAINING"),
@@ -109,7 +110,7 @@ impl Error {
             Self::Refused(Refusal::RequestIdReused) => Violations::one("request_id", self.to_string()),
             Self::Refused(Refusal::LabelsImmutable(_)) => Violations::one("task.labels", self.to_string()),
             Self::Page(_) => Violations::one("page_token", self.to_string()),
-            Self::CursorInvalid => Violations::one("cursor", self.to_string()),
+            Self::CursorInvalid(field) => Violations::one(*field, self.to_string()),
             _ => Violations::new(),
         }
     }

@@ -30,9 +30,9 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
-    /// Tells whether TaskService has come to what it can bear: NOT_SERVING under its name alone, so that whoever is to help gets in.
-    pub async fn at_capacity(&self, full: bool) {
-        let status = if full { ServingStatus::NotServing } else { ServingStatus::Serving };
+    /// Tells whether TaskService can do what it is for: if not, NOT_SERVING under its name alone, so that whoever is to help gets in.
+    pub async fn set_capable(&self, capable: bool) {
+        let status = if capable { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.0.set_service_status(TaskServiceServer::<TaskRpc>::NAME, status).await;
     }
 

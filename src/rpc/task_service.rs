@@ -126,7 +126,7 @@ impl TaskRpc {
         let Accepted { mut task, sequence } = self.manager.swap(request).await?;
         if waits {
             let (watched, then) = self.listened(listening, task, sequence)?;
-            task = watched.swapped(then, &self.closing).await?;
+            task = self.unless_stalled(watched.swapped(then, &self.closing), "the swap is under way").await?;
         }
         Ok(v1::SwapTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
     }
@@ -138,7 +138,7 @@ impl TaskRpc {
         let Accepted { mut task, sequence } = self.manager.cancel(request).await?;
         if waits {
             let (watched, then) = self.listened(listening, task, sequence)?;
-            task = watched.proven(then, &self.closing).await?;
+            task = self.unless_stalled(watched.proven(then, &self.closing), "stopping").await?;
         }
         Ok(v1::CancelTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
     }
@@ -216,6 +216,19 @@ impl TaskRpc {
                 let task = watched.look()?;
                 Ok((watched, task))
             }
+        }
+    }
+
+    /// What has been asked for goes on; but while the journal is stalled nobody hears of it.
+    async fn unless_stalled(
+        &self,
+        wait: impl Future<Output = Result<Arc<Task>, Error>>,
+        under_way: &'static str,
+    ) -> Result<Arc<Task>, Error> {
+        tokio::select! {
+            biased;
+            task = wait => task,
+            () = self.manager.stalled() => Err(Refusal::NotYetDurable(under_way).into()),
         }
     }
 

@@ -72,7 +72,7 @@ pub(super) fn open(
     request: WatchTasks,
     resources: Resources,
 ) -> Result<impl Stream<Item = Result<WatchTasksResponse, Status>> + use<>, Error> {
-    let WatchTasks { parent, filter, start, view } = request;
+    let WatchTasks { parent, filter, start, view, end } = request;
     let journal = &resources.journal;
     let (after, initial) = match start {
         Start::Now => (journal.bounds().head, None),
@@ -80,16 +80,13 @@ pub(super) fn open(
             let view = journal.view();
             (view.head(), Some(Snapshot::new(view)))
         }
-        Start::Cursor(ref cursor) => match journal.parse_cursor(cursor) {
-            Ok(after) => (after, None),
-            Err(CursorError::Malformed) => return Err(Error::CursorInvalid),
-            Err(CursorError::Expired) => return Err(Error::expired(journal)),
-        },
+        Start::Cursor(ref cursor) => (place(journal, "cursor", cursor)?, None),
     };
+    let bound = end.map(|cursor| place(journal, "end_cursor", &cursor)).transpose()?;
     let now = Instant::now();
     let mut watch = Watch {
         follower: journal.follow(after).map_err(|error| Error::follow(error.into(), journal))?,
-        gatherer: Gatherer::new(after),
+        gatherer: Gatherer::new(after, bound),
         selection: Selection { parent, filter, view },
         initial,
         ready: VecDeque::new(),
@@ -106,9 +103,17 @@ pub(super) fn open(
         let mut watch = watch?;
         match watch.next().await {
             Ok(frame) => Some((Ok(frame), Some(watch))),
-            Err(error) => Some((Err(error.into()), None)),
+            Err(End::Complete) => None,
+            Err(End::Error(error)) => Some((Err(error.into()), None)),
         }
     }))
+}
+
+fn place(journal: &Journal, field: &'static str, cursor: &str) -> Result<Sequence, Error> {
+    journal.parse_cursor(cursor).map_err(|error| match error {
+        CursorError::Malformed => Error::CursorInvalid(field),
+        CursorError::Expired => Error::expired(journal),
+    })
 }
 
 struct Watch {
@@ -125,7 +130,20 @@ struct Watch {
     /// Where the log ends, once the server closes.
     through: Option<Sequence>,
     /// What the stream ends with, after the frames that are ready.
-    end: Option<Error>,
+    end: Option<End>,
+}
+
+/// What a stream ends with.
+enum End {
+    /// With OK: its client has all that it wanted.
+    Complete,
+    Error(Error),
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
 }
 
 /// Why a frame is sent.
@@ -133,12 +151,12 @@ enum Cue {
     /// It is full, or has waited long enough; or there are none and the client wants to know.
     Frame,
     /// It is the last one, but for the bookmark.
-    End(Error),
+    End(End),
 }
 
 impl Watch {
     /// The next frame, or what the stream ends with.
-    async fn next(&mut self) -> Result<WatchTasksResponse, Error> {
+    async fn next(&mut self) -> Result<WatchTasksResponse, End> {
         loop {
             if let Some(frame) = self.ready.pop_front() {
                 self.last_frame = Instant::now();
@@ -153,12 +171,12 @@ impl Watch {
             }
             match self.gather().await? {
                 Cue::Frame => self.flush(),
-                Cue::End(error) => {
+                Cue::End(end) => {
                     if !self.gatherer.is_empty() {
                         self.flush();
                     }
                     self.flush();
-                    self.end = Some(error);
+                    self.end = Some(end);
                 }
             }
         }
@@ -195,8 +213,11 @@ impl Watch {
             if self.gatherer.gather(&self.selection) {
                 return Ok(Cue::Frame);
             }
+            if self.gatherer.has_all() {
+                return Ok(Cue::End(End::Complete));
+            }
             if self.through.is_some_and(|through| self.gatherer.position() >= through) {
-                return Ok(Cue::End(Error::Draining));
+                return Ok(Cue::End(Error::Draining.into()));
             }
             let patience = self.patience();
             tokio::select! {
@@ -204,11 +225,11 @@ impl Watch {
                 () = self.resources.closing.cancelled(), if self.through.is_none() => {
                     self.through = Some(self.resources.journal.bounds().head);
                 }
-                () = sleep_until(self.ages) => return Ok(Cue::End(Error::StreamAged)),
+                () = sleep_until(self.ages) => return Ok(Cue::End(Error::StreamAged.into())),
                 batch = self.follower.next(FRAME_EVENTS) => match batch {
                     Ok(Some(batch)) => self.gatherer.push(batch),
                     // The journal ends after the streams, or because its thread has panicked.
-                    Ok(None) => return Ok(Cue::End(Error::Draining)),
+                    Ok(None) => return Ok(Cue::End(Error::Draining.into())),
                     Err(error) if self.gatherer.is_empty() => return Err(Error::follow(error, &self.resources.journal)),
                     // First what is still good; the error comes again.
                     Err(_) => return Ok(Cue::Frame),

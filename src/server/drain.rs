@@ -33,7 +33,20 @@ pub(super) struct Why {
 /// Ends everything, in an order in which clients see the end of every task before the end of their streams. A drain is no
 /// cancel: the tasks are still to run.
 pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
-    let Parts { manager, writer, event_log, health, capacity, asked, readiness, closing, stopping, grpc, http } = parts;
+    let Parts {
+        control,
+        manager,
+        writer,
+        event_log,
+        health,
+        capacity,
+        asked,
+        readiness,
+        closing,
+        stopping,
+        grpc,
+        http,
+    } = parts;
     let Why { cause, begun } = why;
     let (began, since) = oneshot::channel();
     // Until the end of the drain: so long there are calls.
@@ -44,6 +57,8 @@ pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
     let _ = capacity.await;
     health.drain().await;
     let ended = stop_tasks(&manager, cause, began).await;
+    // While the directory is still held: the next server's socket is not ours to remove.
+    drop(control);
     let flushed = tokio::task::spawn_blocking(move || writer.close(FLUSH)).await;
     if !matches!(flushed, Ok(true)) {
         say(|| tracing::error!("the journal did not commit everything in time")).await;

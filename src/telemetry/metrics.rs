@@ -3,6 +3,7 @@
 
 mod checks;
 mod circuits;
+mod journal;
 mod perfdata;
 mod polls;
 
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::model::{AlertKind, Exit, State};
@@ -20,6 +21,7 @@ use super::process::ProcessCollector;
 
 pub use checks::Checks;
 pub use circuits::{Circuits, Swaps};
+pub use journal::{Commits, Journal};
 pub use perfdata::{Perfdata, PerfdataValue, PerfdataWriter};
 pub use polls::{Polls, Threads};
 
@@ -48,6 +50,8 @@ pub struct Metrics {
     pub polls: Polls,
     /// About the manager's loop.
     pub manager: Loop,
+    /// About the journal.
+    pub journal: Journal,
     /// About RPCs and watch streams.
     pub rpcs: Rpcs,
 }
@@ -102,6 +106,7 @@ impl Metrics {
             swaps: Swaps::register(&families)?,
             polls: Polls::register(&families)?,
             manager: Loop::register(&families)?,
+            journal: Journal::register(&families)?,
             rpcs: Rpcs::register(&families)?,
             registry,
         })
@@ -282,6 +287,10 @@ impl Families<'_> {
 
     fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
         self.add(IntGauge::with_opts(Self::opts(name, help))?)
+    }
+
+    fn level(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.add(Gauge::with_opts(Self::opts(name, help))?)
     }
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {

@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
 
 use crate::harness::{Client, Harness, builder, name, reach, reason, start, with_spec};
+use crate::kinds::fall;
 
 /// A kind that goes wrong where its configuration says.
 struct Bad;
@@ -53,7 +54,7 @@ impl Kind for Bad {
     fn validate(&self, config: &Config) -> Result<(), Violations> {
         match config.parse()? {
             Goes::Validate => Err(Violations::one("at", "never takes this")),
-            Goes::ValidateByPanic => panic!("validates nothing"),
+            Goes::ValidateByPanic => fall("validates nothing"),
             Goes::ValidateByHanging => {
                 hang();
                 Ok(())
@@ -65,7 +66,7 @@ impl Kind for Bad {
     fn build(&self, config: &Config) -> Result<Box<dyn Monitor>, MonitorError> {
         match config.parse()? {
             Goes::Build => Err(MonitorError::from("no bricks")),
-            Goes::BuildByPanic => panic!("the scaffold falls"),
+            Goes::BuildByPanic => fall("the scaffold falls"),
             Goes::BuildByHanging => {
                 hang();
                 Err(MonitorError::from("too late"))
@@ -80,7 +81,7 @@ impl Monitor for Goes {
         Box::pin(async move {
             match *self {
                 Self::Run => Err(MonitorError::from("no fuel")),
-                Self::RunByPanic => panic!("the boiler bursts"),
+                Self::RunByPanic => fall("the boiler bursts"),
                 Self::RunByReturning => Ok(()),
                 _ => {
                     context.token().cancelled().await;
@@ -124,11 +125,13 @@ impl Target {
 }
 
 fn bad(at: &str) -> SwapTaskRequest {
-    let at = prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(at.to_owned())) };
-    let config = Some(prost_types::Struct { fields: [("at".to_owned(), at)].into() });
+    let goes = prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(at.to_owned())) };
+    let config = Some(prost_types::Struct { fields: [("at".to_owned(), goes)].into() });
     let request = with_spec(start("task", Spec::Custom(CustomMonitor { kind: "bad".to_owned(), config })), |spec| {
-        let soon = Some(prost_types::Duration { seconds: 0, nanos: 200_000_000 });
-        spec.swap = Some(SwapPolicy { readiness_timeout: soon, ..Default::default() });
+        // Only for the one that waits for it.
+        let soon = prost_types::Duration { seconds: 0, nanos: 200_000_000 };
+        let readiness_timeout = (at == "readiness").then_some(soon);
+        spec.swap = Some(SwapPolicy { readiness_timeout, ..Default::default() });
     });
     SwapTaskRequest { name: name("task"), task: request.task, wait: true, ..Default::default() }
 }

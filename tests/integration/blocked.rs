@@ -1,83 +1,20 @@
 //! Instances that block a thread: who is told, who is moved, and who is not.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use switchyard::config::Layer;
-use switchyard::model::Violations;
-use switchyard::monitor::{Config, Context, Finding, Kind, Monitor, MonitorError, MonitorFuture, from_fn};
+use switchyard::monitor::Finding;
 use switchyard::pb::v1::event::Detail;
-use switchyard::pb::v1::task_spec::Monitor as Spec;
 use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
-    AlertKind, Asked, CustomMonitor, Event, EventType, Exit, GetTaskRequest, ListTasksRequest, RunTaskRequest,
-    Schedule, StartTaskRequest, State, Task, WatchTasksRequest,
+    AlertKind, Asked, Event, EventType, Exit, GetTaskRequest, ListTasksRequest, RunTaskRequest, Schedule, State, Task,
+    WatchTasksRequest,
 };
 use tokio::sync::Notify;
 use tonic::Code;
 
-use crate::harness::{Client, Harness, builder, events_until, idle, name, outcome, reach, refusal, start, with_spec};
-
-/// Holds threads until the test opens it, or is over.
-#[derive(Default)]
-pub(crate) struct Gate(Arc<Bar>);
-
-#[derive(Default)]
-struct Bar {
-    open: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Gate {
-    pub(crate) fn open(&self) {
-        *self.0.open.lock().expect("no panic") = true;
-        self.0.changed.notify_all();
-    }
-
-    /// Blocks the thread that calls it, until it opens.
-    pub(crate) fn pass(&self) {
-        self.0.pass();
-    }
-
-    /// Blocks who calls it at this gate.
-    pub(crate) fn barrier(&self) -> impl Fn() + Clone + Send + Sync + 'static {
-        let bar = Arc::clone(&self.0);
-        move || bar.pass()
-    }
-
-    /// The kind `blocker`: it is ready, then it blocks its thread at this gate.
-    pub(crate) fn kind(&self) -> impl Kind {
-        let bar = Arc::clone(&self.0);
-        from_fn("blocker", move |_| {
-            let bar = Arc::clone(&bar);
-            async move {
-                tokio::task::yield_now().await;
-                bar.pass();
-            }
-        })
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        self.open();
-    }
-}
-
-impl Bar {
-    /// Not for ever: a test that fails must not leave its process behind.
-    fn pass(&self) {
-        let held = self.open.lock().expect("no panic");
-        let waited = self.changed.wait_timeout_while(held, Duration::from_secs(120), |open| !*open);
-        drop(waited.expect("no panic"));
-    }
-}
-
-/// Asks for a task that blocks its thread at the gate.
-pub(crate) fn blocker(id: &str) -> StartTaskRequest {
-    start(id, Spec::Custom(CustomMonitor { kind: "blocker".to_owned(), config: None }))
-}
+use crate::harness::{Client, Harness, builder, events_until, idle, name, outcome, reach, refusal, with_spec};
+use crate::kinds::{Checks, Gate, blocker, custom};
 
 /// A server with one thread for custom kinds.
 async fn server(gate: &Gate) -> (Harness, Client) {
@@ -163,64 +100,37 @@ async fn those_beside_it_are_moved_once_and_its_kind_is_kept_apart() {
     assert_eq!(get(&mut client, "beside").await.instance.expect("runs").attempt, 2);
 }
 
-/// Its first check passes, and each after that takes until tomorrow; it says when one has begun.
-#[derive(Clone, Default)]
-struct Slow(Arc<Notify>);
-
-impl Kind for Slow {
-    fn name(&self) -> &str {
-        "slow"
-    }
-
-    fn declares_readiness(&self) -> bool {
-        true
-    }
-
-    fn validate(&self, config: &Config) -> Result<(), Violations> {
-        config.refuse_any()
-    }
-
-    fn build(&self, _config: &Config) -> Result<Box<dyn Monitor>, MonitorError> {
-        Ok(Box::new(self.clone()))
-    }
-}
-
-impl Monitor for Slow {
-    fn run(self: Box<Self>, context: Context) -> MonitorFuture {
-        Box::pin(async move {
-            let first = AtomicBool::new(true);
-            let check = async || {
-                if !first.swap(false, Ordering::Relaxed) {
-                    self.0.notify_one();
-                    std::future::pending::<()>().await;
-                }
-                Finding::pass()
-            };
-            context.every(context.schedule().interval(), check).await;
-            Ok(())
-        })
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_asked_for_a_check_is_told_when_the_instance_is_moved() {
-    let (gate, kind) = (Gate::default(), Slow::default());
+    let gate = Gate::default();
+    let begun = Arc::new(Notify::new());
+    let begins = Arc::clone(&begun);
+    // After the first check each takes until tomorrow.
+    let kind = Checks::new("slow", move |made| {
+        let begins = Arc::clone(&begins);
+        async move {
+            if made > 0 {
+                begins.notify_one();
+                std::future::pending::<()>().await;
+            }
+            Finding::pass()
+        }
+    });
     let layer = Layer { custom_shards: Some(1), ..Layer::default() };
-    let server = builder(layer).register(gate.kind()).register(kind.clone()).bind().await.expect("bound");
+    let server = builder(layer).register(gate.kind()).register(kind).bind().await.expect("bound");
     let server = Harness::run(server);
     let mut client = server.client().await;
-    let slow =
-        with_spec(start("slow", Spec::Custom(CustomMonitor { kind: "slow".to_owned(), config: None })), |spec| {
-            let day = Some(prost_types::Duration { seconds: 24 * 3_600, nanos: 0 });
-            let minutes = Some(prost_types::Duration { seconds: 300, nanos: 0 });
-            spec.schedule = Some(Schedule { interval: day, timeout: minutes, max_runs: 0 });
-        });
+    let slow = with_spec(custom("slow", "slow"), |spec| {
+        let day = Some(prost_types::Duration { seconds: 24 * 3_600, nanos: 0 });
+        let minutes = Some(prost_types::Duration { seconds: 300, nanos: 0 });
+        spec.schedule = Some(Schedule { interval: day, timeout: minutes, max_runs: 0 });
+    });
     client.start_task(slow).await.expect("started");
     reach(&mut client, "slow", State::Running).await;
     let mut asking = client.clone();
     let request = RunTaskRequest { name: name("slow"), ..Default::default() };
     let asked = tokio::spawn(async move { asking.run_task(request).await });
-    kind.0.notified().await;
+    begun.notified().await;
     client.start_task(blocker("mule")).await.expect("started");
     let status = asked.await.expect("no panic").expect_err("it was moved");
     assert_eq!(refusal(&status), (Code::FailedPrecondition, "TASK_NOT_RUNNING".to_owned()));

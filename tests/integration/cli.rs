@@ -1,8 +1,11 @@
 //! The real binary, as people and scripts use it: against a real `serve`, on ports of the system's choosing.
 
+mod cursor_file;
 mod drain;
+mod events;
 mod pause;
 pub(crate) mod process;
+mod store;
 mod swap;
 
 use process::{Served, switchyard};

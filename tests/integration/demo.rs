@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use uuid::Uuid;
+
 use crate::cli::process::{Alone, Said};
 
 /// What each chapter announces, in order.
@@ -51,12 +53,9 @@ const STORY: [&[&str]; 7] = [
     ],
 ];
 
-/// An empty directory that is gone when the test has passed.
+/// An empty directory, of this run alone, that is gone when the test has passed.
 fn directory(name: &str) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    if path.exists() {
-        fs::remove_dir_all(&path).expect("an earlier run's");
-    }
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", Uuid::new_v4()));
     fs::create_dir_all(&path).expect("made");
     path
 }

@@ -12,7 +12,9 @@ use switchyard::server::Ended;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::harness::{Harness, drill, idle, reach};
+use crate::harness::{Harness, builder, drill, idle, reach};
+use crate::kinds::{Hold, custom};
+use crate::waits::Waits;
 
 const BOUND: Duration = Duration::from_secs(10);
 
@@ -42,7 +44,7 @@ async fn it_takes_ten_seconds_at_the_most_and_counts_what_it_abandons() {
         unread.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("connected");
     }
 
-    let began = Instant::now();
+    let (began, waits) = (Instant::now(), Waits::from_here());
     server.shut_down();
     // Of all streams one is read; the others belong to clients that are busy elsewhere.
     let mut read = streams.pop().expect("fifty");
@@ -58,8 +60,8 @@ async fn it_takes_ten_seconds_at_the_most_and_counts_what_it_abandons() {
         states
     });
     let ended = server.ended().await;
-    let took = began.elapsed();
-    assert!(took <= BOUND, "{took:?}");
+    let (took, late) = (began.elapsed(), waits.through(&["tokio-rt-worker", "manager", "journal"]));
+    assert!(took <= BOUND + late, "{took:?}, of which {late:?} may be the machine's");
     assert_eq!((ended, ended.exit_code()), (Ended::Abandoned(1), 10));
     let states = reading.await.expect("no panic");
     assert!(states.contains(&(InstanceState::Stuck, Exit::Unspecified)), "{states:?}");
@@ -68,13 +70,14 @@ async fn it_takes_ten_seconds_at_the_most_and_counts_what_it_abandons() {
 
 #[tokio::test]
 async fn it_is_no_cancel_and_restarts_nothing() {
-    let server = Harness::start(Layer::default()).await;
+    let hold = Hold::default();
+    let server = Harness::run(builder(Layer::default()).register(hold.kind()).bind().await.expect("bound"));
     let mut client = server.client().await;
     client.start_task(idle("idle")).await.expect("starts");
     reach(&mut client, "idle", State::Running).await;
     client.start_task(drill("failing", "panic", "1ms")).await.expect("starts");
-    client.start_task(drill("slow", "slow_cleanup", "1s")).await.expect("starts");
-    reach(&mut client, "slow", State::Running).await;
+    client.start_task(custom("held", "holding")).await.expect("starts");
+    reach(&mut client, "held", State::Running).await;
     server.shut_down();
     let task = reach(&mut client, "idle", State::Pending).await;
     let outcome = task.outcome.expect("has ended");
@@ -83,6 +86,7 @@ async fn it_is_no_cancel_and_restarts_nothing() {
     assert_eq!(crate::harness::reason(&refused), "SERVER_DRAINING");
     // It may have backed off or run when the drain began.
     reach(&mut client, "failing", State::Pending).await;
+    hold.let_go();
     assert_eq!(server.ended().await, Ended::Clean);
 }
 
@@ -90,7 +94,16 @@ async fn it_is_no_cancel_and_restarts_nothing() {
 #[tokio::test]
 async fn a_log_that_nobody_reads_does_not_hold_it_up() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--enable-drills"])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--http-listen",
+            "127.0.0.1:0",
+            "--enable-drills",
+            "--store",
+            "memory",
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

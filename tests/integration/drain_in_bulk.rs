@@ -16,13 +16,16 @@ use tokio::net::TcpStream;
 use tonic::{Code, Streaming};
 
 use crate::harness::{Harness, builder, drill, reason, start};
+use crate::waits::Waits;
 
 const BOUND: Duration = Duration::from_secs(10);
 /// No stream is cut earlier than this: tasks have 7 s to stop, and the last events of their streams 1.6 s to arrive.
 const UNCUT: Duration = Duration::from_millis(8_600);
+/// The threads that a drain goes through, beside that of its test.
+const DRAIN: &[&str] = &["tokio-rt-worker", "manager", "journal"];
 const TASKS: usize = 1_000;
 const STREAMS: usize = 50;
-/// Those that block their thread for longer than the drain may take.
+/// Those that block their thread for longer than a busy machine takes for the start and the drain.
 const BLOCKING: usize = 10;
 
 /// Whether commits get through; and how many may wait for that without end.
@@ -87,7 +90,7 @@ fn tasks() -> impl Iterator<Item = StartTaskRequest> {
         ("leak_children", "1h", 40),
         ("panic", "500ms", 40),
         ("panic_in_cleanup", "1h", 10),
-        ("block_thread", "20s", BLOCKING),
+        ("block_thread", "2m", BLOCKING),
     ];
     let drills = drills.into_iter().flat_map(|(behaviour, duration, count)| {
         (0..count).map(move |n| drill(&format!("{}-{n}", behaviour.replace('_', "-")), behaviour, duration))
@@ -155,6 +158,7 @@ async fn all_block(mut alerts: Streaming<v1::WatchTasksResponse>) {
 }
 
 /// What a stream has shown by its end: how many instances ended, whether the drain was told, and why the stream ended.
+#[derive(Debug)]
 struct Seen {
     instances_ended: usize,
     drain_told: bool,
@@ -162,16 +166,23 @@ struct Seen {
     end: (Code, String),
 }
 
+impl Seen {
+    /// A machine that is too busy has the drain cut its streams: that, too, is its bound.
+    fn is_cut(&self, took: Duration) -> bool {
+        took > UNCUT && self.end.1.is_empty()
+    }
+}
+
 async fn read(mut stream: Streaming<v1::WatchTasksResponse>) -> Seen {
     let mut seen = Seen { instances_ended: 0, drain_told: false, bookmarked: false, end: (Code::Ok, String::new()) };
     loop {
         match stream.message().await {
             Ok(Some(frame)) => {
-                let kinds = || frame.events.iter().map(v1::Event::r#type);
-                seen.drain_told |= kinds().any(|kind| kind == EventType::ServerDraining);
-                // Only what the drain has ended; some ended before by themselves.
-                let counts = seen.drain_told;
-                seen.instances_ended += kinds().filter(|kind| counts && *kind == EventType::InstanceEnded).count();
+                for kind in frame.events.iter().map(v1::Event::r#type) {
+                    seen.drain_told |= kind == EventType::ServerDraining;
+                    // Only what the drain has ended: before it some ended by themselves, and some made way for those that block.
+                    seen.instances_ended += usize::from(seen.drain_told && kind == EventType::InstanceEnded);
+                }
                 seen.bookmarked = frame.events.is_empty() && !frame.cursor.is_empty();
             }
             Ok(None) => return seen,
@@ -185,17 +196,14 @@ async fn a_thousand_tasks_and_a_journal_that_stalls_end_within_the_bound_and_eve
     let Busy { server, streams, gate, _opens, _in_preface } = Busy::start().await;
     let reading = tokio::spawn(join_all(streams.into_iter().map(read)));
     gate.close_until(Instant::now() + Duration::from_secs(3));
-    let began = Instant::now();
+    let (began, waits) = (Instant::now(), Waits::from_here());
     server.shut_down();
     let ended = server.ended().await;
-    let took = began.elapsed();
-    assert!(took <= BOUND, "{took:?}");
+    let (took, late) = (began.elapsed(), waits.through(DRAIN));
+    assert!(took <= BOUND + late, "{took:?}, of which {late:?} may be the machine's");
     assert_eq!((ended, ended.exit_code()), (Ended::Abandoned(BLOCKING), 10));
-    let streams = reading.await.expect("no panic");
-    // A machine that is too busy has the drain cut its streams: that, too, is its bound.
-    let is_cut = |seen: &Seen| took > UNCUT && seen.end.1.is_empty();
-    for seen in streams.into_iter().filter(|seen| !is_cut(seen)) {
-        assert!(seen.drain_told && seen.bookmarked);
+    for seen in reading.await.expect("no panic").into_iter().filter(|seen| !seen.is_cut(took)) {
+        assert!(seen.drain_told && seen.bookmarked, "after {took:?}: {seen:?}");
         // All but those that block; of those that panic some were backing off when the drain began.
         let (least, most) = (TASKS - BLOCKING - 40, TASKS - BLOCKING);
         assert!((least..=most).contains(&seen.instances_ended), "{} instances ended", seen.instances_ended);
@@ -208,15 +216,15 @@ async fn a_journal_that_stalls_for_good_holds_up_nobodys_end() {
     let Busy { server, streams, gate, _opens, _in_preface } = Busy::start().await;
     let reading = tokio::spawn(join_all(streams.into_iter().map(read)));
     gate.close_until(Instant::now() + Duration::from_secs(600));
-    let began = Instant::now();
+    let (began, waits) = (Instant::now(), Waits::from_here());
     server.shut_down();
     let ended = server.ended().await;
-    let took = began.elapsed();
-    assert!(took <= BOUND, "{took:?}");
+    let (took, late) = (began.elapsed(), waits.through(DRAIN));
+    assert!(took <= BOUND + late, "{took:?}, of which {late:?} may be the machine's");
     assert_eq!(ended, Ended::Abandoned(BLOCKING));
-    for seen in reading.await.expect("no panic") {
+    for seen in reading.await.expect("no panic").into_iter().filter(|seen| !seen.is_cut(took)) {
         // What was not committed is shown to nobody; but nobody is left waiting for it.
-        assert!(!seen.drain_told && seen.bookmarked);
+        assert!(!seen.drain_told && seen.bookmarked, "after {took:?}: {seen:?}");
         assert_eq!(seen.end, (Code::Unavailable, "SERVER_DRAINING".to_owned()));
     }
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use switchyard::config::Layer;
 use switchyard::model::Violations;
 use switchyard::monitor::{Config as KindConfig, Context, Kind, Monitor, MonitorError, MonitorFuture, from_fn};
-use switchyard::pb::v1::task_spec::Monitor as Spec;
-use switchyard::pb::v1::{CustomMonitor, Exit, State};
+use switchyard::pb::v1::{Exit, State};
 use switchyard::server::Ended;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::harness::{Harness, builder, cancel, drill, reach, reason, start};
+use crate::harness::{Harness, builder, cancel, drill, reach, reason};
+use crate::kinds::{custom, fall};
 
 /// A kind whose every part is as bad as its name says.
 struct Hostile(&'static str);
@@ -47,7 +47,7 @@ impl Drop for Sticky {
 
 impl Drop for Explosive {
     fn drop(&mut self) {
-        std::panic::panic_any("a panic while a panic is dropped");
+        fall("a panic while a panic is dropped");
     }
 }
 
@@ -57,13 +57,15 @@ impl Kind for Hostile {
     }
 
     fn declares_readiness(&self) -> bool {
-        assert_ne!(self.0, "unready", "a panic where readiness is declared");
+        if self.0 == "unready" {
+            fall("a panic where readiness is declared");
+        }
         false
     }
 
     fn validate(&self, _config: &KindConfig) -> Result<(), Violations> {
         if self.0 == "explosive" {
-            std::panic::panic_any(Explosive);
+            fall(Explosive);
         }
         Ok(())
     }
@@ -84,7 +86,7 @@ impl Monitor for Watching {
         Box::pin(async move {
             std::mem::forget(self.1);
             if self.0 == "throwing" {
-                std::panic::panic_any(Explosive);
+                fall(Explosive);
             }
             loop {
                 context.checkpoint().await?;
@@ -96,10 +98,6 @@ impl Monitor for Watching {
 async fn hostile(kinds: &[&'static str]) -> Harness {
     let builder = kinds.iter().fold(builder(Layer::default()), |builder, kind| builder.register(Hostile(kind)));
     Harness::run(builder.bind().await.expect("bound"))
-}
-
-fn custom(id: &str, kind: &str) -> switchyard::pb::v1::StartTaskRequest {
-    start(id, Spec::Custom(CustomMonitor { kind: kind.to_owned(), config: None }))
 }
 
 #[tokio::test]
@@ -163,7 +161,7 @@ fn threads() -> Vec<String> {
 }
 
 async fn none_is_left(after: &str, address: std::net::SocketAddr) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !threads().is_empty() {
         assert!(Instant::now() < deadline, "after {after}: {:?}", threads());
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,8 +1,10 @@
 //! A real server in this process, on ports of the system's choosing, and clients on real sockets.
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::pin::Pin;
 
-use switchyard::config::{Config, Layer};
+use switchyard::config::{Config, Layer, StoreKind};
 use switchyard::pb::v1::server_service_client::ServerServiceClient;
 use switchyard::pb::v1::task_service_client::TaskServiceClient;
 use switchyard::pb::v1::task_spec::Monitor;
@@ -90,10 +92,12 @@ impl Harness {
     }
 }
 
-/// What puts a server together as `layer` says, on ports of the system's choosing, with drills.
+/// What puts a server together as `layer` says, on ports of the system's choosing, with drills; in memory, unless
+/// `layer` says otherwise.
 pub(crate) fn builder(layer: Layer) -> Builder {
     let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let layer = Layer { listen: any, http_listen: any, enable_drills: Some(true), ..layer };
+    let store = layer.store.or(Some(StoreKind::Memory));
+    let layer = Layer { listen: any, http_listen: any, enable_drills: Some(true), store, ..layer };
     Server::builder().config(Config::try_new(layer).expect("valid"))
 }
 
@@ -140,6 +144,21 @@ pub(crate) fn outcome(task: &v1::Task) -> (v1::Exit, v1::Asked) {
 /// Asks for a task to be stopped, and for its outcome.
 pub(crate) fn cancel(id: &str) -> v1::CancelTaskRequest {
     v1::CancelTaskRequest { name: name(id), wait: true, ..Default::default() }
+}
+
+/// Sends a call that is not answered yet, and returns once the server has it: what is asked later over the same connection arrives
+/// later. A client that is told goodbye before it has sent a call fails that by itself.
+pub(crate) async fn sent<T: Debug>(
+    call: impl Future<Output = T>,
+    client: &mut Client,
+) -> Pin<Box<impl Future<Output = T>>> {
+    let mut call = Box::pin(call);
+    tokio::select! {
+        biased;
+        answer = &mut call => panic!("answered already: {answer:?}"),
+        _ = all_tasks(client) => {}
+    }
+    call
 }
 
 /// Waits until the task is in a state.

@@ -5,32 +5,31 @@ use std::sync::Arc;
 use switchyard::config::Layer;
 use switchyard::monitor::{CancellationToken, Kind, from_fn};
 use switchyard::pb::v1::event::Detail;
-use switchyard::pb::v1::task_spec::Monitor as Spec;
 use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
-    AlertKind, Asked, CustomMonitor, Event, EventType, Exit, Isolation, ShutdownPolicy, StartTaskRequest, State, Task,
+    AlertKind, Asked, Event, EventType, Exit, Isolation, ShutdownPolicy, StartTaskRequest, State, Task,
     WatchTasksRequest, WatchdogPolicy,
 };
 use tokio::sync::Notify;
 
-use crate::blocked::Gate;
-use crate::harness::{Client, Harness, builder, cancel, idle, name, outcome, reach, start, with_spec};
+use crate::harness::{Client, Harness, builder, cancel, idle, name, outcome, reach, with_spec};
+use crate::kinds::{Gate, custom};
 
 /// A kind whose instances block their thread once they are told to, until their gate opens; and go on after that.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Fuse {
     lit: Arc<Notify>,
-    gate: Arc<Gate>,
+    gate: Gate,
 }
 
 impl Fuse {
     fn kind(&self, name: &str) -> impl Kind {
-        let fuse = self.clone();
+        let (lit, barrier) = (Arc::clone(&self.lit), self.gate.barrier());
         from_fn(name, move |token: CancellationToken| {
-            let Fuse { lit, gate } = fuse.clone();
+            let (lit, barrier) = (Arc::clone(&lit), barrier.clone());
             async move {
                 tokio::select! {
-                    () = lit.notified() => gate.pass(),
+                    () = lit.notified() => barrier(),
                     () = token.cancelled() => return,
                 }
                 token.cancelled().await;
@@ -41,10 +40,6 @@ impl Fuse {
     fn light(&self) {
         self.lit.notify_one();
     }
-}
-
-fn custom(id: &str, kind: &str) -> StartTaskRequest {
-    start(id, Spec::Custom(CustomMonitor { kind: kind.to_owned(), config: None }))
 }
 
 fn millis(millis: i32) -> Option<prost_types::Duration> {

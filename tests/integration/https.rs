@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
 
 use crate::cli::process::Served;
 use crate::harness::{Harness, reach, start};
@@ -68,9 +69,9 @@ async fn answer(acceptor: &TlsAcceptor, stream: TcpStream) -> std::io::Result<()
     stream.shutdown().await
 }
 
-/// A file of its own for each test, in the directory that cargo has for such.
+/// A file of this run alone, in the directory that cargo has for such; the test removes it when it has passed.
 fn write(name: &str, text: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", Uuid::new_v4()));
     std::fs::write(&path, text).expect("writes");
     path
 }
@@ -78,7 +79,8 @@ fn write(name: &str, text: &str) -> PathBuf {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_certificate_passes_where_its_issuer_is_trusted() {
     let target = Secured::start().await;
-    let served = Served::begin_with("SSL_CERT_FILE", write("https-issuer.pem", &target.issuer));
+    let issuer = write("https-issuer", &target.issuer);
+    let served = Served::begin_with("SSL_CERT_FILE", &issuer);
     for (id, host) in [("right", "localhost"), ("wrong", "127.0.0.1")] {
         let started = served.run(&["start", id, "--http", &target.url(host), "--wait"]);
         assert_eq!(started.code, 0, "{started:?}");
@@ -97,6 +99,7 @@ async fn a_certificate_passes_where_its_issuer_is_trusted() {
     assert_eq!(message, "the certificate is not for \"127.0.0.1\", but for localhost");
     assert!(wrong["phases"]["tls"].is_string() && wrong["phases"]["firstByte"].is_null(), "{wrong}");
     assert_eq!(served.terminate(), Some(0));
+    std::fs::remove_file(issuer).expect("ours");
 }
 
 #[tokio::test]

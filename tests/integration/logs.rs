@@ -15,7 +15,16 @@ struct Logging {
 impl Logging {
     fn start(format: &str) -> (Self, ChildStderr) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--enable-drills"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--http-listen",
+                "127.0.0.1:0",
+                "--enable-drills",
+                "--store",
+                "memory",
+            ])
             // Monitors' panics are logged too, and by their own threads.
             .args(["--log", "info,switchyard::panic=debug", "--log-format", format])
             .env("RUST_BACKTRACE", "1")

@@ -10,13 +10,14 @@ use switchyard::pb::v1::event::Detail;
 use switchyard::pb::v1::task_spec::Monitor as Spec;
 use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
-    AlertKind, Asked, CustomMonitor, EventType, EventView, Exit, GetTaskRequest, HttpMonitor, RestartPolicy, Schedule,
-    ShutdownPolicy, StartTaskRequest, State, Task, TcpMonitor, Verdict, WatchTasksRequest, WatchTasksResponse,
+    AlertKind, Asked, EventType, EventView, Exit, GetTaskRequest, HttpMonitor, RestartPolicy, Schedule, ShutdownPolicy,
+    StartTaskRequest, State, Task, TcpMonitor, Verdict, WatchTasksRequest, WatchTasksResponse,
 };
 use switchyard::server::Builder;
 use tonic::Streaming;
 
 use crate::harness::{Client, Harness, all_tasks, builder, cancel, drill, name, outcome, reach, start, with_spec};
+use crate::kinds::custom;
 
 /// Says never that it is ready, and is otherwise as it should be.
 struct NeverReady;
@@ -79,10 +80,6 @@ fn http(server: &Harness) -> Spec {
 /// Watches that the server's gRPC port accepts connections.
 fn tcp(server: &Harness) -> Spec {
     Spec::Tcp(TcpMonitor { address: server.address().to_string(), steps: Vec::new() })
-}
-
-fn custom(id: &str, kind: &str) -> StartTaskRequest {
-    start(id, Spec::Custom(CustomMonitor { kind: kind.to_owned(), config: None }))
 }
 
 async fn get(client: &mut Client, id: &str) -> Task {

@@ -1,7 +1,5 @@
 //! What stands beside TaskService: health, reflection, what the server says of itself; and what a drain does to those who wait.
 
-use std::time::Duration;
-
 use futures_util::stream;
 use switchyard::config::Layer;
 use switchyard::pb::v1::{State, WaitTaskRequest};
@@ -12,7 +10,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 
-use crate::harness::{Harness, idle, name};
+use crate::harness::{Harness, idle, name, refusal, sent};
 
 const SERVICES: [&str; 3] = ["", "switchyard.v1.TaskService", "switchyard.v1.ServerService"];
 
@@ -109,10 +107,9 @@ async fn a_drain_ends_those_who_wait() {
     client.start_task(idle("task")).await.expect("started");
     let request = WaitTaskRequest { name: name("task"), until: vec![State::Failed.into()], ..Default::default() };
     let mut waiting = client.clone();
-    let waits = tokio::spawn(async move { waiting.wait_task(request).await });
+    let waits = sent(waiting.wait_task(request), &mut client).await;
     server.shut_down();
-    let status = tokio::time::timeout(Duration::from_secs(60), waits).await;
-    let status = status.expect("the drain ends it").expect("no panic").expect_err("it does not fail");
-    assert_eq!(status.code(), Code::Unavailable);
+    let status = waits.await.expect_err("it does not fail");
+    assert_eq!(refusal(&status), (Code::Unavailable, "SERVER_DRAINING".to_owned()), "{status:?}");
     assert_eq!(server.ended().await, Ended::Clean);
 }

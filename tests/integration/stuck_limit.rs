@@ -12,10 +12,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::blocked::{Gate, blocker};
 use crate::harness::{
     Client, Harness, builder, cancel, drill, events_until, idle, name, outcome, reach, refusal, start, with_spec,
 };
+use crate::kinds::{Gate, blocker};
 
 const TASKS: &str = "switchyard.v1.TaskService";
 

@@ -225,12 +225,22 @@ async fn one_swap_runs_at_a_time_and_a_cancel_ends_it_for_all_who_wait() {
 async fn a_clients_deadline_ends_its_waiting_and_not_the_swap() {
     let (_server, mut client, _) = running().await;
     let silent = Silent::new();
-    let mut request = Request::new(to(silent.awaited()));
-    request.set_timeout(Duration::from_millis(300));
-    let status = client.swap_task(request).await.expect_err("it is never ready");
-    assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
+    let mut patience = Duration::from_millis(300);
+    // The next one is refused for the sake of the first; where the machine was too busy to begin that, it is the first.
+    let refused = loop {
+        let mut request = Request::new(to(silent.awaited()));
+        request.set_timeout(patience);
+        let status = client.swap_task(request).await.expect_err("it is never ready");
+        if status.code() == Code::Aborted {
+            break status;
+        }
+        assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
+        patience *= 2;
+    };
+    assert_eq!(reason(&refused), "SWAP_IN_PROGRESS");
     let answer = wait_for_swap(&mut client, Some(Duration::from_millis(10))).await;
-    assert_eq!(newest(&answer.task.expect("answered")).phase(), SwapPhase::Starting);
+    let phase = newest(&answer.task.expect("answered")).phase();
+    assert!(matches!(phase, SwapPhase::Building | SwapPhase::Starting), "{phase:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

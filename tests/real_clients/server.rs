@@ -18,7 +18,17 @@ impl Server {
     /// Starts one on ports of its own, and waits until it says which.
     pub(super) fn start() -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_switchyard"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--log", "warn"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--http-listen",
+                "127.0.0.1:0",
+                "--log",
+                "warn",
+                "--store",
+                "memory",
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

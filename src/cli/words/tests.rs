@@ -67,3 +67,9 @@ fn names_come_apart() {
     let name = "namespaces/prod/tasks/api";
     assert_eq!((namespace(name), id(name), id("api"), namespace("api")), ("prod", "api", "api", ""));
 }
+
+#[test]
+fn bytes_have_the_largest_unit_that_fits() {
+    let said = [0, 1_023, 1_024, 1_536, 5 << 20, (1 << 30) - 1, 1 << 40, 1 << 50].map(bytes);
+    assert_eq!(said, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "1023.9 MiB", "1.0 TiB", "1024.0 TiB"]);
+}

@@ -20,7 +20,7 @@ fn release(after: Sequence) -> (Release, Receiver<Sequence>) {
     (Release { after, run }, ran)
 }
 
-fn append(journal: &Journal, number: usize) -> Receiver<Sequence> {
+pub(super) fn append(journal: &Journal, number: usize) -> Receiver<Sequence> {
     let (release, ran) = release(sequence(number));
     put(journal, vec![created(number)], vec![release]);
     ran
@@ -200,4 +200,26 @@ async fn a_dropped_writer_still_commits_what_waits() {
     ran.recv().expect("released");
     assert_eq!(follower.next(1).await.expect("in the ring").map(|batch| batch.through), Some(sequence(1)));
     assert!(follower.next(1).await.expect("nothing to read").is_none());
+}
+
+#[test]
+fn a_store_is_maintained_step_by_step_while_nothing_comes() {
+    let (store, script) = ScriptedStore::new(1_000);
+    script.owe_maintenance(3);
+    let (journal, writer) = start(store, 1_000);
+    assert_eq!(script.await_maintained(3), [0, 0, 0]);
+    append(&journal, 1).recv().expect("released");
+    script.owe_maintenance(1);
+    assert_eq!(script.await_maintained(4).last(), Some(&1));
+    assert!(writer.close(LONG));
+}
+
+#[test]
+fn what_is_to_be_committed_does_not_wait_for_all_of_the_maintenance() {
+    let (store, script) = ScriptedStore::new(1_000);
+    script.owe_maintenance(usize::MAX);
+    let (journal, writer) = start(store, 1_000);
+    script.await_maintained(1);
+    append(&journal, 1).recv_timeout(LONG).expect("released");
+    assert!(writer.close(LONG), "nor does the end");
 }

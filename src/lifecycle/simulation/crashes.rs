@@ -55,8 +55,8 @@ impl Simulation {
     pub(super) fn crash(&mut self) -> Result<(), String> {
         self.oracle.hears(self.world.journal.take_notes())?;
         self.mortality.struck(&mut self.rng);
-        let (head, requests) = self.world.crash(&mut self.rng);
         self.now = Now { mono: Mono::from_nanos(1 + self.rng.below(1 << 40)), wall: self.wall_after_a_while() };
+        let (head, requests) = self.world.crash(self.now.mono, &mut self.rng);
         let unknown_kinds: BTreeSet<_> = self.rng.one_in(8).then(|| "scripted".to_owned()).into_iter().collect();
         if self.verbose {
             println!("{:>14} -- killed at #{head}, unknown are {unknown_kinds:?}", self.now.mono.as_nanos());
@@ -81,10 +81,18 @@ impl Simulation {
         }
     }
 
+    /// As the shell has it: before anything is taken over, somebody looks whether the journal takes that in.
+    fn adopt(&mut self) -> Result<(), String> {
+        if let Some(admission) = self.world.journal.look(self.now.mono) {
+            self.feed(Input::Admission(admission))?;
+        }
+        self.feed(Input::Adopt)
+    }
+
     /// One turn of a server that has not taken over all that was left; commands and everything else go on in between.
     pub(super) fn take_over(&mut self) -> Result<(), String> {
         match self.rng.below(16) {
-            0..=6 => self.feed(Input::Adopt),
+            0..=6 => self.adopt(),
             7..=12 => self.command(),
             13 if self.rng.one_in(8) => self.drain(),
             _ => {

@@ -1,5 +1,6 @@
 //! The invariants, checked from outside: what the machine was told, what it said, and what the world knows.
 
+mod admission;
 mod answers;
 mod circuits;
 mod commits;
@@ -25,6 +26,7 @@ use super::super::{Effect, Input, Lifecycle, Limits, Reply};
 use super::Rng;
 use super::world::{Note, World};
 use crate::model::*;
+use admission::Intake;
 use answers::Answers;
 use circuits::Circuits;
 use commits::Commits;
@@ -58,6 +60,7 @@ pub(super) struct Oracle {
     relief: Relief,
     history: History,
     recovery: Recovery,
+    intake: Intake,
     /// The instance that the present input has ended, as the world knows.
     must_end: Option<InstanceId>,
     /// The tasks an instance of which has ended in the present step.
@@ -80,6 +83,8 @@ struct Seen<'a> {
     roles: &'a Roles,
     relief: &'a Relief,
     world: &'a World,
+    intake: &'a Intake,
+    recovery: &'a Recovery,
     head: Sequence,
     draining: bool,
     now: Now,
@@ -115,12 +120,8 @@ fn about(input: &Input) -> Option<InstanceId> {
         Input::PollBlocked(id, _) | Input::PollReturned(id) => Some(*id),
         Input::RootEnded { instance, .. } | Input::ChildrenEnded { instance, .. } => Some(*instance),
         Input::HeldUp(id) => Some(*id),
-        Input::Command(_)
-        | Input::Built(..)
-        | Input::Stalled { .. }
-        | Input::Drain { .. }
-        | Input::Tick
-        | Input::Adopt => None,
+        Input::Command(_) | Input::Built(..) | Input::Stalled { .. } => None,
+        Input::Drain { .. } | Input::Admission(_) | Input::Tick | Input::Adopt => None,
     }
 }
 
@@ -151,6 +152,7 @@ impl Oracle {
             relief: Relief::new(limits.max_stuck),
             history: History::default(),
             recovery: Recovery::default(),
+            intake: Intake::default(),
             must_end: None,
             ended_in_step: BTreeSet::new(),
             step: Vec::new(),
@@ -199,10 +201,13 @@ impl Oracle {
         self.ended_in_step.clear();
         self.ticked = matches!(input, Input::Tick);
         self.late = about(input).is_some_and(|id| world.key(id).is_none());
-        let (view, roles, relief) = (&self.view, &self.roles, &self.relief);
-        let closed = self.recovery.as_closed(input, view, now);
-        let (view, recovers) = (closed.as_ref().unwrap_or(view), closed.is_some());
-        let seen = Seen { view, recovers, roles, relief, world, head: self.head, draining: self.draining, now };
+        self.intake.before(input, now);
+        self.recovery.reaches(input, &self.view, self.intake.is_open());
+        let (roles, relief, intake, recovery) = (&self.roles, &self.relief, &self.intake, &self.recovery);
+        let closed = recovery.as_closed(input, &self.view, now);
+        let (view, recovers) = (closed.as_ref().unwrap_or(&self.view), closed.is_some());
+        let (head, draining) = (self.head, self.draining);
+        let seen = Seen { view, recovers, roles, relief, world, intake, recovery, head, draining, now };
         self.answers.before(input, &seen)?;
         self.commits.before(input)?;
         self.relief.before(input, &self.view, roles, world, (self.draining, now))?;
@@ -211,10 +216,14 @@ impl Oracle {
         if let Some((uid, cause)) = self.answers.stops() {
             self.roles.joins(uid, &cause);
         }
-        self.recovery.before(input, &self.view, &mut self.roles);
+        self.recovery.before(&mut self.roles);
         self.swaps.before(input);
         self.pauses.before(input);
-        self.circuits.before(input, &self.view, &self.roles, world);
+        if self.intake.is_open() {
+            self.circuits.before(input, &self.view, &self.roles, world);
+        } else {
+            self.circuits.before_nothing(input);
+        }
         self.must_end = match input {
             Input::RootEnded { instance, .. } | Input::ChildrenEnded { instance, .. } => {
                 world.actors.get(instance).filter(|actor| !actor.alive()).map(|_| *instance)
@@ -232,7 +241,8 @@ impl Oracle {
     pub(super) fn effect(&mut self, effect: &Effect, world: &World, now: Now) -> Checked {
         line(effect).hash(&mut self.hasher);
         check(!self.late, || format!("what has ended brings about {effect:?}"))?;
-        self.commits.effect(effect);
+        self.commits.effect(effect, world);
+        self.intake.effect(effect, &self.view, world)?;
         match effect {
             Effect::Append(event) => self.event(event, world, now),
             Effect::Launch(launch) => self.launch(launch, world),
@@ -243,13 +253,18 @@ impl Oracle {
                 format!("instance {id} is aborted before the log says so")
             }),
             Effect::Answer { after, reply } => {
-                check(*after == self.head, || format!("an answer waits for {after} at {}", self.head))?;
-                let (view, roles, relief) = (&self.view, &self.roles, &self.relief);
+                self.intake.answered(*after, reply, self.head)?;
+                let (roles, relief, intake, recovery) = (&self.roles, &self.relief, &self.intake, &self.recovery);
                 // Where its task was taken over, the command may have been done before that goes on.
                 let earlier = self.taken_over(reply);
-                let (view, recovers) = (earlier.as_ref().unwrap_or(view), earlier.is_some());
-                let seen = Seen { view, recovers, roles, relief, world, head: self.head, draining: self.draining, now };
-                self.answers.answered(reply, &seen)
+                let (view, recovers) = (earlier.as_ref().unwrap_or(&self.view), earlier.is_some());
+                let (head, draining) = (self.head, self.draining);
+                let seen = Seen { view, recovers, roles, relief, world, intake, recovery, head, draining, now };
+                self.answers.answered(reply, &seen)?;
+                if !world.journal.keeps_waiting(*after) {
+                    self.answers.at_once(self.commits.shows(*after));
+                }
+                Ok(())
             }
             Effect::CheckNow(id) => {
                 self.answers.checks(*id);
@@ -282,7 +297,8 @@ impl Oracle {
     /// What must hold between any two steps.
     pub(super) fn after(&mut self, machine: &Lifecycle<Rng>, world: &World, now: Now) -> Checked {
         self.history.step_ends(self.head);
-        self.recovery.after(machine, &self.view, &mut self.roles, (&self.step, self.draining, now))?;
+        let admits = self.intake.is_open();
+        self.recovery.after(machine, &self.view, &mut self.roles, (&self.step, self.draining, admits, now))?;
         if let Some(id) = self.must_end {
             check(!self.ended_in_step.is_empty(), || format!("instance {id} has ended, and nobody says so"))?;
         }
@@ -302,11 +318,12 @@ impl Oracle {
         self.ended_in_step.iter().try_for_each(|uid| self.the_end_is_told(*uid))?;
         let left = |task: &Task| self.recovery.is_left(task.uid);
         check(self.drain.is_none(), || "it drains, and nobody is told".to_owned())?;
-        self.promises.after(&self.view, &self.roles, world, &self.recovery, self.ticked, now)?;
-        self.swaps.after(&self.view, &self.roles, world, &self.recovery)?;
-        self.pauses.after(&self.view, &self.roles, &self.recovery, (self.ticked, self.draining), now)?;
-        self.relief.after(machine, &self.view, &self.roles, world)?;
-        self.circuits.after(&self.view, &self.roles, world, &self.recovery, self.ticked, now)?;
+        let (recovery, intake, puts_off) = (&self.recovery, &self.intake, self.intake.puts_off(now));
+        self.promises.after(&self.view, &self.roles, world, (recovery, intake), self.ticked, now)?;
+        self.swaps.after(&self.view, &self.roles, world, recovery)?;
+        self.pauses.after(&self.view, &self.roles, recovery, (self.ticked, self.draining || puts_off), now)?;
+        self.relief.after(machine, &self.view, &self.roles, world, intake.is_open())?;
+        self.circuits.after(&self.view, &self.roles, world, (recovery, puts_off), self.ticked, now)?;
         self.view.values().filter(|task| !left(task)).try_for_each(|task| self.task_is_sound(task))
     }
 

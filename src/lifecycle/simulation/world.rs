@@ -26,6 +26,12 @@ pub(super) const LONGEST: Duration = Duration::from_secs(3 * 3600);
 /// By how much the watchdog's clock may be behind.
 const COARSE: Duration = Duration::from_millis(5);
 
+/// How often somebody looks how the journal does, in milliseconds.
+const LOOKS: u64 = 100;
+
+/// How long there may be hardly any space left, in milliseconds.
+const SHORT_OF_SPACE: u64 = 120_000;
+
 /// How long the news of something may be under way.
 const NEWS: u64 = 9;
 
@@ -43,6 +49,10 @@ enum Happening {
     Freed(Poll),
     /// A transaction of the journal's is done.
     Written,
+    /// Somebody looks how the journal does.
+    Looked,
+    /// There is space for it again.
+    SpaceFreed,
 }
 
 /// Every instance that lives, and what is due to happen to them.
@@ -97,10 +107,16 @@ impl World {
                 Happening::Stalled(poll) => self.stalled(poll, full, now),
                 Happening::Freed(poll) => self.freed(poll, now, rng),
                 Happening::Written => {
-                    for replaced in self.journal.written() {
+                    for replaced in self.journal.written(now) {
                         self.plan(now + rng.millis(NEWS), Happening::Told(Input::Committed(replaced)));
                     }
-                    self.write(now, rng);
+                    self.written(now, rng);
+                    None
+                }
+                Happening::Looked => self.journal.look(now).map(Input::Admission),
+                Happening::SpaceFreed => {
+                    self.journal.nearly_full = false;
+                    self.look_after(Duration::ZERO, now, rng);
                     None
                 }
             };
@@ -174,10 +190,18 @@ impl World {
     /// Does what the machine says.
     pub(super) fn execute(&mut self, effect: &Effect, now: Now, rng: &mut Rng) {
         match effect {
-            Effect::Append(event) => self.journal.append(event.sequence),
+            Effect::Append(event) => {
+                if self.journal.append(event.sequence, now.mono) {
+                    self.look_after(journal::STALLED_AFTER, now.mono, rng);
+                }
+            }
+            Effect::Remember(request) => {
+                if self.journal.remember(request.clone(), now.mono) {
+                    self.look_after(journal::STALLED_AFTER, now.mono, rng);
+                }
+            }
             Effect::Answer { after, .. } => self.journal.answer(*after),
             Effect::AwaitCommit { instance, .. } => self.journal.await_commit(*instance),
-            Effect::Remember(request) => self.journal.remember(request.clone()),
             Effect::Launch(launch) => self.launch(launch, now.mono, rng),
             Effect::Signal(instance) => self.signal(*instance, now.mono, rng),
             Effect::Abort(instance) => self.abort(*instance, now.mono, rng),
@@ -198,11 +222,16 @@ impl World {
         self.write(now, rng);
     }
 
-    /// The server is killed, and with it everything that runs, and all news. What the journal has kept: its head, and requests.
-    pub(super) fn crash(&mut self, rng: &mut Rng) -> (Sequence, Vec<Remembered>) {
+    /// The server is killed, and with it everything that runs, and all news. What the journal has kept: its head, and requests. The
+    /// next one begins `next`.
+    pub(super) fn crash(&mut self, next: Mono, rng: &mut Rng) -> (Sequence, Vec<Remembered>) {
         self.actors.clear();
         self.agenda.clear();
         self.shards = Shards::new(rng);
+        if self.journal.nearly_full {
+            self.plan(next + rng.millis(SHORT_OF_SPACE), Happening::SpaceFreed);
+        }
+        self.look_after(Duration::ZERO, next, rng);
         self.journal.crash(rng.one_in(2))
     }
 
@@ -212,11 +241,32 @@ impl World {
             return;
         }
         let took = match rng.below(300) {
+            _ if self.journal.steady => rng.millis(20),
             0 => rng.millis(300_000),
             1..=20 => rng.millis(3_000),
             _ => rng.millis(20),
         };
+        if !self.journal.steady && rng.one_in(200) {
+            self.journal.fails = true;
+            self.look_after(Duration::ZERO, now, rng);
+        }
         self.plan(now + took, Happening::Written);
+    }
+
+    /// Now and then there is little space left, for a while. What has come meanwhile is written next.
+    fn written(&mut self, now: Mono, rng: &mut Rng) {
+        if !self.journal.steady && !self.journal.nearly_full && rng.one_in(200) {
+            self.journal.nearly_full = true;
+            self.plan(now + rng.millis(SHORT_OF_SPACE), Happening::SpaceFreed);
+        }
+        self.look_after(Duration::ZERO, now, rng);
+        self.look_after(journal::STALLED_AFTER, now, rng);
+        self.write(now, rng);
+    }
+
+    /// Who looks does so now and then.
+    fn look_after(&mut self, wait: Duration, now: Mono, rng: &mut Rng) {
+        self.plan(now + wait + rng.millis(LOOKS), Happening::Looked);
     }
 
     /// Most are built soon; some cannot be, and some take so long that nobody waits any more.

@@ -1,9 +1,11 @@
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::Instant;
 
 use super::*;
 use crate::journal::testing::{event, in_memory, put, task};
-use crate::journal::{Release, Writer};
+use crate::journal::{Condition, Release, Writer};
+use crate::manager::handle::Request;
 use crate::model::{Check, Event, EventType, Instance, Intent, Reason, State, Timestamp, Verdict};
 use crate::monitor::Wanted;
 
@@ -38,7 +40,8 @@ impl Bench {
     }
 
     fn make(&self) -> JoinHandle<Outcome> {
-        let demand = Demand { requests: self.requests.clone(), journal: self.journal.clone() };
+        let (requests, condition) = (self.requests.clone(), watch::channel(Condition::default()).1);
+        let demand = Demand { desk: Desk { requests, condition }, journal: self.journal.clone() };
         let cause = Cause { reason: Reason::default(), ..Cause::system("test", "") };
         let name = running().name;
         tokio::spawn(demand.make(RunTask { name, etag: None, cause, idempotency: None }))

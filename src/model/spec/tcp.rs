@@ -94,5 +94,10 @@ fn parse_address(text: &str) -> Result<(Host, u16), String> {
     let port: u16 =
         port.parse().ok().filter(|port| digits && *port > 0).ok_or("the port must be between 1 and 65535")?;
     let host = Host::parse(host).map_err(|error| format!("{FORM}: {error}"))?;
+    // What is shown, and stored, is this one, and must be accepted again.
+    let bytes = format!("{host}:{port}").len();
+    if bytes > ADDRESS_BYTES {
+        return Err(format!("at most {ADDRESS_BYTES} bytes as ASCII, got {bytes}"));
+    }
     Ok((host, port))
 }

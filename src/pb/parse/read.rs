@@ -55,6 +55,8 @@ pub struct WatchTasks {
     pub start: Start,
     /// How much of each.
     pub view: EventView,
+    /// Up to which cursor; without one the watch does not end by itself.
+    pub end: Option<String>,
 }
 
 /// Where a watch begins.
@@ -121,7 +123,7 @@ pub fn wait_task(request: v1::WaitTaskRequest) -> Result<WaitTask, Violations> {
 /// Parses a WatchTasks.
 pub fn watch_tasks(request: v1::WatchTasksRequest) -> Result<WatchTasks, Violations> {
     let mut v = Violations::new();
-    let v1::WatchTasksRequest { parent, filter, start, view } = request;
+    let v1::WatchTasksRequest { parent, filter, start, view, end_cursor } = request;
     let parent = parse_parent(&mut v, &parent);
     let filter = WatchFilter::parse(&filter).map_err(|problem| v.add("filter", problem)).ok();
     let start = match start {
@@ -137,7 +139,11 @@ pub fn watch_tasks(request: v1::WatchTasksRequest) -> Result<WatchTasks, Violati
             EventView::Basic
         }
     };
-    let request = parent.zip(filter).map(|(parent, filter)| WatchTasks { parent, filter, start, view });
+    let end = Some(end_cursor).filter(|cursor| !cursor.is_empty());
+    if end.is_some() && !matches!(start, Start::Cursor(_)) {
+        v.add("end_cursor", "needs a `cursor` to begin after");
+    }
+    let request = parent.zip(filter).map(|(parent, filter)| WatchTasks { parent, filter, start, view, end });
     v.finish(request)
 }
 

@@ -196,9 +196,13 @@ fn a_watch_begins_where_it_is_told_to() {
         parent: "x".to_owned(),
         filter: "state = RUNNING".to_owned(),
         view: 9,
+        end_cursor: "c".to_owned(),
         ..Default::default()
     });
-    assert_eq!(fields(&violations.expect_err("all bad")), ["parent", "filter", "view"]);
+    assert_eq!(fields(&violations.expect_err("all bad")), ["parent", "filter", "view", "end_cursor"]);
+    let (start, end_cursor) = (Some(Wire::Cursor("a".to_owned())), "c".to_owned());
+    let bounded = watch_tasks(v1::WatchTasksRequest { start, end_cursor, ..Default::default() }).expect("valid");
+    assert_eq!(bounded.end.as_deref(), Some("c"));
 }
 
 #[test]

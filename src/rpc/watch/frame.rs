@@ -26,6 +26,10 @@ pub(super) struct Gatherer {
     backlog: VecDeque<Arc<Event>>,
     /// Everything up to here has been looked at.
     position: Sequence,
+    /// Everything up to here has been read.
+    read: Sequence,
+    /// What lies beyond is not wanted.
+    bound: Option<Sequence>,
     /// Selected, for the next frame.
     events: Vec<v1::Event>,
     bytes: usize,
@@ -33,8 +37,8 @@ pub(super) struct Gatherer {
 }
 
 impl Gatherer {
-    pub(super) fn new(position: Sequence) -> Self {
-        Self { backlog: VecDeque::new(), position, events: Vec::new(), bytes: 0, passed_over: 0 }
+    pub(super) fn new(position: Sequence, bound: Option<Sequence>) -> Self {
+        Self { backlog: VecDeque::new(), position, read: position, bound, events: Vec::new(), bytes: 0, passed_over: 0 }
     }
 
     /// Where to resume after what has been gathered.
@@ -52,7 +56,14 @@ impl Gatherer {
     }
 
     pub(super) fn push(&mut self, batch: Batch) {
-        self.backlog.extend(batch.events);
+        self.read = batch.through;
+        let bound = self.bound;
+        self.backlog.extend(batch.events.into_iter().filter(|event| bound.is_none_or(|bound| event.sequence <= bound)));
+    }
+
+    /// Whether all that is wanted has been looked at; never where nothing bounds it.
+    pub(super) fn has_all(&self) -> bool {
+        self.backlog.is_empty() && self.bound.is_some_and(|bound| self.read >= bound)
     }
 
     /// Looks at what was read, until the frame has to go; `true` if it has to.

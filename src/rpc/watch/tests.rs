@@ -125,6 +125,33 @@ async fn a_frame_is_bounded_in_bytes_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bounded_stream_ends_with_ok_right_after_its_bound() {
+    let bench = Bench::new();
+    commit(&bench.journal, (1..=600).map(created));
+    for (after, through, filter, expected) in
+        [(0, 300, "", 300), (0, 600, "", 600), (299, 300, "", 1), (300, 300, "", 0), (0, 300, "type = TASK_ENDED", 0)]
+    {
+        let start = Some(From::Cursor(bench.cursor(after)));
+        let end_cursor = bench.cursor(through);
+        let request = WatchTasksRequest { start, end_cursor, filter: filter.to_owned(), ..Default::default() };
+        let began = Instant::now();
+        let frames: Vec<_> =
+            bench.watch(request).expect("opened").map(|frame| frame.expect("no error")).collect().await;
+        let seen: Vec<_> = frames.iter().flat_map(numbers).collect();
+        assert_eq!((seen.len(), began.elapsed()), (expected, Duration::ZERO), "{after} to {through}, {filter:?}");
+        assert!(seen.iter().all(|number| (after as u64..=through as u64).contains(number)));
+        assert_eq!(frames.last().map(|frame| frame.cursor.clone()), Some(bench.cursor(through)));
+    }
+    let start = Some(From::Cursor(bench.cursor(0)));
+    for (end_cursor, expected) in [("x".to_owned(), "CURSOR_INVALID"), (bench.cursor(601), "CURSOR_EXPIRED")] {
+        let request = WatchTasksRequest { start: start.clone(), end_cursor, ..Default::default() };
+        let Err(error) = bench.watch(request) else { panic!("must be refused") };
+        let status = Status::from(error);
+        assert_eq!(status.get_error_details().error_info().map(|info| info.reason.as_str()), Some(expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_stream_shows_that_it_lives() {
     let bench = Bench::new();
     let mut frames = bench.frames(None, "");

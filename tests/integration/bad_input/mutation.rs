@@ -2,15 +2,15 @@
 
 use futures_util::FutureExt;
 use switchyard::pb::v1::server_service_client::ServerServiceClient;
-use switchyard::pb::v1::task_spec::Monitor;
 use switchyard::pb::v1::{
-    CancelTaskRequest, CustomMonitor, DeleteTaskRequest, DrainServerRequest, PauseTaskRequest, ResumeTaskRequest,
-    RunTaskRequest, SwapTaskRequest,
+    CancelTaskRequest, DeleteTaskRequest, DrainServerRequest, PauseTaskRequest, ResumeTaskRequest, RunTaskRequest,
+    SwapTaskRequest,
 };
 use tonic::Code;
 
 use super::{Case, ENDED, RUNNING, call};
 use crate::harness::{idle, name};
+use crate::kinds::of_kind;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = swaps();
@@ -34,7 +34,7 @@ fn swaps() -> Vec<Case> {
         change(request.task.as_mut().expect("set"));
         request
     };
-    let unknown = Monitor::Custom(CustomMonitor { kind: "nonesuch".to_owned(), config: None });
+    let unknown = of_kind("nonesuch");
     let unknown = changed(&|task| task.spec.as_mut().expect("set").monitor = Some(unknown.clone()));
     let labelled = changed(&|task| task.labels = [("team".to_owned(), "core".to_owned())].into());
     vec![

@@ -11,6 +11,8 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process_group};
 
 /// Serves on ports of the system's choosing.
 const SERVE: [&str; 5] = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+/// Leaves nothing behind.
+const IN_MEMORY: [&str; 2] = ["--store", "memory"];
 
 /// What a command said, and its exit code.
 #[derive(Debug)]
@@ -102,6 +104,25 @@ impl Drop for Alone {
     }
 }
 
+/// A server that may be on its way up; killed when dropped.
+pub(crate) struct Starting(Child);
+
+impl Starting {
+    pub(crate) fn begin_in(data_dir: &Path, flags: &[&str]) -> Self {
+        let mut command = command(&[&SERVE, flags].concat());
+        command.arg("--data-dir").arg(data_dir);
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts"))
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server process; killed when dropped.
 pub(crate) struct Served {
     child: Child,
@@ -111,12 +132,18 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn begin(flags: &[&str]) -> Self {
-        Self::spawn(command(&[&SERVE, flags].concat()))
+        Self::spawn(command(&[SERVE.as_slice(), &IN_MEMORY, flags].concat()))
+    }
+
+    /// A server whose store is in that directory.
+    pub(crate) fn begin_in(data_dir: &Path, flags: &[&str]) -> Self {
+        let data_dir = ["--data-dir", data_dir.to_str().expect("UTF-8")];
+        Self::spawn(command(&[SERVE.as_slice(), &data_dir, flags].concat()))
     }
 
     /// A server whose environment has this, too.
     pub(crate) fn begin_with(name: &str, value: impl AsRef<OsStr>) -> Self {
-        let mut command = command(&SERVE);
+        let mut command = command(&[SERVE.as_slice(), &IN_MEMORY].concat());
         command.env(name, value);
         Self::spawn(command)
     }
@@ -126,7 +153,7 @@ impl Served {
         let mut command = Command::new("sh");
         isolate(&mut command);
         let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_switchyard")]).args(SERVE).args(flags);
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_switchyard")]).args(SERVE).args(IN_MEMORY).args(flags);
         Self::spawn(command)
     }
 
@@ -173,6 +200,12 @@ impl Served {
         send(&self.child, Signal::TERM);
     }
 
+    /// Sends SIGKILL, and waits for the end.
+    pub(crate) fn kill(self) {
+        send(&self.child, Signal::KILL);
+        assert_eq!(self.ended(), None);
+    }
+
     /// Sends SIGTERM; the exit code.
     pub(crate) fn terminate(self) -> Option<i32> {
         self.signal();
@@ -201,7 +234,7 @@ pub(crate) struct Following {
 
 impl Following {
     /// Reads lines until one is as wanted.
-    pub(crate) fn until(&mut self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub(crate) fn until(&mut self, mut wanted: impl FnMut(&serde_json::Value) -> bool) -> serde_json::Value {
         loop {
             let mut line = String::new();
             assert!(self.lines.read_line(&mut line).expect("reads") > 0, "the command ended");
@@ -213,11 +246,17 @@ impl Following {
     }
 
     /// Sends SIGINT; the exit code.
-    pub(crate) fn interrupt(mut self) -> Option<i32> {
-        send(&self.child, Signal::INT);
+    pub(crate) fn interrupt(self) -> Option<i32> {
+        self.end(Signal::INT).0
+    }
+
+    /// Sends a signal; the exit code, and what was not read yet.
+    pub(crate) fn end(mut self, signal: Signal) -> (Option<i32>, Vec<serde_json::Value>) {
+        send(&self.child, signal);
         let mut rest = String::new();
         self.lines.read_to_string(&mut rest).expect("reads");
-        self.child.wait().expect("ends").code()
+        let rest = rest.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+        (self.child.wait().expect("ends").code(), rest)
     }
 }
 

@@ -24,8 +24,26 @@ const fn pure(name: &'static str, imports: &'static [&'static str], crates: &'st
 const SERVED: [&str; 7] = ["accept", "pb", "model", "telemetry", "manager::Handle", "manager::Accepted", "journal"];
 const SERVICES: [&str; 2] = ["rpc", "http"];
 /// The journal's other side.
-const BACKEND: [&str; 10] =
-    ["Append", "Failure", "Group", "MemoryStore", "Options", "Reader", "Recovered", "Release", "Store", "Writer"];
+const BACKEND: [&str; 18] = [
+    "Append",
+    "Archive",
+    "BackupError",
+    "CheckReport",
+    "Compaction",
+    "EmbeddedStore",
+    "Failure",
+    "Group",
+    "Medium",
+    "MemoryStore",
+    "OpenError",
+    "Options",
+    "Reader",
+    "Recovered",
+    "Release",
+    "Retention",
+    "Store",
+    "Writer",
+];
 
 /// The table. A room without a row may not exist.
 pub(super) const ROOMS: [Room; 16] = [

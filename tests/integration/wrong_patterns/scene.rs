@@ -5,17 +5,17 @@ use std::time::{Duration, SystemTime};
 use switchyard::config::Layer;
 use switchyard::model::Pretty;
 use switchyard::monitor::{CancellationToken, Kind, from_fn};
-use switchyard::pb::v1::task_spec::Monitor;
 use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
-    Alert, AlertKind, CustomMonitor, Event, EventType, EventView, GetTaskRequest, ShutdownPolicy, State, Task,
-    WatchTasksRequest, WatchTasksResponse, WatchdogPolicy, event::Detail,
+    Alert, AlertKind, Event, EventType, EventView, GetTaskRequest, ShutdownPolicy, State, Task, WatchTasksRequest,
+    WatchTasksResponse, WatchdogPolicy, event::Detail,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::Streaming;
 
-use crate::harness::{Client, Harness, builder, cancel, name, start, with_spec};
+use crate::harness::{Client, Harness, builder, cancel, name, with_spec};
+use crate::kinds::custom;
 
 /// The wrong task, and its kind.
 pub(super) const WRONG: &str = "wrong";
@@ -119,9 +119,8 @@ impl Scene {
 
     /// Starts a task of that kind.
     pub(super) async fn start_of(&mut self, kind: &str, id: &str, bounds: Bounds) {
-        let monitor = Monitor::Custom(CustomMonitor { kind: kind.to_owned(), config: None });
         let (shutdown, watchdog) = bounds.policies();
-        let request = with_spec(start(id, monitor), |spec| {
+        let request = with_spec(custom(id, kind), |spec| {
             (spec.shutdown, spec.watchdog) = (Some(shutdown), Some(watchdog));
         });
         self.client.start_task(request).await.expect("starts");

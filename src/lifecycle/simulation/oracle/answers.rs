@@ -113,6 +113,14 @@ impl Answers {
         }
     }
 
+    /// The newest answer is given at once: itself where what it `shows` is visible, or else that this is not yet durable.
+    pub(super) fn at_once(&mut self, shows: bool) {
+        let request = self.unseen.pop_back().flatten().filter(|_| shows);
+        if let Some(done) = request.and_then(|request| self.done.get_mut(&request)) {
+            done.acknowledged = true;
+        }
+    }
+
     /// What was answered is remembered; what was not, with all that it did or not at all.
     pub(super) fn crashed(&mut self, head: Sequence, requests: &[Remembered], now: Now) -> Checked {
         let known = requests.iter().map(|request| {
@@ -145,7 +153,7 @@ impl Answers {
 
     /// Compares the machine's answer, which comes after the head.
     pub(super) fn answered(&mut self, reply: &Result<Reply, Refusal>, seen: &Seen<'_>) -> Checked {
-        let Seen { view, head: after, now, .. } = *seen;
+        let Seen { view, intake, head: after, now, .. } = *seen;
         let Expected { name, method, idempotency, verdict, dry_swap, head } =
             self.due.take().ok_or("an answer to nothing")?;
         // What it is about is taken over in this step, which may change it before the command, and after it.
@@ -166,7 +174,11 @@ impl Answers {
                 let previews = seen.is_some_and(|(swap, seen)| swaps::previews(swap, seen, task));
                 idle && ends(*sequence) && previews
             }
-            (Verdict::Idle, Ok(Reply::Accepted { sequence, task })) => idle && ends(*sequence) && visible(task),
+            (Verdict::Idle, Ok(Reply::Accepted { sequence, task })) => {
+                let ended = !intake.is_open() && task.state.is_ended();
+                let right = if ended { *sequence == intake.told(task.uid) } else { ends(*sequence) };
+                idle && right && visible(task)
+            }
             (Verdict::Checks, Ok(Reply::Checking { task })) => {
                 let active = task.instance.as_ref().map(|active| (task.uid, active.generation, active.attempt));
                 let told = self.checks.iter().map(|id| seen.world.key(*id));
@@ -202,10 +214,12 @@ impl Answers {
             Ok(Reply::Accepted { sequence, .. } | Reply::Deleted { sequence }) => *sequence,
             _ => after,
         };
-        let new = idempotency.filter(|_| !dry && !matches!(verdict, Verdict::Replayed(_)));
+        let changes = matches!(verdict, Verdict::Done);
+        // What has changed nothing is not remembered then.
+        let forgotten = !changes && !intake.is_open();
+        let new = idempotency.filter(|_| !dry && !forgotten && !matches!(verdict, Verdict::Replayed(_)));
         let request = new.map(|idempotency| (method, idempotency.request_id));
         if let (Some(idempotency), Some(request)) = (new, request) {
-            let changes = matches!(verdict, Verdict::Done);
             let until = now.mono + DAY;
             let done = Done { idempotency, until, reply: uid, sequence, changes, acknowledged: false };
             self.done.insert(request, done);
@@ -216,6 +230,10 @@ impl Answers {
 }
 
 fn afresh(command: &Command, seen: &Seen<'_>) -> Verdict {
+    let left = seen.view.get(command.name()).is_some_and(|task| seen.recovery.is_left(task.uid));
+    if let Some(refusal) = seen.intake.refuses(command, left) {
+        return Verdict::Refused(refusal);
+    }
     let known = seen.view.get(command.name());
     let etag = match command {
         Command::Pause(pause) if pause.expire_time.is_some_and(|expires| expires <= seen.now.wall) => {

@@ -35,6 +35,8 @@ struct Known {
     lasted: Duration,
     since: Mono,
     limit: Duration,
+    /// That was over while the journal took nothing in, so that the next tick moves it.
+    put_off: bool,
     /// It was left by an earlier server, and nothing has shown it since.
     left: Option<Left>,
 }
@@ -50,18 +52,34 @@ struct Tally {
 }
 
 impl Known {
+    /// Whether it may last for longer than it may, until there is a tick.
+    fn waits(&mut self, puts_off: bool, ticked: bool, now: Now) {
+        let over = self.lasted(now.mono) >= self.limit || self.status.open_until.is_some_and(|until| until <= now.wall);
+        if puts_off {
+            self.put_off |= over;
+        } else if ticked && !self.status.suspended {
+            self.put_off = false;
+        }
+    }
+
     fn lasted(&self, now: Mono) -> Duration {
         if self.status.suspended { self.lasted } else { self.lasted + now.since(self.since) }
     }
 }
 
 impl Circuits {
+    /// Nothing is evidence while the journal takes nothing in.
+    pub(super) fn before_nothing(&mut self, input: &Input) {
+        self.target = target(input);
+        self.evidence = None;
+        for known in self.known.values_mut() {
+            known.tally.newest = None;
+        }
+    }
+
     /// Evidence counts if its check was begun by the active, ready instance, under the present epoch.
     pub(super) fn before(&mut self, input: &Input, view: &View, roles: &Roles, world: &World) {
-        self.target = match input {
-            Input::Command(Command::Start(_, target) | Command::Swap(_, target)) => Some(*target),
-            _ => None,
-        };
+        self.target = target(input);
         self.evidence = match input {
             Input::CheckEnded(id, _, evidence) => world.key(*id).map(|key| (key, *evidence)),
             _ => None,
@@ -107,6 +125,7 @@ impl Circuits {
         if moves {
             (known.lasted, known.tally) = (Duration::ZERO, Tally { newest: None, ..Tally::default() });
             known.limit = limit(status.state, task.spec.circuit());
+            known.put_off = false;
         }
         known.status = status;
         if kind == EventType::SwapCommitted {
@@ -135,6 +154,7 @@ impl Circuits {
             lasted: Duration::ZERO,
             since: now.mono,
             limit: Duration::MAX,
+            put_off: false,
             left: None,
         };
         self.known.insert(task.uid, known);
@@ -153,23 +173,27 @@ impl Circuits {
 
     /// What must hold after every step; where `ticked`, what is due now has happened, too.
     pub(super) fn after(
-        &self,
+        &mut self,
         view: &View,
         roles: &Roles,
         world: &World,
-        recovery: &Recovery,
+        (recovery, puts_off): (&Recovery, bool),
         ticked: bool,
         now: Now,
     ) -> Checked {
         for task in view.values().filter(|task| !recovery.is_left(task.uid)) {
-            let known = self.known.get(&task.uid).ok_or("a task without a circuit")?;
+            let known = self.known.get_mut(&task.uid).ok_or("a task without a circuit")?;
+            known.waits(puts_off, ticked, now);
+            let known = &*known;
             let wrong = |what: &str| format!("the circuit of {} is {:?}: {what}", task.name, known.status);
             check(!known.reset_due, || wrong("a reset is due"))?;
             let lasted = known.lasted(now.mono);
             let over = lasted > known.limit || ticked && lasted == known.limit;
-            check(known.status.suspended || !over, || wrong("it has lasted for too long"))?;
+            let waits = known.status.suspended || known.put_off;
+            check(waits || !over, || wrong("it has lasted for too long"))?;
             let until = known.status.open_until;
-            check(!until.is_some_and(|until| until < now.wall || ticked && until == now.wall), || wrong("it is over"))?;
+            let ends = until.is_some_and(|until| until < now.wall || ticked && until == now.wall);
+            check(waits || !ends, || wrong("it is over"))?;
             let row = task.spec.circuit().consecutive_failures().filter(|_| known.tally.newest == Some(true));
             let holds =
                 known.status.state != CircuitState::Closed || row.is_none_or(|row| known.tally.bad_in_a_row < row);
@@ -259,6 +283,14 @@ impl Known {
             let limit = limit(self.status.state, task.spec.circuit());
             self.limit = self.limit.min(self.lasted.saturating_add(limit));
         }
+    }
+}
+
+/// The target that a command names.
+fn target(input: &Input) -> Option<Target> {
+    match input {
+        Input::Command(Command::Start(_, target) | Command::Swap(_, target)) => Some(*target),
+        _ => None,
     }
 }
 

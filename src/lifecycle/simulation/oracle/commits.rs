@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::super::{Effect, Input};
-use super::super::world::Note;
+use super::super::world::{Note, World};
 use super::{Checked, check};
 use crate::model::{InstanceId, Sequence};
 
@@ -38,6 +38,11 @@ impl Commits {
         Ok(())
     }
 
+    /// Whether everything up to there is visible.
+    pub(super) fn shows(&self, place: Sequence) -> bool {
+        place <= self.committed
+    }
+
     /// What was committed is kept, whatever else is.
     pub(super) fn crashed(&mut self, head: Sequence) -> Checked {
         check(self.committed <= head, || format!("{} was committed, and {head} kept", self.committed))?;
@@ -52,9 +57,10 @@ impl Commits {
         check(after <= self.committed, || format!("{id} is told of {after}, committed: {}", self.committed))
     }
 
-    pub(super) fn effect(&mut self, effect: &Effect) {
+    /// Who does not wait is answered at once.
+    pub(super) fn effect(&mut self, effect: &Effect, world: &World) {
         match effect {
-            Effect::Answer { after, .. } => self.answers.push_back(*after),
+            Effect::Answer { after, .. } if world.journal.keeps_waiting(*after) => self.answers.push_back(*after),
             Effect::AwaitCommit { after, instance } => {
                 self.replaced.insert(*instance, *after);
             }

@@ -27,6 +27,7 @@ impl Oracle {
         self.pauses.crashed(&kept);
         self.relief.crashed();
         self.recovery.crashed(&kept, unknown_kinds);
+        self.intake.crashed(head, &self.view);
         self.launched.clear();
         self.ended_in_step.clear();
         self.step.clear();

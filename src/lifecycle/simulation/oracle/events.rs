@@ -17,6 +17,7 @@ impl Oracle {
             return check(right, || format!("{event:?} without a task, or by another cause"));
         };
         self.step.push((task.uid, event.kind));
+        self.intake.event(event, task, self.ended_in_step.contains(&task.uid))?;
         if event.kind == EventType::TaskCreated {
             check(self.uids.insert(task.uid), || format!("the uid {} is used again", task.uid))?;
             check(!self.view.contains_key(&task.name), || format!("{} is created twice", task.name))?;
@@ -74,7 +75,7 @@ impl Oracle {
             false if self.ended_in_step.contains(&task.uid) => Ok(()),
             // That it must not be is seen after the step.
             false if alert.kind == AlertKind::PollBlocked => Ok(()),
-            false => self.promises.resolved(alert, task.uid),
+            false => self.promises.resolved(alert, task.uid, self.intake.opens()),
         }
     }
 

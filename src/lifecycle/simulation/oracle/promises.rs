@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::super::{Command, Effect, Input};
 use super::super::world::World;
+use super::admission::Intake;
 use super::recovery::Recovery;
 use super::roles::{Key, Role, Roles, is_running};
 use super::{Checked, View, check};
@@ -32,6 +33,8 @@ struct Known {
     work: Option<Mono>,
     /// How long the last one took.
     took: Option<Duration>,
+    /// Whether one has ended in time.
+    was_in_time: bool,
     stop: Option<Stop>,
 }
 
@@ -57,6 +60,7 @@ impl Promises {
             Input::CheckEnded(id, at, _) => {
                 if let Some(known) = self.live.get_mut(id) {
                     known.took = known.work.take().map(|since| at.since(since));
+                    known.was_in_time |= known.is_in_time();
                 }
             }
             Input::Drain { bound, .. } if self.drain_bound.is_none() => {
@@ -83,7 +87,7 @@ impl Promises {
                 // Another's time goes on.
                 let goes_on = self.displaced.get(&(key.0, key.1)).copied().filter(|_| is_candidate);
                 let (ready_by, work) = (goes_on.unwrap_or(now.mono + within), Some(now.mono));
-                let known = Known { key, spec, ready_by, work, took: None, stop: None };
+                let known = Known { key, spec, ready_by, work, took: None, was_in_time: false, stop: None };
                 self.live.insert(launch.instance, known);
                 Ok(())
             }
@@ -152,10 +156,10 @@ impl Promises {
         check(right, || format!("{alert:?} without a reason"))
     }
 
-    /// An alert of a live instance is resolved for its reason only.
-    pub(super) fn resolved(&self, alert: &Alert, uid: Uid) -> Checked {
+    /// An alert of a live instance is resolved for its reason only, which may have been there a while ago where the journal opens.
+    pub(super) fn resolved(&self, alert: &Alert, uid: Uid, opens: bool) -> Checked {
         let known = self.about(alert, uid)?;
-        let in_time = known.took.is_some_and(|took| took < known.spec.watchdog().long_running_after());
+        let in_time = known.is_in_time() || opens && known.was_in_time;
         check(alert.kind == AlertKind::LongRunningTask && in_time, || format!("{alert:?} is resolved alive"))
     }
 
@@ -165,7 +169,7 @@ impl Promises {
         view: &View,
         roles: &Roles,
         world: &World,
-        recovery: &Recovery,
+        (recovery, intake): (&Recovery, &Intake),
         ticked: bool,
         now: Now,
     ) -> Checked {
@@ -178,10 +182,12 @@ impl Promises {
             let waits = state == InstanceState::Starting && live.role != Role::Replaced;
             let told = || format!("instance {id} of {} is {state:?}", task.name);
             check(!waits || !late(known.ready_by), || format!("{}: it had to be ready", told()))?;
-            known.kept(state, task, late, now).map_err(|missed| format!("{}: {missed}", told()))?;
+            known.kept(state, task, late, (intake.is_open(), now)).map_err(|missed| format!("{}: {missed}", told()))?;
         }
-        let mut taken_over = view.values().filter(|task| !recovery.is_left(task.uid));
-        taken_over.try_for_each(|task| self.in_time(task, recovery, late, now))?;
+        if !intake.puts_off(now) {
+            let mut taken_over = view.values().filter(|task| !recovery.is_left(task.uid));
+            taken_over.try_for_each(|task| self.in_time(task, recovery, late, now))?;
+        }
         let all_stuck = || roles.live.values().all(|live| live.instance.state == InstanceState::Stuck);
         check(!self.drain_bound.is_some_and(late) || all_stuck(), || "not drained by its bound".to_owned())
     }
@@ -209,8 +215,19 @@ impl Promises {
 }
 
 impl Known {
+    /// Whether its last piece of work was done in time.
+    fn is_in_time(&self) -> bool {
+        self.took.is_some_and(|took| took < self.spec.watchdog().long_running_after())
+    }
+
     /// Whether the alerts and the phases of its shutdown are what they must be by now.
-    fn kept(&self, state: InstanceState, task: &Task, late: impl Fn(Mono) -> bool, now: Now) -> Checked {
+    fn kept(
+        &self,
+        state: InstanceState,
+        task: &Task,
+        late: impl Fn(Mono) -> bool,
+        (admits, now): (bool, Now),
+    ) -> Checked {
         let open = |kind| {
             let about = |alert: &Alert| (task.uid, alert.generation, alert.attempt) == self.key;
             task.alerts.iter().any(|alert| alert.kind == kind && about(alert))
@@ -219,7 +236,7 @@ impl Known {
         let watchdog = self.spec.watchdog();
         let is_long = self.work.is_some_and(|since| late(since + watchdog.long_running_after()));
         fails(!is_long || open(AlertKind::LongRunningTask), "its work takes long, and no alert says so")?;
-        let in_time = self.work.is_none() && self.took.is_some_and(|took| took < watchdog.long_running_after());
+        let in_time = admits && self.work.is_none() && self.is_in_time();
         fails(!in_time || !open(AlertKind::LongRunningTask), "its work was done in time, and an alert says otherwise")?;
         fails((state < InstanceState::Stopping) == self.stop.is_none(), "the signal and the state differ")?;
         let Some(stop) = &self.stop else { return Ok(()) };

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::super::{Input, Lifecycle, RootEnd, Timer};
+use super::super::super::{Command, Input, Lifecycle, RootEnd, Timer};
 use super::super::Rng;
 use super::history::History;
 use super::orphan::Orphan;
@@ -122,10 +122,24 @@ impl Recovery {
         self.is_at_hand(uid) && self.orphans.get(&uid).is_some_and(|orphan| !orphan.known)
     }
 
+    /// Who may be taken over in this step; where the journal takes in nothing, that is whom a client cancels alone.
+    pub(super) fn reaches(&mut self, input: &Input, view: &View, admits: bool) {
+        self.adopts = matches!(input, Input::Adopt) && admits;
+        self.taken_over.clear();
+        self.at_hand = match input {
+            Input::Adopt if admits => self.orphans.keys().copied().collect(),
+            Input::Command(command) if admits || matches!(command, Command::Cancel(_)) => {
+                let named = view.get(command.name()).map(|task| task.uid);
+                named.into_iter().filter(|uid| self.orphans.contains_key(uid)).collect()
+            }
+            _ => BTreeSet::new(),
+        };
+    }
+
     /// The view that a command finds: that of which it speaks is closed first.
     pub(super) fn as_closed(&self, input: &Input, view: &View, now: Now) -> Option<View> {
         let Input::Command(command) = input else { return None };
-        let task = view.get(command.name())?;
+        let task = view.get(command.name()).filter(|task| self.is_at_hand(task.uid))?;
         let orphan = self.orphans.get(&task.uid)?;
         let mut view = view.clone();
         view.insert(task.name.clone(), Arc::new(orphan.closed(now)));
@@ -133,17 +147,7 @@ impl Recovery {
     }
 
     /// Whoever may be taken over in this step is shown to end in it.
-    pub(super) fn before(&mut self, input: &Input, view: &View, roles: &mut Roles) {
-        self.adopts = matches!(input, Input::Adopt);
-        self.taken_over.clear();
-        self.at_hand = match input {
-            Input::Adopt => self.orphans.keys().copied().collect(),
-            Input::Command(command) => {
-                let named = view.get(command.name()).map(|task| task.uid);
-                named.into_iter().filter(|uid| self.orphans.contains_key(uid)).collect()
-            }
-            _ => BTreeSet::new(),
-        };
+    pub(super) fn before(&self, roles: &mut Roles) {
         for uid in &self.at_hand {
             let Some(orphan) = self.orphans.get(uid) else { continue };
             for (key, live) in orphan.ghosts() {
@@ -153,13 +157,14 @@ impl Recovery {
         }
     }
 
-    /// What was taken over is what it had to become; of the others nothing was told.
+    /// What was taken over is what it had to become; of the others nothing was told. Where the journal takes in nothing, whom a client
+    /// could not cancel is closed, and left to be taken over.
     pub(super) fn after(
         &mut self,
         machine: &Lifecycle<Rng>,
         view: &View,
         roles: &mut Roles,
-        (step, draining, now): (&[(Uid, EventType)], bool, Now),
+        (step, draining, admits, now): (&[(Uid, EventType)], bool, bool, Now),
     ) -> Checked {
         let at_hand = std::mem::take(&mut self.at_hand);
         let (before, kept) =
@@ -169,7 +174,8 @@ impl Recovery {
         })?;
         for uid in at_hand {
             let told: Vec<_> = step.iter().filter(|(of, _)| *of == uid).map(|(_, kind)| *kind).collect();
-            if machine.orphans.contains_key(&uid) {
+            let put_back = machine.orphans.contains_key(&uid);
+            if put_back && admits {
                 check(told.is_empty(), || format!("{told:?} of {uid}, which nobody has taken over"))?;
                 roles.live.retain(|key, _| key.0 != uid);
                 continue;
@@ -179,9 +185,15 @@ impl Recovery {
             let ghost = roles.of(uid).find(|(_, live)| live.past);
             check(ghost.is_none(), || format!("{ghost:?} has not been shown as ended"))?;
             // Unless it was deleted at once.
-            if let Some(task) = view.values().find(|task| task.uid == uid) {
-                let wrong = |what: &str| format!("{} was taken over, {told:?}: {what}", task.name);
-                orphan.told(task, &told, self.adopts).map_err(|what| wrong(&what))?;
+            let Some(task) = view.values().find(|task| task.uid == uid) else { continue };
+            let wrong = |what: &str| format!("{} was taken over, {told:?}: {what}", task.name);
+            orphan.told(task, &told, self.adopts || put_back).map_err(|what| wrong(&what))?;
+            if put_back {
+                check(!told.contains(&EventType::InstanceStarting), || wrong("it is started"))?;
+                check(matches!(task.state, State::Pending | State::Paused), || wrong("it waits for nothing"))?;
+                self.orphans.insert(uid, Orphan { left: Arc::clone(task), ..orphan });
+            } else {
+                check(admits || task.state.is_ended(), || wrong("it goes on, and the journal takes in nothing"))?;
                 self.goes_on(&orphan, task, &told, machine, (draining, now)).map_err(|what| wrong(&what))?;
             }
         }
@@ -201,12 +213,14 @@ impl Recovery {
         let Orphan { left, known } = orphan;
         let started = told.iter().filter(|kind| **kind == EventType::InstanceStarting).count();
         let due_at = |due: Timestamp| Some(now.mono + due.since(now.wall));
+        // What was due meanwhile is started with all others.
+        let waits = left.restart.next_time.filter(|next| now.wall < *next);
         let state = match (task.intent, left.fate) {
             (Intent::Cancel, _) => State::Cancelled,
             (_, Some(fate)) => fate,
             _ if !known => State::Failed,
             (Intent::Pause, _) => State::Paused,
-            (Intent::Run, _) if task.restart.next_time.is_some() || draining => State::Pending,
+            (Intent::Run, _) if waits.is_some() || draining => State::Pending,
             (Intent::Run, _) => State::Starting,
         };
         check(task.state == state, || format!("{:?} instead of {state:?}", task.state))?;
@@ -226,7 +240,8 @@ impl Recovery {
         match (state, task.restart.next_time, task.pause.as_ref().and_then(|pause| pause.expire_time)) {
             (State::Pending, Some(next), _) => {
                 self.is_due(task.uid, next, now.wall + task.spec.restart().max_backoff(), now);
-                let right = machine.timers.due(Timer::Restart(task.uid)) == due_at(self.due(task.uid, next));
+                let due = waits.and_then(|next| due_at(self.due(task.uid, next)));
+                let right = machine.timers.due(Timer::Restart(task.uid)) == due;
                 check(right && task.restart == left.restart, || "its back-off has another end".to_owned())
             }
             (State::Paused, _, Some(expires)) => {

@@ -187,7 +187,14 @@ impl Relief {
     }
 
     /// What must hold after every step.
-    pub(super) fn after(&mut self, machine: &Lifecycle<Rng>, view: &View, roles: &Roles, world: &World) -> Checked {
+    pub(super) fn after(
+        &mut self,
+        machine: &Lifecycle<Rng>,
+        view: &View,
+        roles: &Roles,
+        world: &World,
+        admits: bool,
+    ) -> Checked {
         let lives = |id: &InstanceId| world.actors.get(id).is_some_and(super::super::world::Actor::alive);
         self.blocked.retain(|id, _| lives(id));
         self.lost.retain(lives);
@@ -202,7 +209,9 @@ impl Relief {
             let task = view.values().find(|task| task.uid == actor.uid).ok_or("an instance without a task")?;
             let about = |alert: &Alert| (task.uid, alert.generation, alert.attempt) == key;
             let mut open = task.alerts.iter().filter(|alert| alert.kind == AlertKind::PollBlocked);
-            let right = since.is_some() == open.any(about) && since == shown;
+            let (blocks, alerted) = (since.is_some(), open.any(about));
+            // One that is over stays open until the journal is.
+            let right = (blocks == alerted || alerted && !admits) && since == shown;
             check(right, || format!("instance {id} of {} blocks since {since:?}", task.name))?;
         }
         Ok(())

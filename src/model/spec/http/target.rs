@@ -20,6 +20,10 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
         return Err("must not contain spaces or control characters".to_owned());
     }
     let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
+    // What is shown, and stored, is this one, and must be accepted again.
+    if url.as_str().len() > URL_BYTES {
+        return Err(format!("at most {URL_BYTES} bytes as ASCII, got {}", url.as_str().len()));
+    }
     if !["http", "https"].contains(&url.scheme()) {
         return Err(format!("the scheme must be http or https, got {:?}", url.scheme()));
     }

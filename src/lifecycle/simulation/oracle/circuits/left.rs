@@ -34,6 +34,7 @@ impl Circuits {
                 lasted: Duration::ZERO,
                 since: kept.now.mono,
                 limit: Duration::MAX,
+                put_off: false,
                 left: Some(left),
             };
             (task.uid, known)

@@ -1,0 +1,260 @@
+//! The store that outlives the process: one file of redb's, in a directory that one process holds.
+//!
+//! ```text
+//! commit → one transaction: events (in pieces) · tasks (last images) · specs · requests · counters · a bounded trim
+//! read   → a short read transaction beside the writer
+//! ```
+//!
+//! | table | key → value |
+//! |---|---|
+//! | `meta` | a word → the form's number, the store's identity, the log's counters |
+//! | `events` | the last sequence of a piece → the piece: events that were committed together, up to a page of them |
+//! | `tasks` | the sequence at which the task was first heard of → its last image |
+//! | `specs` | that, and the generation → the spec, which images only refer to |
+//! | `dying` | the sequence from which on nothing refers to it any more, and a spec's key → nothing |
+//! | `requests` | a running number → a request to be remembered |
+//!
+//! What is never so: a group half there; an event acknowledged and gone; a spec gone that a task or a retained event refers to; an
+//! older reader taking a newer form for its own.
+
+mod archive;
+mod check;
+mod database;
+mod directory;
+mod error;
+mod form;
+mod group;
+mod index;
+mod medium;
+mod migration;
+mod reading;
+mod recovery;
+mod report;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod trimming;
+
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redb::Database;
+
+pub use archive::{Archive, BackupError};
+pub use error::OpenError;
+pub use medium::Medium;
+pub use report::{CheckReport, Compaction};
+
+use self::database::Empty;
+use self::directory::Directory;
+use self::error::Fault;
+use self::group::Written;
+use self::medium::Fence;
+use self::reading::Opened;
+use super::store::{Group, Reader, Recovered, Store, StoreError};
+
+/// Below that much free space clients are refused: the rest is for facts, which go on for a while after the last command.
+const NEARLY_FULL: u64 = 64 << 20;
+/// How long what was seen of the free space holds.
+const SPACE_SEEN_FOR: Duration = Duration::from_secs(1);
+/// How many steps one call of `maintain` takes: a commit that comes meanwhile waits for about as long as for another commit.
+const MAINTAINED: usize = 128;
+
+/// How much of the log is kept: what exceeds any of the bounds is dropped, the oldest first, a piece at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// How many events at least; `None` is a million, or twenty for each task where that is more.
+    pub events: Option<u64>,
+    /// How old an event may grow, by the wall clock.
+    pub age: Duration,
+    /// How many bytes the events may take.
+    pub bytes: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { events: None, age: Duration::from_secs(7 * 86_400), bytes: 1 << 30 }
+    }
+}
+
+/// Keeps the log, the tasks and the requests in a directory.
+pub struct EmbeddedStore {
+    medium: Box<dyn Medium>,
+    retention: Retention,
+    shared: Arc<Opened>,
+    /// `None` after a failure, until the medium is opened anew: then what was written is read again, not believed.
+    written: Option<Written>,
+    fence: Fence,
+    /// A commit failed, and its group may be there nevertheless.
+    in_doubt: bool,
+    nearly_full: Cell<Option<(Instant, bool)>>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `data_dir`, which is made (0700) where it is missing. Blocks: after a crash for as long as the repair
+    /// takes.
+    pub fn open(data_dir: &Path, retention: Retention) -> Result<Self, OpenError> {
+        let directory = Directory::hold(data_dir)?;
+        directory.begin().map_err(|fault| fault.opening(directory.place()))?;
+        Self::open_for_server(Box::new(directory), retention, Empty::Refuse)
+    }
+
+    /// Opens the store that `medium` holds, or begins one where it is empty.
+    pub fn with_medium(medium: impl Medium, retention: Retention) -> Result<Self, OpenError> {
+        Self::open_for_server(Box::new(medium), retention, Empty::Begin)
+    }
+
+    fn open_for_server(medium: Box<dyn Medium>, retention: Retention, empty: Empty) -> Result<Self, OpenError> {
+        let place = medium.place();
+        let store = Self::open_any(medium, retention, empty).and_then(|store| {
+            database::draw_id_if_copied(&*store.shared.database_or_fault()?)?;
+            Ok(store)
+        });
+        store.map_err(|fault| fault.opening(place))
+    }
+
+    fn open_any(medium: Box<dyn Medium>, retention: Retention, empty: Empty) -> Result<Self, Fault> {
+        let mut store = Self {
+            medium,
+            retention,
+            shared: Arc::default(),
+            written: None,
+            fence: Fence::default(),
+            in_doubt: false,
+            nearly_full: Cell::new(None),
+        };
+        store.reopen(empty)?;
+        Ok(store)
+    }
+
+    /// Copies the store while it runs.
+    pub fn archive(&self) -> Archive {
+        Archive::new(Arc::clone(&self.shared))
+    }
+
+    /// Looks at all that the store in `data_dir` holds. No server may hold it meanwhile. Blocks, for as long as reading it takes.
+    pub fn check(data_dir: &Path) -> Result<CheckReport, OpenError> {
+        let directory = Directory::hold_existing(data_dir)?;
+        check::check(&directory).map_err(|fault| fault.opening(directory.place()))
+    }
+
+    /// Gives the space back that the store in `data_dir` does not use. No server may hold it meanwhile. Blocks.
+    pub fn compact(data_dir: &Path) -> Result<Compaction, OpenError> {
+        let directory = Directory::hold_existing(data_dir)?;
+        check::compact(&directory).map_err(|fault| fault.opening(directory.place()))
+    }
+
+    /// Copies the store in `data_dir`, which no server may hold meanwhile, to the new directory `dest`. Blocks. While a server runs,
+    /// [`Archive::backup`] does the same.
+    pub fn backup(data_dir: &Path, dest: &Path) -> Result<(), BackupError> {
+        let directory = Directory::hold_existing(data_dir)?;
+        let place = directory.place();
+        let store = Self::open_any(Box::new(directory), Retention::default(), Empty::Refuse);
+        store.map_err(|fault| fault.opening(place))?.archive().backup(dest)
+    }
+
+    /// The store, opened anew if it has failed.
+    fn opened(&mut self) -> Result<(Arc<Database>, &mut Written), Fault> {
+        if self.written.is_none() || self.shared.has_failed() {
+            self.let_go();
+            self.medium.is_still_held().map_err(Fault::Lost)?;
+            self.reopen(Empty::Refuse)?;
+        }
+        let database = self.shared.database_or_fault()?;
+        let written = self.written.as_mut().ok_or(redb::Error::DatabaseClosed)?;
+        Ok((database, written))
+    }
+
+    fn reopen(&mut self, empty: Empty) -> Result<(), Fault> {
+        self.fence = Fence::default();
+        let database = database::open(&*self.medium, self.fence.clone(), empty)?;
+        database::bring_up(&database)?;
+        let written = database::caught(|| Written::load(&database))?;
+        self.shared.set_oldest(written.counters.oldest);
+        self.written = Some(written);
+        self.shared.replace(Some(Arc::new(database)));
+        Ok(())
+    }
+
+    /// Gives up what has failed. The fence comes first: what is dropped would write.
+    fn let_go(&mut self) {
+        self.fence.close();
+        self.written = None;
+        self.shared.replace(None);
+    }
+
+    /// Has the open store do something; where that fails, the next call opens it anew.
+    fn attempt<T>(
+        &mut self,
+        act: impl FnOnce(&Database, &mut Written, &Retention) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let retention = self.retention;
+        let acted = self.opened().and_then(|(database, written)| {
+            let done = act(&database, written, &retention)?;
+            Ok((done, written.counters.oldest))
+        });
+        match acted {
+            Ok((done, oldest)) => {
+                self.shared.set_oldest(oldest);
+                Ok(done)
+            }
+            Err(fault) => {
+                self.let_go();
+                Err(fault.into())
+            }
+        }
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn recover(&mut self) -> Result<Recovered, StoreError> {
+        self.attempt(|database, _, _| recovery::recover(database))
+    }
+
+    fn commit(&mut self, group: Group<'_>) -> Result<(), StoreError> {
+        let in_doubt = self.in_doubt;
+        let committed = self.attempt(|database, written, retention| {
+            if in_doubt && written.holds(database, group)? {
+                return written.confirm(database);
+            }
+            written.commit(database, group, retention)
+        });
+        self.in_doubt = committed.is_err();
+        committed
+    }
+
+    fn maintain(&mut self) -> Result<bool, StoreError> {
+        self.attempt(|database, written, retention| {
+            if !written.is_due(retention) {
+                return Ok(false);
+            }
+            written.tidy(database, retention, MAINTAINED)?;
+            Ok(written.is_due(retention))
+        })
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        let fresh = self.nearly_full.get().filter(|(seen, _)| seen.elapsed() < SPACE_SEEN_FOR);
+        if let Some((_, nearly_full)) = fresh {
+            return nearly_full;
+        }
+        // Where nobody can say, a write will.
+        let nearly_full = self.medium.free_bytes().is_ok_and(|free| free < NEARLY_FULL);
+        self.nearly_full.set(Some((Instant::now(), nearly_full)));
+        nearly_full
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::clone(&self.shared) as Arc<dyn Reader>
+    }
+}
+
+impl Drop for EmbeddedStore {
+    /// Closes the file before the directory is let go, though readers may outlive the store.
+    fn drop(&mut self) {
+        self.shared.replace(None);
+        self.fence.close();
+    }
+}

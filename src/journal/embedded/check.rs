@@ -1,0 +1,232 @@
+//! A look at all that a store holds, with nothing taken for granted.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+
+use super::database::{self, Empty, caught};
+use super::directory::Directory;
+use super::error::Fault;
+use super::form::{Counters, EventForm, PieceForm, RequestForm, SpecKey, TaskForm, TaskRow, Unreadable};
+use super::medium::Fence;
+use super::reading::read_spec;
+use super::recovery::read_task;
+use super::report::{CheckReport, Compaction};
+use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, identity};
+use crate::model::{EventType, TaskSpec};
+
+/// How many specs are held decoded.
+const KNOWN_SPECS: usize = 16_384;
+/// As many findings are reported: what is damaged is often so in many places, for one reason.
+const FINDINGS: usize = 100;
+
+/// Checks the store in a directory.
+pub(super) fn check(directory: &Directory) -> Result<CheckReport, Fault> {
+    let mut report = CheckReport { file_bytes: file_bytes(directory)?, ..CheckReport::default() };
+    let mut database = database::open(directory, Fence::default(), Empty::Refuse)?;
+    // Pages first: what they say of themselves is what all the rest is read from.
+    match caught(|| Ok(database.check_integrity()?)) {
+        Ok(true) => {}
+        Ok(false) => {
+            report.problems.push("redb found its own record of the pages in use wrong, and has repaired it".to_owned())
+        }
+        Err(fault) => return Err(fault),
+    }
+    database::bring_up(&database)?;
+    caught(|| look_through(&database, report))
+}
+
+/// Gives back what the store in a directory does not use.
+pub(super) fn compact(directory: &Directory) -> Result<Compaction, Fault> {
+    let before = file_bytes(directory)?;
+    let mut database = database::open(directory, Fence::default(), Empty::Refuse)?;
+    database::bring_up(&database)?;
+    while database.compact()? {}
+    database.close()?;
+    Ok(Compaction { before, after: file_bytes(directory)? })
+}
+
+fn file_bytes(directory: &Directory) -> Result<u64, Fault> {
+    Ok(directory.store().metadata().map_err(Fault::Medium)?.len())
+}
+
+fn look_through(database: &Database, report: CheckReport) -> Result<CheckReport, Fault> {
+    let transaction = database.begin_read()?;
+    let meta = transaction.open_table(META)?;
+    let counters = counters(&meta)?;
+    let mut check = Check {
+        report,
+        transaction: &transaction,
+        specs: Specs { table: transaction.open_table(SPECS)?, known: HashMap::new() },
+        images: BTreeMap::new(),
+    };
+    check.report.store_id = identity(&meta)?.id();
+    (check.report.oldest, check.report.head) = (counters.oldest, counters.head);
+    check.log(counters)?;
+    check.tasks(counters.head)?;
+    check.kept_specs(counters.oldest)?;
+    check.requests()?;
+    Ok(check.report)
+}
+
+struct Check<'a> {
+    report: CheckReport,
+    transaction: &'a ReadTransaction,
+    specs: Specs,
+    /// What the log says last of each task that it has: the event and the image; `None` where it was deleted.
+    images: BTreeMap<u64, Option<(u64, TaskForm)>>,
+}
+
+/// The specs, some of them decoded.
+struct Specs {
+    table: ReadOnlyTable<(u64, u64), &'static [u8]>,
+    known: HashMap<SpecKey, Arc<TaskSpec>>,
+}
+
+impl Specs {
+    fn get(&mut self, key: SpecKey) -> Result<Arc<TaskSpec>, Fault> {
+        if let Some(spec) = self.known.get(&key) {
+            return Ok(Arc::clone(spec));
+        }
+        if self.known.len() >= KNOWN_SPECS {
+            self.known.clear();
+        }
+        let spec = Arc::new(read_spec(key, &self.table)?);
+        self.known.insert(key, Arc::clone(&spec));
+        Ok(spec)
+    }
+}
+
+impl Check<'_> {
+    fn find(&mut self, problem: impl ToString) {
+        if self.report.problems.len() < FINDINGS {
+            self.report.problems.push(problem.to_string());
+        }
+    }
+
+    fn log(&mut self, counters: Counters) -> Result<(), Fault> {
+        let mut next = counters.oldest + 1;
+        for row in self.transaction.open_table(EVENTS)?.iter()? {
+            let (last, piece) = row?;
+            let last = last.value();
+            self.report.event_bytes += piece.value().len() as u64;
+            match PieceForm::read(piece.value(), last) {
+                Ok(piece) => {
+                    if piece.first != next {
+                        self.find(format!("the log has a gap: {} follows {}", piece.first, next - 1));
+                    }
+                    self.events(piece);
+                }
+                Err(problem) => self.find(Fault::from(problem).at(&EVENTS, last)),
+            }
+            next = last + 1;
+        }
+        if next != counters.head + 1 {
+            self.find(format!("the log ends at {}, where the counters say {}", next - 1, counters.head));
+        }
+        let bytes = self.report.event_bytes;
+        if bytes != counters.log_bytes {
+            self.find(format!("the log has {bytes} bytes, where the counters say {}", counters.log_bytes));
+        }
+        Ok(())
+    }
+
+    fn events(&mut self, piece: PieceForm) {
+        for (sequence, event) in (piece.first..).zip(piece.events) {
+            self.report.events += 1;
+            if let Err(fault) = self.event(sequence, event) {
+                self.find(format!("event {sequence}: {fault}"));
+            }
+        }
+    }
+
+    fn event(&mut self, sequence: u64, event: Bytes) -> Result<(), Fault> {
+        let form = EventForm::decode(event).map_err(Unreadable::from)?;
+        let image = form.task.clone();
+        let event = form.read(sequence, &mut |key| self.specs.get(key))?;
+        if let Some(image) = image {
+            let is_deleted = event.kind == EventType::TaskDeleted;
+            self.images.insert(image.born, (!is_deleted).then_some((sequence, image)));
+        }
+        Ok(())
+    }
+
+    /// Each task is as its last event left it, as far as the log still has that.
+    fn tasks(&mut self, head: u64) -> Result<(), Fault> {
+        let tasks = self.transaction.open_table(TASKS)?;
+        self.report.tasks = tasks.len()?;
+        let mut names = HashSet::new();
+        for row in tasks.iter()? {
+            let (born, row) = row?;
+            let (born, row) = (born.value(), row.value());
+            let task = match read_task(row, head, &mut |key| self.specs.get(key)) {
+                Ok(task) => task,
+                Err(fault) => {
+                    self.find(fault.at(&TASKS, born));
+                    continue;
+                }
+            };
+            if !names.insert(task.name.clone()) {
+                self.find(format!("there are two tasks {}", task.name));
+            }
+            let row = TaskRow::decode(row).map_err(Unreadable::from)?;
+            match self.images.remove(&born) {
+                Some(None) => self.find(format!("{} is there, though the log says that it was deleted", task.name)),
+                Some(last) if last != row.image.map(|image| (row.sequence, image)) => {
+                    self.find(format!("{} is not as its last event left it", task.name));
+                }
+                None if row.sequence > self.report.oldest => {
+                    self.find(format!("{} is of event {}, which the log does not have", task.name, row.sequence));
+                }
+                _ => {}
+            }
+        }
+        let missing = std::mem::take(&mut self.images).into_values().flatten();
+        for (sequence, _) in missing {
+            self.find(format!("the task of event {sequence} is missing, though no event says that it was deleted"));
+        }
+        Ok(())
+    }
+
+    /// Every spec decodes, and is there for a task or an event.
+    fn kept_specs(&mut self, oldest: u64) -> Result<(), Fault> {
+        let mut dying = HashSet::new();
+        for row in self.transaction.open_table(DYING)?.iter()? {
+            let (from, born, generation) = row?.0.value();
+            dying.insert((born, generation));
+            // What is due goes a step at a time; but it does not refer to what is not there.
+            if from > oldest + 1 && self.specs.table.get((born, generation))?.is_none() {
+                self.find(format!("the spec {born}/{generation}, which events refer to until {from}, is missing"));
+            }
+        }
+        let tasks = self.transaction.open_table(TASKS)?;
+        self.report.specs = self.specs.table.len()?;
+        let keys: Vec<_> =
+            self.specs.table.iter()?.map(|row| row.map(|(key, _)| key.value())).collect::<Result<_, _>>()?;
+        for (born, generation) in keys {
+            if let Err(fault) = self.specs.get(SpecKey { born, generation }) {
+                self.find(fault.at(&SPECS, (born, generation)));
+            }
+            if !dying.contains(&(born, generation)) && tasks.get(born)?.is_none() {
+                self.find(format!("the spec {born}/{generation} is kept for no task and no event"));
+            }
+        }
+        Ok(())
+    }
+
+    fn requests(&mut self) -> Result<(), Fault> {
+        let requests = self.transaction.open_table(REQUESTS)?;
+        self.report.requests = requests.len()?;
+        for row in requests.iter()? {
+            let (number, row) = row?;
+            let form = RequestForm::decode(row.value()).map_err(Unreadable::from);
+            if let Err(problem) = form.and_then(RequestForm::read) {
+                self.find(Fault::from(problem).at(&REQUESTS, number.value()));
+            }
+        }
+        Ok(())
+    }
+}

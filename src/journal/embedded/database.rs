@@ -1,0 +1,130 @@
+//! Opening the database: beginning it, refusing what is not ours, migrating what is older.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use prost::Message;
+use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend, TableError, WriteTransaction};
+use uuid::Uuid;
+
+use super::error::Fault;
+use super::form::{Counters, FORM, Identity};
+use super::medium::{Fence, Fenced, Medium};
+use super::migration;
+use super::tables::{
+    COUNTERS_KEY, DYING, EVENTS, FORM_KEY, IDENTITY_KEY, META, REQUESTS, SPECS, TASKS, form, identity,
+};
+
+/// What redb may keep in memory. The system's page cache is behind it, so it need only hold what commits touch again and again:
+/// inner nodes, and the tasks that change.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// What is to be done with a medium that is empty.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Empty {
+    /// A new store begins.
+    Begin,
+    /// It is damaged: there was one.
+    Refuse,
+}
+
+/// Opens what the medium holds, whatever its form.
+pub(super) fn open(medium: &dyn Medium, fence: Fence, empty: Empty) -> Result<Database, Fault> {
+    let backend = medium.open().map_err(Fault::Medium)?;
+    let is_empty = backend.len().map_err(Fault::Medium)? == 0;
+    if is_empty && empty == Empty::Refuse {
+        return Err(Fault::damaged("the file", "it is empty"));
+    }
+    let database = open_backend(backend, fence)?;
+    if is_empty {
+        begin(&database)?;
+    }
+    Ok(database)
+}
+
+/// Opens a file of redb's.
+pub(super) fn open_backend(backend: Box<dyn StorageBackend>, fence: Fence) -> Result<Database, Fault> {
+    let backend = Fenced::new(backend, fence);
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder.set_repair_callback(|repair| {
+        tracing::info!(progress = repair.progress(), "the store was not closed, and is being looked through");
+    });
+    // redb trusts what it has written; where something else has, it may panic instead of saying so.
+    caught(|| Ok(builder.create_with_backend(backend)?))
+}
+
+/// Takes a panic over damaged bytes for what it is.
+pub(super) fn caught<T>(read: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().cloned();
+        let words = words.or_else(|| panic.downcast_ref::<&str>().map(|&words| words.to_owned()));
+        Err(Fault::damaged("the file", words.unwrap_or_default()))
+    })
+}
+
+/// A transaction that lasts once it is committed. In two phases, for stored bytes are others' words (an exec check's output, an
+/// HTTP body's excerpt): with one phase, redb decides by a checksum that is not made to withstand them whether a commit was whole.
+pub(super) fn writing(database: &Database) -> Result<WriteTransaction, Fault> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate).map_err(redb::Error::from)?;
+    transaction.set_two_phase_commit(true);
+    transaction.set_quick_repair(QUICK_REPAIR && std::env::var_os("SWY_NO_QR").is_none());
+    Ok(transaction)
+}
+
+/// Keeps what is free beside each commit, instead of looking through the whole file after a crash.
+const QUICK_REPAIR: bool = true;
+
+/// Begins an empty store.
+pub(super) fn begin(database: &Database) -> Result<(), Fault> {
+    let transaction = writing(database)?;
+    make_tables(&transaction)?;
+    put_meta(&transaction, &Identity::new(Uuid::new_v4()), &Counters::default())?;
+    Ok(transaction.commit()?)
+}
+
+/// Makes every table, so that reading never finds one missing.
+pub(super) fn make_tables(transaction: &WriteTransaction) -> Result<(), Fault> {
+    transaction.open_table(META)?;
+    transaction.open_table(EVENTS)?;
+    transaction.open_table(TASKS)?;
+    transaction.open_table(SPECS)?;
+    transaction.open_table(DYING)?;
+    transaction.open_table(REQUESTS)?;
+    Ok(())
+}
+
+/// Writes everything that `meta` has.
+pub(super) fn put_meta(transaction: &WriteTransaction, identity: &Identity, counters: &Counters) -> Result<(), Fault> {
+    let mut meta = transaction.open_table(META)?;
+    meta.insert(FORM_KEY, FORM.to_le_bytes().as_slice())?;
+    meta.insert(IDENTITY_KEY, identity.encode_to_vec().as_slice())?;
+    meta.insert(COUNTERS_KEY, counters.encode_to_vec().as_slice())?;
+    Ok(())
+}
+
+/// Sees to it that the store is of the form that this version writes.
+pub(super) fn bring_up(database: &Database) -> Result<(), Fault> {
+    let found = match database.begin_read()?.open_table(META) {
+        Ok(meta) => form(&meta)?,
+        Err(TableError::TableDoesNotExist(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    match found {
+        Some(FORM) => Ok(()),
+        Some(found) if found > FORM => Err(Fault::Newer { found, known: FORM }),
+        Some(older) => migration::migrate(database, older),
+        None => Err(Fault::damaged("the file", "it is a database, but none of Switchyard's")),
+    }
+}
+
+/// Gives a copy an id of its own, now that a server opens it.
+pub(super) fn draw_id_if_copied(database: &Database) -> Result<(), Fault> {
+    if !identity(&database.begin_read()?.open_table(META)?)?.is_copy {
+        return Ok(());
+    }
+    let transaction = writing(database)?;
+    let identity = Identity::new(Uuid::new_v4());
+    transaction.open_table(META)?.insert(IDENTITY_KEY, identity.encode_to_vec().as_slice())?;
+    Ok(transaction.commit()?)
+}

@@ -1,0 +1,172 @@
+//! What can be wrong with a store, and what may become of it.
+
+use std::fmt::{self, Debug, Display};
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::form::Unreadable;
+use crate::journal::{Failure, StoreError};
+
+/// Why a store could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another process holds it.
+    #[error(
+        "{} is in use{}: one process at a time may hold a data directory; stop that one, or give this one another directory",
+        .dir.display(), .pid.map(|pid| format!(" by process {pid}")).unwrap_or_default()
+    )]
+    Held {
+        /// The data directory.
+        dir: PathBuf,
+        /// The process, if it said.
+        pid: Option<u32>,
+    },
+    /// What is there is no sound store.
+    #[error(
+        "{place} is damaged: {problem}. Nothing was changed. Look at it with `switchyard store check --data-dir DIR`; restore a \
+         backup in its place; or move it away to begin anew, without its tasks"
+    )]
+    Damaged {
+        /// The store.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A newer version of this program has written it.
+    #[error(
+        "{place} is of form {found}, and this version knows forms up to {known}: use the version that wrote it, or a newer one"
+    )]
+    Newer {
+        /// The store.
+        place: String,
+        /// The store's form.
+        found: u32,
+        /// The newest form that is known here.
+        known: u32,
+    },
+    /// The operating system refused something.
+    #[error("{step} {place}")]
+    Io {
+        /// What was tried.
+        step: &'static str,
+        /// On what.
+        place: String,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Whatever went wrong inside.
+#[derive(Debug, Error)]
+pub(super) enum Fault {
+    /// redb's own.
+    #[error(transparent)]
+    Redb(redb::Error),
+    /// The medium could not be opened.
+    #[error("opening it")]
+    Medium(#[source] io::Error),
+    /// A row is not what it should be.
+    #[error("{place}: {problem}")]
+    Damaged {
+        /// Table and key, or nothing yet.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Of a form that this version does not know.
+    #[error("it is of form {found}, and this version knows forms up to {known}")]
+    Newer { found: u32, known: u32 },
+    /// It is no longer ours.
+    #[error("{0}")]
+    Lost(String),
+    /// The journal asked for nonsense: committing it would spoil the log.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl<E: Into<redb::Error>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self::Redb(error.into())
+    }
+}
+
+impl From<Unreadable> for Fault {
+    fn from(problem: Unreadable) -> Self {
+        Self::damaged("", problem)
+    }
+}
+
+impl Fault {
+    pub(super) fn damaged(place: impl Display, problem: impl Display) -> Self {
+        Self::Damaged { place: place.to_string(), problem: problem.to_string() }
+    }
+
+    /// Says where the damage is, if that has not been said.
+    pub(super) fn at(self, table: &impl redb::TableHandle, key: impl Debug) -> Self {
+        match self {
+            Self::Damaged { place, problem } if place.is_empty() => {
+                Self::Damaged { place: format!("table {}, key {key:?}", table.name()), problem }
+            }
+            other => other,
+        }
+    }
+
+    /// What may become of the store.
+    pub(super) fn failure(&self) -> Failure {
+        match self {
+            Self::Redb(redb::Error::Io(error)) | Self::Medium(error) => match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Failure::Full,
+                // So redb says that the file is none of its, or too short.
+                ErrorKind::InvalidData | ErrorKind::UnexpectedEof => Failure::Final,
+                _ => Failure::Passing,
+            },
+            Self::Redb(
+                redb::Error::Backend(_)
+                | redb::Error::PreviousIo
+                | redb::Error::DatabaseClosed
+                | redb::Error::LockPoisoned(_),
+            ) => Failure::Passing,
+            Self::Redb(_) | Self::Damaged { .. } | Self::Newer { .. } | Self::Lost(_) | Self::Refused(_) => {
+                Failure::Final
+            }
+        }
+    }
+
+    /// The fault of one who opens `place`.
+    pub(super) fn opening(self, place: String) -> OpenError {
+        match self {
+            Self::Newer { found, known } => OpenError::Newer { place, found, known },
+            fault if fault.failure() == Failure::Final => {
+                OpenError::Damaged { place, problem: Chain(&fault).to_string() }
+            }
+            Self::Redb(redb::Error::Io(source)) | Self::Medium(source) => {
+                OpenError::Io { step: "opening", place, source }
+            }
+            fault => OpenError::Io { step: "opening", place, source: io::Error::other(fault) },
+        }
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        Self::of(fault.failure(), fault)
+    }
+}
+
+/// An error with its causes, in one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self.0, f)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}

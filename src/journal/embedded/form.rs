@@ -1,0 +1,103 @@
+//! The stored form: what the model's records look like on disk. Apart from the wire form and the model, so that either may change
+//! without a store becoming unreadable.
+//!
+//! Nothing here is ever renumbered. What is added gets a new tag and reads as absent from older stores; what changes its meaning
+//! makes a new [`FORM`] and a migration. Times and durations are nanoseconds, UUIDs two halves; 0 is never the code of anything.
+
+mod circuit;
+mod codes;
+mod event;
+mod instance;
+mod monitor;
+mod piece;
+mod request;
+mod row;
+mod spec;
+mod swap;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use thiserror::Error;
+use uuid::Uuid;
+
+pub(super) use event::EventForm;
+pub(super) use piece::{PieceForm, Pieces};
+pub(super) use request::RequestForm;
+pub(super) use row::{Counters, Identity, TaskRow, TaskRowUid};
+pub(super) use spec::SpecForm;
+pub(super) use swap::SpecKey;
+pub(super) use task::TaskForm;
+
+use crate::model::{Timestamp, Violations};
+
+/// The form that this version writes.
+pub(super) const FORM: u32 = 2;
+
+/// Why stored bytes are not what they should be.
+#[derive(Debug, Error)]
+pub(super) enum Unreadable {
+    /// They are no message of ours.
+    #[error("it does not decode: {0}")]
+    Bytes(#[from] prost::DecodeError),
+    /// Something that each has is missing.
+    #[error("its {0} is missing")]
+    Missing(&'static str),
+    /// A code or text that stands for nothing.
+    #[error("its {field} is unknown here: {value}")]
+    Unknown {
+        /// Of what.
+        field: &'static str,
+        /// What it is.
+        value: String,
+    },
+    /// A value that the model refuses.
+    #[error("its {field} is invalid: {problem}")]
+    Invalid {
+        /// Of what.
+        field: &'static str,
+        /// What the model says.
+        problem: String,
+    },
+    /// A spec that it refers to is not there.
+    #[error("the spec of generation {generation} that it refers to is not there")]
+    NoSpec {
+        /// The spec's.
+        generation: u64,
+    },
+}
+
+impl Unreadable {
+    fn invalid(field: &'static str, problem: impl ToString) -> Self {
+        Self::Invalid { field, problem: problem.to_string() }
+    }
+
+    fn violations(field: &'static str, violations: Violations) -> Self {
+        Self::invalid(field, violations)
+    }
+}
+
+type Read<T> = Result<T, Unreadable>;
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn times(time: Option<u64>) -> Option<Timestamp> {
+    time.map(Timestamp::from_nanos)
+}
+
+fn spans(span: Option<u64>) -> Option<Duration> {
+    span.map(Duration::from_nanos)
+}
+
+/// Both halves of a UUID: as long as its bytes would be, and nothing to allocate.
+fn halves(uuid: Uuid) -> (u64, u64) {
+    uuid.as_u64_pair()
+}
+
+fn uuid((high, low): (u64, u64)) -> Uuid {
+    Uuid::from_u64_pair(high, low)
+}

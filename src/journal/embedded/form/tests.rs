@@ -1,0 +1,136 @@
+//! What is stored reads back as it was.
+
+mod records;
+mod specs;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use prost::Message;
+
+use self::records::{events, requests};
+use self::specs::specs;
+use super::{
+    EventForm, Identity, PieceForm, Pieces, Read, RequestForm, SpecForm, SpecKey, TaskRow, TaskRowUid, Unreadable,
+};
+use crate::model::{Event, TaskSpec};
+
+const BORN: u64 = 77;
+
+/// The specs of an event's task, as the table would have them: decoded.
+fn stored_specs(event: &Event) -> HashMap<SpecKey, Arc<TaskSpec>> {
+    let task = event.task.iter();
+    let swaps = task.clone().filter_map(|task| task.swap.as_ref());
+    let swapped = swaps.map(|swap| (swap.to_generation.get(), &swap.to_spec));
+    let all = swapped.chain(task.map(|task| (task.generation.get(), &task.spec)));
+    all.map(|(generation, spec)| (SpecKey { born: BORN, generation }, Arc::new(again(spec)))).collect()
+}
+
+fn again(spec: &TaskSpec) -> TaskSpec {
+    let bytes = SpecForm::of(spec).encode_to_vec();
+    SpecForm::decode(bytes.as_slice()).expect("decodes").read().expect("valid")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn specs_of_every_kind_read_back(spec in specs()) {
+        prop_assert_eq!(&again(&spec), &spec);
+    }
+
+    #[test]
+    fn events_and_the_tasks_in_them_read_back(event in events()) {
+        let specs = stored_specs(&event);
+        let mut spec_of = |key: SpecKey| -> Read<_> {
+            specs.get(&key).cloned().ok_or(Unreadable::NoSpec { generation: key.generation })
+        };
+        let bytes = EventForm::of(&event, BORN).encode_to_vec();
+        let form = EventForm::decode(bytes.as_slice()).expect("decodes");
+        let row = TaskRow::after(form.clone(), event.sequence.get());
+        prop_assert_eq!(row.is_some(), event.task.is_some());
+        if let (Some(row), Some(task)) = (row, &event.task) {
+            let bytes = row.encode_to_vec();
+            prop_assert_eq!(TaskRowUid::read(&bytes).expect("ours"), task.uid);
+            let row = TaskRow::decode(bytes.as_slice()).expect("decodes");
+            prop_assert_eq!(&row.read(&mut spec_of)?, task);
+        }
+        prop_assert_eq!(form.read(event.sequence.get(), &mut spec_of)?, event);
+    }
+
+    #[test]
+    fn requests_read_back(request in requests()) {
+        let bytes = RequestForm::of(&request).encode_to_vec();
+        prop_assert_eq!(RequestForm::decode(bytes.as_slice()).expect("decodes").read()?, request);
+    }
+
+    #[test]
+    fn a_group_is_cut_into_pieces_that_fit_a_page_and_lose_nothing(
+        drawn in prop::collection::vec((0..1_000_usize, any::<u64>(), any::<bool>()), 1..150),
+    ) {
+        let events: Vec<_> = drawn.into_iter().map(|(length, time, large)| {
+            let mut event = crate::journal::testing::created(length);
+            event.time = crate::model::Timestamp::from_nanos(time);
+            event.cause.reason = crate::model::Reason::cut("x".repeat(length));
+            if large && length < 30 {
+                let task = Arc::make_mut(event.task.as_mut().expect("there"));
+                task.annotations = crate::model::Annotations::try_new([("a".to_owned(), "x".repeat(16_000))]).expect("valid");
+            }
+            event
+        }).collect();
+        let mut pieces = Pieces::new(10);
+        for event in &events {
+            pieces.push(&EventForm::of(event, BORN), event.time.as_nanos());
+        }
+        let mut forms = Vec::new();
+        for sealed in pieces.finish() {
+            let piece = PieceForm::read(&sealed.bytes, sealed.last).expect("ours");
+            prop_assert_eq!(PieceForm::head(&sealed.bytes).expect("ours"), (piece.first, piece.newest));
+            prop_assert!(sealed.bytes.len() + 16 <= 16 * 1024 || piece.events.len() == 1);
+            prop_assert_eq!(piece.first, 10 + forms.len() as u64);
+            let times = events[forms.len()..].iter().take(piece.events.len()).map(|event| event.time.as_nanos());
+            prop_assert_eq!(Some(piece.newest), times.max());
+            forms.extend(piece.events);
+        }
+        let expected: Vec<_> = events.iter().map(|event| EventForm::of(event, BORN).encode_to_vec()).collect();
+        prop_assert_eq!(forms, expected);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_unreadable_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut spec_of = |key: SpecKey| -> Read<_> { Err(Unreadable::NoSpec { generation: key.generation }) };
+        let event = EventForm::decode(bytes.as_slice()).map(|form| form.read(1, &mut spec_of));
+        prop_assert!(!matches!(event, Ok(Ok(event)) if event.task.is_some()));
+        let _ = PieceForm::read(&bytes, 7);
+        let _ = RequestForm::decode(bytes.as_slice()).map(RequestForm::read);
+        let _ = SpecForm::decode(bytes.as_slice()).map(SpecForm::read);
+    }
+}
+
+#[test]
+fn what_the_image_says_already_is_not_said_again() {
+    let mut event = crate::journal::testing::created(1);
+    let task = event.task.clone().expect("there");
+    let bytes = |event: &Event| EventForm::of(event, BORN).encoded_len();
+    let without = bytes(&event);
+    event.detail = Some(crate::model::Detail::Circuit(task.circuit));
+    assert_eq!(bytes(&event), without + 2);
+}
+
+#[test]
+fn a_piece_of_another_length_than_its_key_says_is_refused() {
+    let mut pieces = Pieces::new(5);
+    pieces.push(&EventForm::default(), 0);
+    let sealed = pieces.finish().remove(0);
+    assert!(PieceForm::read(&sealed.bytes, 5).is_ok());
+    assert!(PieceForm::read(&sealed.bytes, 6).is_err());
+    assert!(PieceForm::read(&[], 0).is_err());
+}
+
+#[test]
+fn a_copy_has_the_id_until_it_is_opened() {
+    let id = uuid::Uuid::from_u128(1 << 100 | 3);
+    let copy = Identity::new(id).of_copy();
+    assert_eq!((copy.id(), copy.is_copy), (id, true));
+}

@@ -1,0 +1,160 @@
+//! A group becomes one transaction.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use prost::Message;
+use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
+
+use super::Retention;
+use super::database::writing;
+use super::error::Fault;
+use super::form::{Counters, Pieces, RequestForm, TaskRow};
+use super::index::{Changes, Index};
+use super::tables::{COUNTERS_KEY, DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters};
+use super::trimming::Ends;
+use crate::journal::Group;
+use crate::model::{Event, Timestamp};
+
+/// What the writer knows by heart of a store that is open. Changes with each transaction; where one fails, it is read anew.
+pub(super) struct Written {
+    pub(super) counters: Counters,
+    pub(super) index: Index,
+    pub(super) ends: Ends,
+}
+
+impl Written {
+    /// Reads it.
+    pub(super) fn load(database: &Database) -> Result<Self, Fault> {
+        let transaction = database.begin_read()?;
+        let counters = counters(&transaction.open_table(META)?)?;
+        let ends = Ends::of(&transaction.open_table(EVENTS)?, &transaction.open_table(REQUESTS)?)?;
+        ends.check(&counters, &transaction.open_table(EVENTS)?)?;
+        Ok(Self { counters, index: Index::load(&transaction)?, ends })
+    }
+
+    /// Whether the group is in the store: it was committed, though the writer was told that it failed.
+    pub(super) fn holds(&self, database: &Database, group: Group<'_>) -> Result<bool, Fault> {
+        if let Some(last) = group.events.last() {
+            return Ok(last.sequence.get() <= self.counters.head);
+        }
+        let table = database.begin_read()?.open_table(REQUESTS)?;
+        let mut rows = table.iter()?;
+        for request in group.requests.iter().rev() {
+            let Some(row) = rows.next_back() else { return Ok(false) };
+            if RequestForm::of(request).encode_to_vec() != row?.1.value() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes the group, and trims what exceeds retention.
+    pub(super) fn commit(&mut self, database: &Database, group: Group<'_>, retention: &Retention) -> Result<(), Fault> {
+        self.check_order(group.events)?;
+        let transaction = writing(database)?;
+        let changes = self.write_events(&transaction, group.events)?;
+        write_changes(&transaction, changes)?;
+        self.write_requests(&transaction, group)?;
+        // Twice what came in, and some: so the log shrinks where it has to, and no commit waits for more than its own size's worth.
+        let budget = 2 * (group.events.len() + group.requests.len()) + 32;
+        self.trim(&transaction, retention, budget)?;
+        self.finish(transaction)
+    }
+
+    /// A commit of nothing. What is found after a failed sync may be in the system's cache alone; once something has been committed
+    /// on top of it, it is on the disk.
+    pub(super) fn confirm(&mut self, database: &Database) -> Result<(), Fault> {
+        self.finish(writing(database)?)
+    }
+
+    /// Trims, without a group.
+    pub(super) fn tidy(&mut self, database: &Database, retention: &Retention, budget: usize) -> Result<(), Fault> {
+        let transaction = writing(database)?;
+        self.trim(&transaction, retention, budget)?;
+        self.finish(transaction)
+    }
+
+    fn finish(&mut self, transaction: WriteTransaction) -> Result<(), Fault> {
+        transaction.open_table(META)?.insert(COUNTERS_KEY, self.counters.encode_to_vec().as_slice())?;
+        Ok(transaction.commit()?)
+    }
+
+    fn check_order(&self, events: &[Arc<Event>]) -> Result<(), Fault> {
+        let mut head = self.counters.head;
+        for event in events {
+            let sequence = event.sequence.get();
+            if sequence != head + 1 {
+                return Err(Fault::Refused(format!("an event of sequence {sequence} cannot follow {head}")));
+            }
+            head = sequence;
+        }
+        Ok(())
+    }
+
+    fn write_events(&mut self, transaction: &WriteTransaction, events: &[Arc<Event>]) -> Result<Changes, Fault> {
+        let mut changes = Changes::default();
+        let mut pieces = Pieces::new(self.counters.head + 1);
+        for event in events {
+            let form = self.index.note(event, &mut changes);
+            pieces.push(&form, event.time.as_nanos());
+            if let Some(born) = form.task.as_ref().map(|task| task.born)
+                && changes.tasks.get(&born) != Some(&None)
+            {
+                changes.tasks.insert(born, TaskRow::after(form, event.sequence.get()));
+            }
+        }
+        if !events.is_empty() {
+            let mut table = transaction.open_table(EVENTS)?;
+            for piece in pieces.finish() {
+                self.counters.log_bytes += piece.bytes.len() as u64;
+                self.counters.head = piece.last;
+                table.insert(piece.last, piece.bytes.as_slice())?;
+            }
+        }
+        Ok(changes)
+    }
+
+    fn write_requests(&mut self, transaction: &WriteTransaction, group: Group<'_>) -> Result<(), Fault> {
+        if !group.requests.is_empty() {
+            let mut table = transaction.open_table(REQUESTS)?;
+            for request in group.requests {
+                table.insert(self.ends.next_request, RequestForm::of(request).encode_to_vec().as_slice())?;
+                self.ends.next_request += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_changes(transaction: &WriteTransaction, changes: Changes) -> Result<(), Fault> {
+    let Changes { tasks, specs, dying } = changes;
+    if !tasks.is_empty() {
+        let mut table = transaction.open_table(TASKS)?;
+        for (born, row) in tasks {
+            match row {
+                Some(row) => table.insert(born, row.encode_to_vec().as_slice())?,
+                None => table.remove(born)?,
+            };
+        }
+    }
+    if !specs.is_empty() {
+        let mut table = transaction.open_table(SPECS)?;
+        for (key, spec) in specs {
+            table.insert((key.born, key.generation), spec.as_slice())?;
+        }
+    }
+    if !dying.is_empty() {
+        let mut table = transaction.open_table(DYING)?;
+        for (from, key) in dying {
+            table.insert((from, key.born, key.generation), ())?;
+        }
+    }
+    Ok(())
+}
+
+/// The wall clock: what age is measured by.
+pub(super) fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::default() + since_epoch
+}

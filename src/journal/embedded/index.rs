@@ -1,0 +1,129 @@
+//! What the writer knows of each task by heart: where its row is, and which of its specs are kept.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use prost::Message;
+use redb::{ReadTransaction, ReadableTable};
+
+use super::error::Fault;
+use super::form::{EventForm, SpecForm, SpecKey, TaskRow, TaskRowUid};
+use super::tables::{DYING, SPECS, TASKS};
+use crate::model::{Detail, Event, EventType, Swap, TaskSpec, Uid};
+
+/// How many of a task's newest specs are kept whether or not anything refers to them.
+const KEPT_SPECS: usize = 10;
+
+/// The tasks there are. Costs about a hundred bytes for each.
+#[derive(Default)]
+pub(super) struct Index {
+    tasks: HashMap<Uid, Known>,
+}
+
+struct Known {
+    /// The sequence at which it was first heard of: rows of tasks that are started together lie together, which a uid's would not,
+    /// and a commit of many then touches few pages.
+    born: u64,
+    /// The generations whose specs are kept for its sake, in order.
+    kept: Vec<u64>,
+}
+
+/// What a group changes beside the log.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// The last row of each task that changed; `None` where it was deleted.
+    pub(super) tasks: BTreeMap<u64, Option<TaskRow>>,
+    /// New specs.
+    pub(super) specs: Vec<(SpecKey, Vec<u8>)>,
+    /// Specs that are no longer kept for their tasks' sake, with the sequence from which on no event refers to them either.
+    pub(super) dying: Vec<(u64, SpecKey)>,
+}
+
+impl Index {
+    /// Reads what a store has.
+    pub(super) fn load(transaction: &ReadTransaction) -> Result<Self, Fault> {
+        let mut tasks = HashMap::new();
+        let mut kept: HashMap<u64, Vec<u64>> = HashMap::new();
+        let mut dying = HashSet::new();
+        for row in transaction.open_table(DYING)?.iter()? {
+            let (_, born, generation) = row?.0.value();
+            dying.insert((born, generation));
+        }
+        for row in transaction.open_table(SPECS)?.iter()? {
+            let (born, generation) = row?.0.value();
+            if !dying.contains(&(born, generation)) {
+                kept.entry(born).or_default().push(generation);
+            }
+        }
+        for row in transaction.open_table(TASKS)?.iter()? {
+            let (key, value) = row?;
+            let born = key.value();
+            let uid = TaskRowUid::read(value.value()).map_err(|problem| Fault::from(problem).at(&TASKS, born))?;
+            tasks.insert(uid, Known { born, kept: kept.remove(&born).unwrap_or_default() });
+        }
+        Ok(Self { tasks })
+    }
+
+    /// How many tasks there are.
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Takes note of an event, and gives its stored form.
+    pub(super) fn note(&mut self, event: &Event, changes: &mut Changes) -> EventForm {
+        let sequence = event.sequence.get();
+        let Some(task) = &event.task else { return EventForm::of(event, 0) };
+        let known = self.tasks.entry(task.uid).or_insert_with(|| Known { born: sequence, kept: Vec::new() });
+        let form = EventForm::of(event, known.born);
+        for key in form.specs() {
+            if let Err(place) = known.kept.binary_search(&key.generation) {
+                known.kept.insert(place, key.generation);
+                let spec = spec_of(event, key.generation).map(|spec| SpecForm::of(spec).encode_to_vec());
+                changes.specs.extend(spec.map(|spec| (key, spec)));
+            }
+        }
+        if event.kind == EventType::TaskDeleted {
+            // The event itself still refers to them.
+            let born = known.born;
+            let kept = std::mem::take(&mut known.kept);
+            changes.dying.extend(kept.into_iter().map(|generation| (sequence + 1, SpecKey { born, generation })));
+            changes.tasks.insert(born, None);
+            self.tasks.remove(&task.uid);
+        } else {
+            known.forget_superseded(&form, sequence, changes);
+        }
+        form
+    }
+}
+
+impl Known {
+    /// What is neither among the newest nor referred to by the image is referred to by no later one: generations only grow, and
+    /// the newest swap's is the highest but those that were rolled back before it.
+    fn forget_superseded(&mut self, form: &EventForm, sequence: u64, changes: &mut Changes) {
+        let Some(old) = self.kept.len().checked_sub(KEPT_SPECS).filter(|old| *old > 0) else { return };
+        let (born, mut place) = (self.born, 0);
+        let referred: Vec<u64> = form.specs().map(|key| key.generation).collect();
+        self.kept.retain(|&generation| {
+            let stays = place >= old || referred.contains(&generation);
+            place += 1;
+            if !stays {
+                changes.dying.push((sequence, SpecKey { born, generation }));
+            }
+            stays
+        });
+    }
+}
+
+/// The spec of a generation that an event refers to.
+fn spec_of(event: &Event, generation: u64) -> Option<&Arc<TaskSpec>> {
+    let task = event.task.as_ref()?;
+    if task.generation.get() == generation {
+        return Some(&task.spec);
+    }
+    let of_detail = match &event.detail {
+        Some(Detail::Swap(swap)) => Some(swap),
+        _ => None,
+    };
+    let swaps: [Option<&Swap>; 2] = [task.swap.as_deref(), of_detail.map(|swap| &**swap)];
+    swaps.into_iter().flatten().find(|swap| swap.to_generation.get() == generation).map(|swap| &swap.to_spec)
+}

@@ -1,0 +1,34 @@
+//! From older forms to the one that this version writes, each in one transaction: a crash leaves the older form whole.
+
+use prost::Message;
+use redb::{Database, ReadableTable};
+
+use super::database::writing;
+use super::error::Fault;
+use super::form::FORM;
+use super::tables::{COUNTERS_KEY, EVENTS, FORM_KEY, META, counters};
+
+/// Brings a store of form `older` up.
+pub(super) fn migrate(database: &Database, older: u32) -> Result<(), Fault> {
+    tracing::info!(from = older, to = FORM, "the store is of an older form, and is being migrated");
+    let transaction = writing(database)?;
+    match older {
+        1 => count_log_bytes(&transaction)?,
+        unknown => return Err(Fault::damaged("its form", format!("there never was a form {unknown}"))),
+    }
+    transaction.open_table(META)?.insert(FORM_KEY, FORM.to_le_bytes().as_slice())?;
+    Ok(transaction.commit()?)
+}
+
+/// Form 1 did not know how many bytes the log has.
+fn count_log_bytes(transaction: &redb::WriteTransaction) -> Result<(), Fault> {
+    let mut log_bytes = 0;
+    for piece in transaction.open_table(EVENTS)?.iter()? {
+        log_bytes += piece?.1.value().len() as u64;
+    }
+    let mut meta = transaction.open_table(META)?;
+    let mut counters = counters(&meta)?;
+    counters.log_bytes = log_bytes;
+    meta.insert(COUNTERS_KEY, counters.encode_to_vec().as_slice())?;
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Reading beside the writer.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use prost::Message;
+use redb::{Database, ReadOnlyTable, ReadableDatabase};
+
+use super::error::Fault;
+use super::form::{Counters, EventForm, PieceForm, SpecForm, SpecKey, Unreadable};
+use super::tables::{EVENTS, META, SPECS, counters};
+use crate::journal::{Range, ReadError, Reader, StoreError};
+use crate::model::{Event, Sequence, TaskSpec};
+
+/// What one read decodes at the most, so that it is short: pages that are freed meanwhile cannot be used again until it ends.
+const READ_BYTES: usize = 4 << 20;
+/// How many specs each half of the cache holds.
+const CACHED_SPECS: usize = 8_192;
+
+/// The open store, as the writer and its readers share it.
+#[derive(Default)]
+pub(super) struct Opened {
+    /// `None` while the writer opens it anew.
+    database: RwLock<Option<Arc<Database>>>,
+    oldest: AtomicU64,
+    /// A read failed, by which redb refuses all that follows: the writer is to open it anew.
+    failed: AtomicBool,
+    specs: SpecCache,
+}
+
+impl Opened {
+    pub(super) fn replace(&self, database: Option<Arc<Database>>) {
+        let mut held = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *held, database);
+        self.failed.store(false, Ordering::Relaxed);
+        drop(held);
+        // Closing writes; nobody should wait for that at the lock.
+        drop(before);
+    }
+
+    pub(super) fn database(&self) -> Result<Arc<Database>, StoreError> {
+        let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        held.clone().ok_or_else(|| StoreError::new("it is being opened anew"))
+    }
+
+    pub(super) fn database_or_fault(&self) -> Result<Arc<Database>, Fault> {
+        Ok(self.database().map_err(|_| redb::Error::DatabaseClosed)?)
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_oldest(&self, oldest: u64) {
+        self.oldest.store(oldest, Ordering::Release);
+    }
+
+    fn read_events(&self, database: &Database, range: Range, limit: usize) -> Result<Option<Vec<Arc<Event>>>, Fault> {
+        let Range { after, through } = range;
+        let (after, through) = (after.get(), through.get());
+        let transaction = database.begin_read()?;
+        let Counters { oldest, .. } = counters(&transaction.open_table(META)?)?;
+        if after < oldest {
+            return Ok(None);
+        }
+        let mut found = Vec::new();
+        if after >= through || limit == 0 {
+            return Ok(Some(found));
+        }
+        let specs = transaction.open_table(SPECS)?;
+        let mut bytes = 0;
+        for row in transaction.open_table(EVENTS)?.range(after + 1..)? {
+            let (last, piece) = row?;
+            let (last, piece) = (last.value(), piece.value());
+            bytes += piece.len();
+            let mut spec_of = |key| self.specs.get(key, &specs);
+            let read = read_piece(piece, last, after, through.min(after.saturating_add(limit as u64)), &mut spec_of);
+            found.extend(read.map_err(|fault| fault.at(&EVENTS, last))?);
+            if last >= through || found.len() >= limit || bytes >= READ_BYTES {
+                break;
+            }
+        }
+        Ok(Some(found))
+    }
+}
+
+/// The events of a piece that come after `after`, up to `through`.
+pub(super) fn read_piece(
+    piece: &[u8],
+    last: u64,
+    after: u64,
+    through: u64,
+    spec_of: &mut dyn FnMut(SpecKey) -> Result<Arc<TaskSpec>, Fault>,
+) -> Result<Vec<Arc<Event>>, Fault> {
+    let piece = PieceForm::read(piece, last)?;
+    let wanted = (piece.first..).zip(piece.events).filter(|(sequence, _)| (after + 1..=through).contains(sequence));
+    wanted
+        .map(|(sequence, event)| {
+            let form = EventForm::decode(event).map_err(Unreadable::from)?;
+            Ok(Arc::new(form.read(sequence, spec_of)?))
+        })
+        .collect()
+}
+
+impl Reader for Opened {
+    fn oldest(&self) -> Sequence {
+        Sequence::new(self.oldest.load(Ordering::Acquire))
+    }
+
+    fn read(&self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, ReadError> {
+        let database = self.database()?;
+        match self.read_events(&database, range, limit) {
+            Ok(Some(events)) => Ok(events),
+            Ok(None) => Err(ReadError::Trimmed),
+            Err(fault) => {
+                self.failed.store(true, Ordering::Relaxed);
+                Err(StoreError::from(fault).into())
+            }
+        }
+    }
+}
+
+/// The specs that were read last, so that a replay does not decode one for each event. Two halves: when the newer one is full it
+/// becomes the older one, so what is used stays.
+#[derive(Default)]
+struct SpecCache {
+    halves: Mutex<[HashMap<SpecKey, Arc<TaskSpec>>; 2]>,
+}
+
+impl SpecCache {
+    fn get(&self, key: SpecKey, table: &ReadOnlyTable<(u64, u64), &'static [u8]>) -> Result<Arc<TaskSpec>, Fault> {
+        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+        let [newer, older] = &mut *halves;
+        if let Some(spec) = newer.get(&key) {
+            return Ok(Arc::clone(spec));
+        }
+        let found = older.remove(&key);
+        let spec = match found {
+            Some(spec) => spec,
+            // Under the lock: what one reader looks up, the others want next.
+            None => Arc::new(read_spec(key, table)?),
+        };
+        if newer.len() >= CACHED_SPECS {
+            *older = std::mem::take(newer);
+        }
+        newer.insert(key, Arc::clone(&spec));
+        Ok(spec)
+    }
+}
+
+/// A spec, from its table.
+pub(super) fn read_spec(
+    key: SpecKey,
+    table: &impl redb::ReadableTable<(u64, u64), &'static [u8]>,
+) -> Result<TaskSpec, Fault> {
+    let SpecKey { born, generation } = key;
+    let row = table.get((born, generation))?.ok_or(Unreadable::NoSpec { generation })?;
+    let form = SpecForm::decode(row.value()).map_err(Unreadable::from);
+    let read = form.and_then(SpecForm::read).map_err(Fault::from);
+    read.map_err(|fault| fault.at(&SPECS, (born, generation)))
+}

@@ -1,0 +1,80 @@
+//! What a store held, for the server that begins with it.
+
+use std::sync::Arc;
+
+use prost::Message;
+use redb::{Database, ReadableDatabase, ReadableTable};
+
+use super::error::Fault;
+use super::form::{RequestForm, SpecKey, TaskRow, Unreadable};
+use super::group::now;
+use super::reading::read_spec;
+use super::tables::{META, REQUESTS, SPECS, TASKS, counters, identity};
+use super::trimming::REQUEST_AGE;
+use crate::journal::Recovered;
+use crate::model::{Remembered, Sequence, Task, TaskSpec};
+
+/// Reads the tasks and the requests.
+pub(super) fn recover(database: &Database) -> Result<Recovered, Fault> {
+    let transaction = database.begin_read()?;
+    let meta = transaction.open_table(META)?;
+    let (identity, counters) = (identity(&meta)?, counters(&meta)?);
+    let specs = transaction.open_table(SPECS)?;
+    let tasks = read_tasks(&transaction.open_table(TASKS)?, &specs, counters.head)?;
+    let requests = read_requests(&transaction.open_table(REQUESTS)?)?;
+    Ok(Recovered { store_id: identity.id(), head: Sequence::new(counters.head), tasks, requests })
+}
+
+fn read_tasks(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+    specs: &impl ReadableTable<(u64, u64), &'static [u8]>,
+    head: u64,
+) -> Result<Vec<Arc<Task>>, Fault> {
+    let mut tasks = Vec::new();
+    // A task and its newest swap mostly refer to the same one.
+    let mut last: Option<(SpecKey, Arc<TaskSpec>)> = None;
+    let mut spec_of = |key: SpecKey| -> Result<Arc<TaskSpec>, Fault> {
+        if let Some((of, spec)) = &last
+            && *of == key
+        {
+            return Ok(Arc::clone(spec));
+        }
+        let spec = Arc::new(read_spec(key, specs)?);
+        last = Some((key, Arc::clone(&spec)));
+        Ok(spec)
+    };
+    for row in table.iter()? {
+        let (born, row) = row?;
+        tasks.push(read_task(row.value(), head, &mut spec_of).map_err(|fault| fault.at(&TASKS, born.value()))?);
+    }
+    Ok(tasks)
+}
+
+/// A task, from its row.
+pub(super) fn read_task(
+    row: &[u8],
+    head: u64,
+    spec_of: &mut dyn FnMut(SpecKey) -> Result<Arc<TaskSpec>, Fault>,
+) -> Result<Arc<Task>, Fault> {
+    let row = TaskRow::decode(row).map_err(Unreadable::from)?;
+    if row.sequence > head {
+        return Err(Fault::damaged("", format!("it is of event {}, though the last one is {head}", row.sequence)));
+    }
+    row.read(spec_of)
+}
+
+fn read_requests(table: &impl ReadableTable<u64, &'static [u8]>) -> Result<Vec<Remembered>, Fault> {
+    let now = now();
+    let mut requests = Vec::new();
+    for row in table.iter()? {
+        let (number, row) = row?;
+        let form = RequestForm::decode(row.value()).map_err(Unreadable::from);
+        let request =
+            form.and_then(RequestForm::read).map_err(|problem| Fault::from(problem).at(&REQUESTS, number.value()))?;
+        // The clock may have moved on while no server was there to forget.
+        if now.since(request.time) <= REQUEST_AGE {
+            requests.push(request);
+        }
+    }
+    Ok(requests)
+}

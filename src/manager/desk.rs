@@ -1,0 +1,58 @@
+//! Where commands are handed in, and their answers waited for: for as long as the journal commits.
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::handle::{Request, With};
+use crate::journal::Condition;
+use crate::lifecycle::{Command, Reply};
+use crate::model::Refusal;
+
+/// The way to the loop.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) requests: mpsc::Sender<Request>,
+    /// How the journal does, as the loop knows it.
+    pub(super) condition: watch::Receiver<Condition>,
+}
+
+impl Desk {
+    /// Has the loop execute a command, and waits for its answer. A command that has been taken in, and whose answer still waits for a
+    /// commit when the journal counts as stalled, goes on; but its caller is told that it is not yet durable.
+    pub(super) async fn command(&self, command: Command, with: With) -> Result<Reply, Refusal> {
+        let (answer, mut answered) = oneshot::channel();
+        let unanswered = command.unanswered();
+        self.send(Request::Command { command, with, answer }).await?;
+        tokio::select! {
+            biased;
+            reply = &mut answered => return reply.unwrap_or(Err(Refusal::ServerDraining)),
+            () = self.stalled() => {}
+        }
+        // The loop may not have come to it. What it answers at once it will have answered then: a refusal, or what is durable.
+        let (tell, decided) = oneshot::channel();
+        self.send(Request::Sync(tell)).await?;
+        // It ends only with the process.
+        let _ = decided.await;
+        match answered.try_recv() {
+            Ok(reply) => reply,
+            Err(oneshot::error::TryRecvError::Empty) => Err(unanswered),
+            Err(oneshot::error::TryRecvError::Closed) => Err(Refusal::ServerDraining),
+        }
+    }
+
+    /// Waits until the journal counts as stalled.
+    pub(super) async fn stalled(&self) {
+        let mut condition = self.condition.clone();
+        if condition.wait_for(|condition| condition.stalled).await.is_err() {
+            // The loop has ended, and whoever waits for it hears of that.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn send(&self, request: Request) -> Result<(), Refusal> {
+        // The loop ends only with the process, after a drain.
+        self.requests.send(request).await.map_err(|_| Refusal::ServerDraining)
+    }
+}
+
+#[cfg(test)]
+mod tests;
