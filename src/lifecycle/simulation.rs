@@ -127,7 +127,7 @@ impl Simulation {
         if self.mortality.strikes(self.draining || !self.oracle.eventful().is_empty(), &mut self.rng) {
             return self.crash();
         }
-        if self.machine.has_orphans() {
+        if !self.machine.orphans.is_empty() && !self.draining {
             return self.take_over();
         }
         match self.rng.below(10) {

@@ -96,7 +96,8 @@ impl Simulation {
             7..=12 => self.command(),
             13 if self.rng.one_in(8) => self.drain(),
             _ => {
-                let until = self.now.mono + self.rng.millis(50);
+                let longest = if self.machine.has_orphans() { 50 } else { 20_000 };
+                let until = self.now.mono + self.rng.millis(longest);
                 self.pass_until(until)
             }
         }

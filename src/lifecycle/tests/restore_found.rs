@@ -1,4 +1,4 @@
-//! What the simulator has found about going on where an earlier server ended, one small story each.
+//! What the simulator and reviews have found about going on where an earlier server ended, one small story each.
 
 use std::collections::BTreeSet;
 
@@ -115,4 +115,77 @@ fn a_request_that_was_done_anew_after_a_day_is_remembered_for_a_day() {
         sequence == anew && bench.count(|effect| matches!(effect, Effect::Remember(_))) == 2,
         "{sequence} of {head}"
     );
+}
+
+fn cancel_by(etag: Option<Etag>, idempotency: Option<Idempotency>) -> Command {
+    Command::Cancel(CancelTask { name: name(), force: false, etag, cause: cause(), idempotency })
+}
+
+/// A ready task, beside another that was cancelled by request 1.
+fn beside_a_cancelled_one() -> Bench {
+    let mut bench = Bench::new();
+    let other = || TaskName::parse("namespaces/default/tasks/other").unwrap();
+    let start = StartTask { name: other(), ..start(custom(), None) };
+    bench.command(Command::Start(Box::new(start), target("a"))).unwrap();
+    let idempotency = request(1, b"other");
+    let cancel = CancelTask { name: other(), force: false, etag: None, cause: cause(), idempotency };
+    bench.command(Command::Cancel(cancel)).unwrap();
+    bench.start(custom()).unwrap();
+    let id = bench.launched();
+    bench.feed(Input::Ready(id));
+    bench
+}
+
+#[test]
+fn a_cancel_that_is_refused_while_the_journal_takes_nothing_in_leaves_the_task_to_be_taken_over() {
+    let stale = || cancel_by(Some(Etag::given("stale")), None);
+    let reused = || cancel_by(None, request(1, b""));
+    for (admission, refused) in [(Admission::Stalled, stale()), (Admission::Full, stale()), (Admission::Full, reused())]
+    {
+        let mut bench = killed(beside_a_cancelled_one(), &[]);
+        bench.feed(Input::Admission(admission));
+        let (events, effects) = (bench.events.len(), bench.effects.len());
+        for _ in 0..2 {
+            let refusal = bench.command(refused.clone()).unwrap_err();
+            assert!(matches!(refusal, Refusal::EtagMismatch { .. } | Refusal::RequestIdReused), "{refusal:?}");
+        }
+        assert_eq!(bench.kinds()[events..], [EventType::InstanceEnded], "closed once");
+        assert!(launches(&bench.effects[effects..]).is_empty() && bench.machine.next_due().is_none());
+        assert!(bench.task().state == State::Pending && !bench.machine.has_orphans());
+
+        bench.feed(Input::Admission(Admission::Open));
+        assert!(bench.machine.has_orphans());
+        bench.feed(Input::Adopt);
+        let launches = launches(&bench.effects[effects..]);
+        assert!(launches.len() == 1 && !launches[0].spread.is_zero() && bench.task().state == State::Starting);
+    }
+}
+
+#[test]
+fn a_pause_whose_cancel_is_refused_then_waits_for_the_journal_before_it_ends() {
+    let (mut bench, id) = Bench::ready(custom());
+    let expire_time = Some(bench.now.wall + 60 * SECOND);
+    let pause = PauseTask { name: name(), expire_time, etag: None, cause: cause(), idempotency: None };
+    bench.command(Command::Pause(pause)).unwrap();
+    bench.end(id, RootEnd::Returned);
+    let mut bench = killed(bench, &[]);
+    bench.feed(Input::Admission(Admission::Stalled));
+    bench.command(cancel_by(Some(Etag::given("stale")), None)).unwrap_err();
+    assert!(bench.machine.next_due().is_none() && bench.task().state == State::Paused);
+    bench.feed(Input::Admission(Admission::Open));
+    bench.feed(Input::Adopt);
+    assert_eq!(bench.machine.next_due(), Some(bench.now.mono + 59 * SECOND));
+}
+
+#[test]
+fn what_a_dry_run_would_find_of_a_task_that_was_left_is_not_known_yet() {
+    let (bench, _) = Bench::ready(custom());
+    let mut bench = killed(bench, &[]);
+    let before = bench.events.len();
+    let dry = || Command::Swap(Box::new(SwapTask { validate_only: true, ..swap(tcp()) }), target("b"));
+    bench.feed(Input::Admission(Admission::Stalled));
+    assert_eq!(bench.command(dry()), Err(Refusal::JournalStalled));
+    assert_eq!(bench.events.len(), before);
+    bench.feed(Input::Admission(Admission::Open));
+    assert!(bench.command(dry()).is_ok());
 }
