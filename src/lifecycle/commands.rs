@@ -49,8 +49,8 @@ impl<C: Chance> Lifecycle<C> {
                 })
             }),
         };
-        if let Some((uid, known)) = orphan {
-            self.go_on_with(uid, known, now);
+        if let Some(uid) = orphan {
+            self.go_on_with(uid, now);
         }
         self.log.effects.push(Effect::Answer { after: self.shown_by(&reply), reply });
     }

@@ -25,6 +25,8 @@ type Key = (Actor, Method, Uuid);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Done {
     fingerprint: Uuid,
+    /// When it is forgotten.
+    until: Mono,
     pub(super) uid: Uid,
     pub(super) sequence: Sequence,
 }
@@ -51,6 +53,8 @@ impl Requests {
         self.forget_old(now);
         match self.done.get(&(actor.clone(), method, request_id)) {
             None => Known::New,
+            // The wall clock was set back between two servers, and what is older than it is forgotten later.
+            Some(done) if done.until <= now => Known::New,
             Some(done) if done.fingerprint == fingerprint => Known::Done(*done),
             Some(_) => Known::Reused,
         }
@@ -63,8 +67,9 @@ impl Requests {
             self.forget_oldest();
         }
         let key = (actor.clone(), *method, idempotency.request_id);
-        self.order.push_back((now + KEPT.saturating_sub(age), key.clone()));
-        self.done.insert(key, Done { fingerprint: idempotency.fingerprint, uid: *uid, sequence: *sequence });
+        let until = now + KEPT.saturating_sub(age);
+        self.order.push_back((until, key.clone()));
+        self.done.insert(key, Done { fingerprint: idempotency.fingerprint, until, uid: *uid, sequence: *sequence });
     }
 
     fn forget_old(&mut self, now: Mono) {
@@ -74,7 +79,9 @@ impl Requests {
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((_, key)) = self.order.pop_front() {
+        let Some((until, key)) = self.order.pop_front() else { return };
+        // A journal may still hold what was forgotten, and was done anew after that.
+        if self.done.get(&key).is_some_and(|done| done.until <= until) {
             self.done.remove(&key);
         }
     }

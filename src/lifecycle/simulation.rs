@@ -12,10 +12,12 @@
 //! ```
 //!
 //! - `commands`: what clients ask for. `world`: what the machine acts upon: monitors, threads, a watchdog, a journal.
+//! - `crashes`: what kills the server, and how another goes on.
 //! - `oracle`: a second opinion on everything, formed from events and the world alone.
 //! - `seeds`: the tests.
 
 mod commands;
+mod crashes;
 mod oracle;
 mod seeds;
 mod world;
@@ -27,6 +29,7 @@ use uuid::Uuid;
 use super::*;
 use crate::model::*;
 use commands::Clients;
+use crashes::Mortality;
 use oracle::Oracle;
 use world::World;
 
@@ -82,6 +85,8 @@ struct Simulation {
     world: World,
     oracle: Oracle,
     clients: Clients,
+    limits: Limits,
+    mortality: Mortality,
     draining: bool,
     verbose: bool,
 }
@@ -96,7 +101,8 @@ impl Simulation {
         let wall = Timestamp::from_nanos(1_700_000_000_000_000_000);
         let now = Now { mono: Mono::from_nanos(1_000_000_000), wall };
         let (world, oracle, clients) = (World::new(max_stuck, &mut rng), Oracle::new(limits), Clients::new(&mut rng));
-        Self { machine, rng, now, world, oracle, clients, draining: false, verbose }
+        let mortality = Mortality::new(&mut rng);
+        Self { machine, rng, now, world, oracle, clients, limits, mortality, draining: false, verbose }
     }
 
     /// Plays every move, then lets everything end and looks whether anything is left. The trace's hash, or what was violated.
@@ -104,11 +110,12 @@ impl Simulation {
         let mut draining = 0;
         for n in 0..MOVES {
             self.play().map_err(|violation| format!("move {n}: {violation}"))?;
-            draining += usize::from(self.draining);
+            draining = if self.draining { draining + 1 } else { 0 };
             if draining == MOVES_WHILE_DRAINING {
                 break;
             }
         }
+        self.mortality = Mortality::default();
         if self.rng.one_in(2) {
             self.drain().map_err(|violation| format!("draining: {violation}"))?;
         }
@@ -117,6 +124,12 @@ impl Simulation {
     }
 
     fn play(&mut self) -> Result<(), String> {
+        if self.mortality.strikes(self.draining || !self.oracle.eventful().is_empty(), &mut self.rng) {
+            return self.crash();
+        }
+        if !self.machine.orphans.is_empty() && !self.draining {
+            return self.take_over();
+        }
         match self.rng.below(10) {
             0..=4 => self.command(),
             5 if self.rng.one_in(160) => self.drain(),
@@ -157,6 +170,9 @@ impl Simulation {
             self.set_time(next.max(self.now.mono));
             while let Some(input) = self.happens() {
                 self.feed(input)?;
+                if self.mortality.is_due() {
+                    return self.crash();
+                }
             }
             if self.machine.next_due().is_some_and(|due| due <= self.now.mono) {
                 for id in self.machine.running_out(self.now.mono) {
@@ -165,6 +181,9 @@ impl Simulation {
                     }
                 }
                 self.feed(Input::Tick)?;
+            }
+            if self.mortality.is_due() {
+                return self.crash();
             }
         }
         Ok(())
@@ -201,6 +220,7 @@ impl Simulation {
         self.oracle.after(&self.machine, &self.world, self.now)?;
         self.world.turn(self.now.mono, &mut self.rng);
         self.world.bury();
+        self.mortality.step();
         Ok(())
     }
 
@@ -231,6 +251,7 @@ impl Simulation {
         self.pass_until(self.now.mono + world::LONGEST)?;
         self.oracle.hears(self.world.journal.take_notes())?;
         self.oracle.everything_is_visible()?;
+        self.oracle.everything_has_ended_once()?;
         if self.oracle.has_builds() {
             return Err("a candidate is neither launched nor discarded".to_owned());
         }

@@ -313,8 +313,9 @@ impl<C: Chance> Lifecycle<C> {
         let error = cut(error, limits::MESSAGE_BYTES);
         (swapping.swap.phase, swapping.swap.error) = (phase, error.clone());
         let cause = swapping.cause_of("swap", error);
-        if broke && entry.task.intent == Intent::Run {
-            entry.held = Some(Held::Launch { once: !swapping.past });
+        // Where the server that began it has ended, the task is started with all others, if its kind is known at all.
+        if broke && !swapping.past && entry.task.intent == Intent::Run {
+            entry.held = Some(Held::Launch { once: true });
         }
         self.record(uid, cause, Change::SwapRolledBack, now);
         self.forget_swap(uid);

@@ -8,6 +8,7 @@ mod pauses;
 mod relief;
 mod restarts;
 mod restore;
+mod restore_found;
 mod shutdown;
 mod swap;
 

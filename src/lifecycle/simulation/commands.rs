@@ -89,7 +89,10 @@ fn random(restless: bool, rng: &mut Rng, oracle: &Oracle, now: Now) -> Command {
             };
             Command::Swap(Box::new(swap), world::target(rng))
         }
-        13..=14 => Command::Cancel(CancelTask { name, force: rng.one_in(4), etag, cause, idempotency }),
+        13..=14 => {
+            let etag = if rng.one_in(8) { Some(Etag::given("stale")) } else { etag };
+            Command::Cancel(CancelTask { name, force: rng.one_in(4), etag, cause, idempotency })
+        }
         15 => Command::Delete(DeleteTask { name, etag, cause, idempotency }),
         16..=18 => {
             let expire_time = expiry(rng, seen.map(Arc::as_ref), now);

@@ -4,10 +4,14 @@ mod admission;
 mod answers;
 mod circuits;
 mod commits;
+mod crashes;
 mod endings;
 mod events;
+mod history;
+mod orphan;
 mod pauses;
 mod promises;
+mod recovery;
 mod relief;
 mod roles;
 mod shape;
@@ -26,8 +30,11 @@ use admission::Intake;
 use answers::Answers;
 use circuits::Circuits;
 use commits::Commits;
+use history::History;
 use pauses::Pauses;
 use promises::Promises;
+pub(super) use recovery::Crash;
+use recovery::Recovery;
 use relief::Relief;
 use roles::{Role, Roles, is_running};
 use swaps::Swaps;
@@ -51,6 +58,8 @@ pub(super) struct Oracle {
     commits: Commits,
     pauses: Pauses,
     relief: Relief,
+    history: History,
+    recovery: Recovery,
     intake: Intake,
     /// The instance that the present input has ended, as the world knows.
     must_end: Option<InstanceId>,
@@ -69,10 +78,13 @@ pub(super) struct Oracle {
 /// What there is before a command, or with its answer.
 struct Seen<'a> {
     view: &'a View,
+    /// What the command is about is taken over in its step.
+    recovers: bool,
     roles: &'a Roles,
     relief: &'a Relief,
     world: &'a World,
     intake: &'a Intake,
+    recovery: &'a Recovery,
     head: Sequence,
     draining: bool,
     now: Now,
@@ -138,6 +150,8 @@ impl Oracle {
             commits: Commits::default(),
             pauses: Pauses::default(),
             relief: Relief::new(limits.max_stuck),
+            history: History::default(),
+            recovery: Recovery::default(),
             intake: Intake::default(),
             must_end: None,
             ended_in_step: BTreeSet::new(),
@@ -174,6 +188,11 @@ impl Oracle {
 
     /// What has become visible since the last step.
     pub(super) fn hears(&mut self, notes: Vec<Note>) -> Checked {
+        for note in &notes {
+            if matches!(note, Note::Answered(_)) {
+                self.answers.acknowledged();
+            }
+        }
         self.commits.hears(notes, self.head)
     }
 
@@ -183,16 +202,21 @@ impl Oracle {
         self.ticked = matches!(input, Input::Tick);
         self.late = about(input).is_some_and(|id| world.key(id).is_none());
         self.intake.before(input, now);
-        let (view, roles, relief, intake) = (&self.view, &self.roles, &self.relief, &self.intake);
-        let seen = Seen { view, roles, relief, world, intake, head: self.head, draining: self.draining, now };
+        self.recovery.reaches(input, &self.view, self.intake.is_open());
+        let (roles, relief, intake, recovery) = (&self.roles, &self.relief, &self.intake, &self.recovery);
+        let closed = recovery.as_closed(input, &self.view, now);
+        let (view, recovers) = (closed.as_ref().unwrap_or(&self.view), closed.is_some());
+        let (head, draining) = (self.head, self.draining);
+        let seen = Seen { view, recovers, roles, relief, world, intake, recovery, head, draining, now };
         self.answers.before(input, &seen)?;
         self.commits.before(input)?;
-        self.relief.before(input, view, roles, world, (self.draining, now))?;
+        self.relief.before(input, &self.view, roles, world, (self.draining, now))?;
         self.promises.before(input, now.mono);
         self.roles.before(input, world, now);
         if let Some((uid, cause)) = self.answers.stops() {
             self.roles.joins(uid, &cause);
         }
+        self.recovery.before(&mut self.roles);
         self.swaps.before(input);
         self.pauses.before(input);
         if self.intake.is_open() {
@@ -230,9 +254,17 @@ impl Oracle {
             }),
             Effect::Answer { after, reply } => {
                 self.intake.answered(*after, reply, self.head)?;
-                let (view, roles, relief, intake) = (&self.view, &self.roles, &self.relief, &self.intake);
-                let seen = Seen { view, roles, relief, world, intake, head: self.head, draining: self.draining, now };
-                self.answers.answered(reply, &seen)
+                let (roles, relief, intake, recovery) = (&self.roles, &self.relief, &self.intake, &self.recovery);
+                // Where its task was taken over, the command may have been done before that goes on.
+                let earlier = self.taken_over(reply);
+                let (view, recovers) = (earlier.as_ref().unwrap_or(&self.view), earlier.is_some());
+                let (head, draining) = (self.head, self.draining);
+                let seen = Seen { view, recovers, roles, relief, world, intake, recovery, head, draining, now };
+                self.answers.answered(reply, &seen)?;
+                if !world.journal.keeps_waiting(*after) {
+                    self.answers.at_once(self.commits.shows(*after));
+                }
+                Ok(())
             }
             Effect::CheckNow(id) => {
                 self.answers.checks(*id);
@@ -252,7 +284,7 @@ impl Oracle {
             _ => Ok(()),
         }?;
         self.promises.effect(effect, now)?;
-        self.relief.effect(effect)?;
+        self.relief.effect(effect, &self.recovery)?;
         self.circuits.effect(effect)?;
         self.swaps.effect(effect, &self.view, &self.roles, world, now)
     }
@@ -264,6 +296,9 @@ impl Oracle {
 
     /// What must hold between any two steps.
     pub(super) fn after(&mut self, machine: &Lifecycle<Rng>, world: &World, now: Now) -> Checked {
+        self.history.step_ends(self.head);
+        let admits = self.intake.is_open();
+        self.recovery.after(machine, &self.view, &mut self.roles, (&self.step, self.draining, admits, now))?;
         if let Some(id) = self.must_end {
             check(!self.ended_in_step.is_empty(), || format!("instance {id} has ended, and nobody says so"))?;
         }
@@ -281,13 +316,15 @@ impl Oracle {
         check(folded, || "the machine's tasks are not the fold of its events".to_owned())?;
         self.timers_are_needed(machine, world, now)?;
         self.ended_in_step.iter().try_for_each(|uid| self.the_end_is_told(*uid))?;
+        let left = |task: &Task| self.recovery.is_left(task.uid);
         check(self.drain.is_none(), || "it drains, and nobody is told".to_owned())?;
-        self.promises.after(&self.view, &self.roles, world, &self.intake, self.ticked, now)?;
-        self.swaps.after(&self.view, &self.roles, world)?;
-        self.pauses.after(&self.view, &self.roles, self.ticked, self.draining || self.intake.puts_off(now), now)?;
-        self.relief.after(machine, &self.view, &self.roles, world, self.intake.is_open())?;
-        self.circuits.after(&self.view, &self.roles, world, &self.intake, self.ticked, now)?;
-        self.view.values().try_for_each(|task| self.task_is_sound(task))
+        let (recovery, intake, puts_off) = (&self.recovery, &self.intake, self.intake.puts_off(now));
+        self.promises.after(&self.view, &self.roles, world, (recovery, intake), self.ticked, now)?;
+        self.swaps.after(&self.view, &self.roles, world, recovery)?;
+        self.pauses.after(&self.view, &self.roles, recovery, (self.ticked, self.draining || puts_off), now)?;
+        self.relief.after(machine, &self.view, &self.roles, world, intake.is_open())?;
+        self.circuits.after(&self.view, &self.roles, world, (recovery, puts_off), self.ticked, now)?;
+        self.view.values().filter(|task| !left(task)).try_for_each(|task| self.task_is_sound(task))
     }
 
     fn task_is_sound(&self, task: &Task) -> Checked {

@@ -14,12 +14,15 @@ const PROGRESS: u64 = 50_000;
 
 /// Seeds that have found a bug: where it was, and what it did. A seed means another story once the generator has changed, so each
 /// bug has its own test in `lifecycle/tests` besides; here they stay as stories that were hard once.
-const HARD: [(&str, u64); 5] = [
+const HARD: [(&str, u64); 8] = [
     ("cancelled in the middle of a swap, a paused task showed a pause that was over, or none", 0),
     ("what was stuck before it was paused and resumed counted as a failure when it ended", 3),
     ("relief forgot how the root of a displaced instance had ended, and did its work again", 14),
     ("a restart that was due beside a stuck instance was not taken back by a pause", 80),
     ("resumed beside a stuck instance, a task was started while its active one still stopped", 106),
+    ("after a restart, a client's command came before the end of a task of an unknown kind, and started it", 0),
+    ("after a restart, a request that had been done anew was forgotten with the one before it", 2),
+    ("a swap that a crash rolled back started the old spec apart from all others, of an unknown kind too", 16),
 ];
 
 fn number(variable: &str) -> Option<u64> {

@@ -29,6 +29,9 @@ const COARSE: Duration = Duration::from_millis(5);
 /// How often somebody looks how the journal does, in milliseconds.
 const LOOKS: u64 = 100;
 
+/// How long there may be hardly any space left, in milliseconds.
+const SHORT_OF_SPACE: u64 = 120_000;
+
 /// How long the news of something may be under way.
 const NEWS: u64 = 9;
 
@@ -192,8 +195,13 @@ impl World {
                     self.look_after(journal::STALLED_AFTER, now.mono, rng);
                 }
             }
+            Effect::Remember(request) => {
+                if self.journal.remember(request.clone(), now.mono) {
+                    self.look_after(journal::STALLED_AFTER, now.mono, rng);
+                }
+            }
             Effect::Answer { after, .. } => self.journal.answer(*after),
-            Effect::AwaitCommit { after, instance } => self.journal.await_commit(*after, *instance),
+            Effect::AwaitCommit { instance, .. } => self.journal.await_commit(*instance),
             Effect::Launch(launch) => self.launch(launch, now.mono, rng),
             Effect::Signal(instance) => self.signal(*instance, now.mono, rng),
             Effect::Abort(instance) => self.abort(*instance, now.mono, rng),
@@ -205,16 +213,28 @@ impl World {
                 }
             }
             Effect::CheckNow(instance) => self.plan(now.mono, Happening::Of(*instance, Act::CheckNow)),
-            Effect::Remember(_) | Effect::Discard(_) | Effect::Counted(..) | Effect::Forget(_) => {}
+            Effect::Discard(_) | Effect::Counted(..) | Effect::Forget(_) => {}
         }
     }
 
     /// The end of a turn: its events and answers are handed over.
     pub(super) fn turn(&mut self, now: Mono, rng: &mut Rng) {
-        for replaced in self.journal.release() {
-            self.plan(now, Happening::Told(Input::Committed(replaced)));
-        }
         self.write(now, rng);
+    }
+
+    /// The server is killed, and with it everything that runs, and all news. What the journal has kept: its head, and requests. The
+    /// next one begins `next`.
+    pub(super) fn crash(&mut self, next: Mono, rng: &mut Rng) -> (Sequence, Vec<Remembered>) {
+        self.actors.clear();
+        self.agenda.clear();
+        self.shards = Shards::new(rng);
+        // Whoever else fills the disk goes on meanwhile.
+        self.journal.nearly_full |= !self.journal.steady && rng.one_in(6);
+        if self.journal.nearly_full {
+            self.plan(next + rng.millis(SHORT_OF_SPACE), Happening::SpaceFreed);
+        }
+        self.look_after(Duration::ZERO, next, rng);
+        self.journal.crash(rng.one_in(2))
     }
 
     /// Everything that waits goes into one transaction. Most are quick; some storage stands still for minutes.
@@ -239,7 +259,7 @@ impl World {
     fn written(&mut self, now: Mono, rng: &mut Rng) {
         if !self.journal.steady && !self.journal.nearly_full && rng.one_in(200) {
             self.journal.nearly_full = true;
-            self.plan(now + rng.millis(120_000), Happening::SpaceFreed);
+            self.plan(now + rng.millis(SHORT_OF_SPACE), Happening::SpaceFreed);
         }
         self.look_after(Duration::ZERO, now, rng);
         self.look_after(journal::STALLED_AFTER, now, rng);

@@ -173,6 +173,21 @@ fn one_that_backs_off_is_started_when_it_was_to_be_and_its_restarts_count() {
 }
 
 #[test]
+fn a_restart_that_was_due_while_no_server_ran_comes_with_the_spread_of_all_others() {
+    for late in [Duration::ZERO, 60 * SECOND] {
+        let (mut bench, id) = Bench::ready(custom());
+        failing(&mut bench, id);
+        bench.restart(SECOND + late);
+        assert_eq!(bench.adopt(), [EventType::InstanceStarting]);
+        let Some(Effect::Launch(launch)) = bench.effects.last() else { panic!("it is launched") };
+        assert_eq!((launch.spread, bench.attempt(), bench.task().restart.count), (MS / 10, number(1, 2), 1));
+        let id = bench.launched();
+        failing(&mut bench, id);
+        assert_eq!(bench.task().restart.count, 2, "its restarts count");
+    }
+}
+
+#[test]
 fn a_swap_that_was_not_decided_is_rolled_back_and_its_number_not_used_again() {
     use EventType::*;
     let closing: [&[EventType]; 3] = [&[], &[InstanceEnded], &[InstanceEnded]];

@@ -26,6 +26,11 @@ pub(super) struct Intake {
 }
 
 impl Intake {
+    /// The next server has yet to hear how the journal does, and of the tasks it has nothing but what the log shows.
+    pub(super) fn crashed(&mut self, head: Sequence, view: &View) {
+        *self = Self { told: view.values().map(|task| (task.uid, head)).collect(), ..Self::default() };
+    }
+
     pub(super) fn before(&mut self, input: &Input, now: Now) {
         match input {
             Input::Admission(admission) => {
@@ -60,11 +65,11 @@ impl Intake {
         self.told.get(&uid).copied().unwrap_or_default()
     }
 
-    /// Why a command that is new is refused, whatever it is about.
-    pub(super) fn refuses(&self, command: &Command) -> Option<Refusal> {
+    /// Why a command that is new is refused. `left`: whether it is about a task that nobody has taken over.
+    pub(super) fn refuses(&self, command: &Command, left: bool) -> Option<Refusal> {
         let passes = match command {
-            Command::Start(start, _) => start.validate_only,
-            Command::Swap(swap, _) => swap.validate_only,
+            Command::Start(start, _) => start.validate_only && !left,
+            Command::Swap(swap, _) => swap.validate_only && !left,
             Command::Cancel(_) => true,
             Command::Delete(_) | Command::Pause(_) | Command::Resume(_) | Command::Run(_) => false,
         };

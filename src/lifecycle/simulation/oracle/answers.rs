@@ -1,6 +1,6 @@
 //! Whether each command is answered, once, and rightly: a second opinion, formed from what clients can see alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,14 +21,20 @@ pub(super) struct Answers {
     /// Who is to make a check by the present command.
     checks: Vec<InstanceId>,
     done: BTreeMap<(Method, Uuid), Done>,
+    /// The answers that nobody has seen yet, in their order, and the requests that were done by them.
+    unseen: VecDeque<Option<(Method, Uuid)>>,
 }
 
 #[derive(Clone, Debug)]
 struct Done {
     idempotency: Idempotency,
-    time: Mono,
+    /// Until when it is remembered.
+    until: Mono,
     reply: Result<Uid, ()>,
     sequence: Sequence,
+    /// Whether it has changed anything.
+    changes: bool,
+    acknowledged: bool,
 }
 
 /// What the present command must be answered.
@@ -64,7 +70,7 @@ impl Answers {
         check(self.due.is_none(), || "a command was not answered in its step".to_owned())?;
         let Input::Command(command) = input else { return Ok(()) };
         let (method, idempotency, _) = command.request();
-        self.done.retain(|_, done| now.mono.since(done.time) < DAY);
+        self.done.retain(|_, done| now.mono < done.until);
         let known = idempotency.and_then(|id| self.done.get(&(method, id.request_id)).cloned());
         let verdict = match known {
             Some(done) if Some(done.idempotency) != idempotency => Verdict::Refused(Refusal::RequestIdReused),
@@ -94,6 +100,48 @@ impl Answers {
         Ok(())
     }
 
+    /// What the present command is about.
+    pub(super) fn asked(&self) -> Option<&TaskName> {
+        self.due.as_ref().map(|due| &due.name)
+    }
+
+    /// A client has its answer.
+    pub(super) fn acknowledged(&mut self) {
+        let request = self.unseen.pop_front().flatten();
+        if let Some(done) = request.and_then(|request| self.done.get_mut(&request)) {
+            done.acknowledged = true;
+        }
+    }
+
+    /// The newest answer is given at once: itself where what it `shows` is visible, or else that this is not yet durable.
+    pub(super) fn at_once(&mut self, shows: bool) {
+        let request = self.unseen.pop_back().flatten().filter(|_| shows);
+        if let Some(done) = request.and_then(|request| self.done.get_mut(&request)) {
+            done.acknowledged = true;
+        }
+    }
+
+    /// What was answered is remembered; what was not, with all that it did or not at all.
+    pub(super) fn crashed(&mut self, head: Sequence, requests: &[Remembered], now: Now) -> Checked {
+        let known = requests.iter().map(|request| {
+            let until = now.mono + DAY.saturating_sub(now.wall.since(request.time));
+            let Remembered { idempotency, method, uid, sequence, .. } = *request;
+            let reply = if method == Method::Delete { Err(()) } else { Ok(uid) };
+            let done = Done { idempotency, until, reply, sequence, changes: true, acknowledged: true };
+            ((method, idempotency.request_id), done)
+        });
+        let known: BTreeMap<_, _> = known.collect();
+        for (request, done) in &self.done {
+            let kept = known.get(request).is_some_and(|kept| kept.sequence == done.sequence);
+            let whole = !done.changes || kept == (done.sequence <= head);
+            check(whole, || format!("{request:?} is kept in part: {kept}, {head}, {done:?}"))?;
+            check(kept || !done.acknowledged, || format!("{request:?} is forgotten: {done:?}"))?;
+        }
+        *self = Self { done: known, ..Self::default() };
+        self.done.retain(|_, done| now.mono < done.until);
+        Ok(())
+    }
+
     /// Whom the present command stops, also where that stops already, and by whose wish.
     pub(super) fn stops(&mut self) -> Option<(Uid, Cause)> {
         self.stops.take()
@@ -108,7 +156,10 @@ impl Answers {
         let Seen { view, intake, head: after, now, .. } = *seen;
         let Expected { name, method, idempotency, verdict, dry_swap, head } =
             self.due.take().ok_or("an answer to nothing")?;
-        let idle = after == head;
+        // What it is about is taken over in this step, which may change it before the command, and after it.
+        let recovers = seen.recovers;
+        let idle = after == head || recovers;
+        let ends = |sequence: Sequence| sequence == after || recovers && sequence < after;
         let wrong = || format!("{method:?} of {name}: {reply:?}, but {verdict:?}");
         let visible = |task: &Arc<Task>| view.get(&name).is_some_and(|seen| seen == task);
         let right = match (&verdict, reply) {
@@ -116,17 +167,17 @@ impl Answers {
             (Verdict::Replayed(place), Ok(Reply::Deleted { sequence })) => idle && place == sequence,
             (Verdict::Replayed(place), Ok(Reply::Accepted { sequence, .. })) => idle && place == sequence,
             (Verdict::Idle, Ok(Reply::Accepted { sequence, task })) if method == Method::Start => {
-                idle && *sequence == after && task.name == name && !view.contains_key(&name)
+                idle && ends(*sequence) && task.name == name && !view.contains_key(&name)
             }
             (Verdict::Idle, Ok(Reply::Accepted { sequence, task })) if dry_swap.is_some() => {
                 let seen = dry_swap.as_ref().zip(view.get(&name));
                 let previews = seen.is_some_and(|(swap, seen)| swaps::previews(swap, seen, task));
-                idle && *sequence == after && previews
+                idle && ends(*sequence) && previews
             }
             (Verdict::Idle, Ok(Reply::Accepted { sequence, task })) => {
                 let ended = !intake.is_open() && task.state.is_ended();
-                let place = if ended { intake.told(task.uid) } else { after };
-                idle && *sequence == place && visible(task)
+                let right = if ended { *sequence == intake.told(task.uid) } else { ends(*sequence) };
+                idle && right && visible(task)
             }
             (Verdict::Checks, Ok(Reply::Checking { task })) => {
                 let active = task.instance.as_ref().map(|active| (task.uid, active.generation, active.attempt));
@@ -140,10 +191,10 @@ impl Answers {
                     Method::Start | Method::Resume => task.intent == Intent::Run,
                     Method::Swap | Method::Delete | Method::Run => true,
                 };
-                !idle && *sequence == after && visible(task) && intended
+                after != head && ends(*sequence) && visible(task) && intended
             }
             (Verdict::Done, Ok(Reply::Deleted { sequence })) => {
-                !idle && *sequence == after && !view.contains_key(&name)
+                after != head && ends(*sequence) && !view.contains_key(&name)
             }
             _ => false,
         };
@@ -154,21 +205,33 @@ impl Answers {
         let uid = match reply {
             Ok(Reply::Accepted { task, .. } | Reply::Checking { task }) => Ok(task.uid),
             Ok(Reply::Deleted { .. }) => Err(()),
-            Err(_) => return Ok(()),
+            Err(_) => {
+                self.unseen.push_back(None);
+                return Ok(());
+            }
         };
+        let sequence = match reply {
+            Ok(Reply::Accepted { sequence, .. } | Reply::Deleted { sequence }) => *sequence,
+            _ => after,
+        };
+        let changes = matches!(verdict, Verdict::Done);
         // What has changed nothing is not remembered then.
-        let forgotten = idle && !intake.is_open();
-        let new = !dry && !forgotten && !matches!(verdict, Verdict::Replayed(_));
-        if let Some(idempotency) = idempotency.filter(|_| new) {
-            let done = Done { idempotency, time: now.mono, reply: uid, sequence: after };
-            self.done.insert((method, idempotency.request_id), done);
+        let forgotten = !changes && !intake.is_open();
+        let new = idempotency.filter(|_| !dry && !forgotten && !matches!(verdict, Verdict::Replayed(_)));
+        let request = new.map(|idempotency| (method, idempotency.request_id));
+        if let (Some(idempotency), Some(request)) = (new, request) {
+            let until = now.mono + DAY;
+            let done = Done { idempotency, until, reply: uid, sequence, changes, acknowledged: false };
+            self.done.insert(request, done);
         }
+        self.unseen.push_back(request);
         Ok(())
     }
 }
 
 fn afresh(command: &Command, seen: &Seen<'_>) -> Verdict {
-    if let Some(refusal) = seen.intake.refuses(command) {
+    let left = seen.view.get(command.name()).is_some_and(|task| seen.recovery.is_left(task.uid));
+    if let Some(refusal) = seen.intake.refuses(command, left) {
         return Verdict::Refused(refusal);
     }
     let known = seen.view.get(command.name());

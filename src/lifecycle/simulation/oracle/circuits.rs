@@ -1,14 +1,17 @@
 //! Whether circuits move as circuit.md says: a second opinion, formed from the events and the evidence alone.
 
+mod left;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::super::{Command, Effect, Input};
 use super::super::world::World;
-use super::admission::Intake;
+use super::recovery::Recovery;
 use super::roles::{Key, Role, Roles};
 use super::{Checked, View, check};
 use crate::model::*;
+use left::Left;
 
 #[derive(Debug, Default)]
 pub(super) struct Circuits {
@@ -34,6 +37,8 @@ struct Known {
     limit: Duration,
     /// That was over while the journal took nothing in, so that the next tick moves it.
     put_off: bool,
+    /// It was left by an earlier server, and nothing has shown it since.
+    left: Option<Left>,
 }
 
 /// The evidence of the present epoch that counts.
@@ -109,7 +114,9 @@ impl Circuits {
         let moves = is_of_circuit(kind);
         let due = std::mem::take(&mut known.reset_due);
         check(due == (kind == EventType::CircuitReset), || format!("{kind:?}, where a reset is due: {due}"))?;
-        if moves {
+        if let Some(left) = known.left.take() {
+            known.limit = known.goes_on(kind, left, task, now)?;
+        } else if moves {
             known.moves(kind, event, task, now)?;
         } else {
             known.stays(kind, status)?;
@@ -121,9 +128,13 @@ impl Circuits {
             known.put_off = false;
         }
         known.status = status;
+        if kind == EventType::SwapCommitted {
+            known.committed(task);
+        }
+        // What a restart will know of it.
+        check(task.target == known.target, || format!("{kind:?} of {} shows another target", task.name))?;
         match (kind, self.target) {
             (EventType::SwapStarted, Some(target)) => known.next_target = target,
-            (EventType::SwapCommitted, _) => known.committed(task),
             (EventType::TaskDeleted, _) => {
                 self.known.remove(&task.uid);
             }
@@ -144,6 +155,7 @@ impl Circuits {
             since: now.mono,
             limit: Duration::MAX,
             put_off: false,
+            left: None,
         };
         self.known.insert(task.uid, known);
         let fresh = (status.state, status.reason, status.streak) == (CircuitState::Closed, None, 0);
@@ -165,13 +177,13 @@ impl Circuits {
         view: &View,
         roles: &Roles,
         world: &World,
-        intake: &Intake,
+        (recovery, puts_off): (&Recovery, bool),
         ticked: bool,
         now: Now,
     ) -> Checked {
-        for task in view.values() {
+        for task in view.values().filter(|task| !recovery.is_left(task.uid)) {
             let known = self.known.get_mut(&task.uid).ok_or("a task without a circuit")?;
-            known.waits(intake.puts_off(now), ticked, now);
+            known.waits(puts_off, ticked, now);
             let known = &*known;
             let wrong = |what: &str| format!("the circuit of {} is {:?}: {what}", task.name, known.status);
             check(!known.reset_due, || wrong("a reset is due"))?;

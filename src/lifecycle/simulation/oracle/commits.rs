@@ -38,6 +38,18 @@ impl Commits {
         Ok(())
     }
 
+    /// Whether everything up to there is visible.
+    pub(super) fn shows(&self, place: Sequence) -> bool {
+        place <= self.committed
+    }
+
+    /// What was committed is kept, whatever else is.
+    pub(super) fn crashed(&mut self, head: Sequence) -> Checked {
+        check(self.committed <= head, || format!("{} was committed, and {head} kept", self.committed))?;
+        *self = Self { committed: head, ..Self::default() };
+        Ok(())
+    }
+
     pub(super) fn before(&mut self, input: &Input) -> Checked {
         let Input::Committed(id) = input else { return Ok(()) };
         let after =

@@ -8,7 +8,7 @@ use crate::model::*;
 impl Roles {
     pub(super) fn instance_ended(&mut self, key: Key, task: &Task, before: Option<&Task>, draining: bool) -> Checked {
         let live = self.live.remove(&key).ok_or("ended, but not live")?;
-        self.ended += 1;
+        self.ended += usize::from(!live.past);
         let (root, child_aborted) = self.ends.get(&key).ok_or("ended by nothing that ends an instance")?;
         let asked = live.asked != Asked::None;
         let unbounded = live.spec.monitor().is_built_in() && live.spec.schedule().max_runs().is_none();
@@ -68,6 +68,8 @@ impl Roles {
         let end = match (task.intent, outcome.asked, outcome.exit) {
             (Intent::Cancel, ..) => alone.then_some(State::Cancelled),
             (Intent::Pause, ..) => None,
+            // It is started again.
+            (Intent::Run, ..) if live.past => None,
             // Whatever it had been asked for: its owner wants it to run.
             (Intent::Run, ..) if live.resumed => None,
             (Intent::Run, Asked::None, Exit::Completed) => Some(State::Succeeded),
@@ -93,10 +95,14 @@ impl Roles {
         check(is == now, || format!("{:?} instead of {end:?}", task.state))
     }
 
-    pub(super) fn task_ended(&mut self, task: &Task, before: Option<&Task>) -> Checked {
+    pub(super) fn task_ended(&mut self, task: &Task, before: Option<&Task>, unknown: bool) -> Checked {
         let held = self.held.remove(&task.uid);
         let before = before.map(|task| task.state).filter(|state| state.is_ended());
-        let due = if task.intent == Intent::Cancel { Some(State::Cancelled) } else { before.or(held) };
+        let due = if task.intent == Intent::Cancel {
+            Some(State::Cancelled)
+        } else {
+            before.or(held).or(unknown.then_some(State::Failed))
+        };
         check(due == Some(task.state), || format!("{} ends {:?} instead of {due:?}", task.name, task.state))
     }
 }

@@ -11,6 +11,7 @@ impl Oracle {
     pub(super) fn event(&mut self, event: &Event, world: &World, now: Now) -> Checked {
         check(event.sequence == self.head.next(), || format!("{} does not follow {}", event.sequence, self.head))?;
         self.head = event.sequence;
+        self.history.event(event);
         let Some(task) = &event.task else {
             let right = event.kind == EventType::ServerDraining && self.drain.take().as_ref() == Some(&event.cause);
             return check(right, || format!("{event:?} without a task, or by another cause"));
@@ -26,9 +27,10 @@ impl Oracle {
         if event.kind == EventType::TaskDeleted {
             check(task.state.is_ended(), || format!("{} is deleted alive", task.name))?;
             let by_ttl = event.cause.actor == Actor::System("ttl".into());
-            check(!by_ttl || task.end.is_some_and(|end| end.expire_time <= now.wall), || {
-                format!("{} is deleted before its time", task.name)
-            })?;
+            check(
+                !by_ttl || task.end.is_some_and(|end| self.recovery.due(task.uid, end.expire_time) <= now.wall),
+                || format!("{} is deleted before its time", task.name),
+            )?;
             self.view.remove(&task.name);
             return Ok(());
         }
@@ -48,9 +50,11 @@ impl Oracle {
 
     /// What lives of a task first: the rest depends on that.
     fn circuits_and_swaps_follow(&mut self, event: &Event, task: &Task, before: Option<&Task>, now: Now) -> Checked {
-        self.roles.event(event, task, before, self.draining)?;
-        self.swaps.event(event, task, before)?;
-        self.pauses.event(event, task, before, now)?;
+        self.recovery.event(event, task)?;
+        let recovery = &self.recovery;
+        self.roles.event(event, task, before, self.draining, recovery)?;
+        self.swaps.event(event, task, before, recovery)?;
+        self.pauses.event(event, task, before, recovery, now)?;
         self.relief.event(event, task, before)?;
         self.circuits.event(event, task, &self.roles, now)
     }
@@ -81,6 +85,10 @@ impl Oracle {
         let live: Vec<_> = world.actors.iter().filter(|(_, actor)| actor.uid == task.uid && actor.alive()).collect();
         check(live.len() < 2, || format!("{} is started beside two live instances", task.name))?;
         check(task.intent == Intent::Run, || format!("{} is started after a cancel", task.name))?;
+        // Many are, after a crash; but the one that a client resumes.
+        let resumed = self.step.contains(&(task.uid, EventType::TaskResumed));
+        let spread = !self.recovery.is_at_hand(task.uid) || launch.spread.is_zero() == resumed;
+        check(spread, || format!("the first check of {} is not spread", task.name))?;
         check(!self.draining, || format!("{} is started during a drain", task.name))
     }
 }

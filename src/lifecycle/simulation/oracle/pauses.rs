@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::super::{Command, Input};
 use super::answers::Verdict;
+use super::recovery::{Kept, Recovery};
 use super::roles::{Roles, is_running};
 use super::{Checked, View, check};
 use crate::model::*;
@@ -69,7 +70,19 @@ impl Pauses {
         self.input = Some(input.clone());
     }
 
-    pub(super) fn event(&mut self, event: &Event, task: &Task, before: Option<&Task>, now: Now) -> Checked {
+    pub(super) fn crashed(&mut self, kept: &Kept<'_>) {
+        let rest = kept.view.values().filter(|task| task.state == State::Paused);
+        *self = Self { resting: rest.map(|task| task.uid).collect(), ..Self::default() };
+    }
+
+    pub(super) fn event(
+        &mut self,
+        event: &Event,
+        task: &Task,
+        before: Option<&Task>,
+        recovery: &Recovery,
+        now: Now,
+    ) -> Checked {
         let wrong = |what: &str| format!("{:?} of {}: {what}", event.kind, task.name);
         check(task.pause.is_some() == (task.intent == Intent::Pause), || wrong("the intent and the pause differ"))?;
         let was = before.map_or(Intent::Run, |before| before.intent);
@@ -77,6 +90,9 @@ impl Pauses {
             Some(Input::Command(Command::Pause(pause))) if pause.name == task.name => Some(pause),
             _ => None,
         };
+        // What is taken over is closed first.
+        let recovers = recovery.is_at_hand(task.uid);
+        let asked = asked.filter(|asked| !recovers || asked.cause == event.cause);
         let begins = was == Intent::Run && task.intent == Intent::Pause;
         check(!begins || asked.is_some(), || wrong("nobody wants it to rest"))?;
         if let Some(asked) = asked {
@@ -86,11 +102,13 @@ impl Pauses {
             })?;
         }
         let ends = was == Intent::Pause && task.intent == Intent::Run;
-        check(ends == (event.kind == EventType::TaskResumed), || wrong("it is to run again"))?;
+        let ends_unknown = recovery.is_unknown(task.uid) && event.kind == EventType::TaskEnded;
+        check(ends_unknown || ends == (event.kind == EventType::TaskResumed), || wrong("it is to run again"))?;
         match event.kind {
             EventType::TaskPaused => {
                 let detail = task.pause.clone().map(Detail::Pause);
-                check(self.told.insert(task.uid) && event.detail == detail, || wrong("told wrongly, or twice"))?;
+                let once = self.told.insert(task.uid) || recovers;
+                check(once && event.detail == detail, || wrong("told wrongly, or twice"))?;
                 let rests = task.state == State::Paused;
                 check(rests || asked.is_some(), || wrong("it does not rest yet"))?;
                 let again = rests && !self.resting.insert(task.uid);
@@ -100,6 +118,10 @@ impl Pauses {
             EventType::InstanceStarting if task.instance.as_ref().is_some_and(|it| it.attempt == event.attempt) => {
                 let made = self.resumed.remove(&task.uid);
                 check(made.is_none_or(|made| made == task.restart.count), || wrong("that it is resumed counts"))
+            }
+            EventType::TaskEnded if ends_unknown => {
+                self.resting.remove(&task.uid);
+                Ok(())
             }
             EventType::RestartScheduled | EventType::TaskEnded if task.intent == Intent::Run => {
                 check(!self.resumed.contains_key(&task.uid), || wrong("it was resumed, and had to start"))
@@ -131,8 +153,15 @@ impl Pauses {
     }
 
     /// What must hold after every step; where `ticked`, what is due now has happened, too.
-    pub(super) fn after(&mut self, view: &View, roles: &Roles, ticked: bool, draining: bool, now: Now) -> Checked {
-        for task in view.values() {
+    pub(super) fn after(
+        &mut self,
+        view: &View,
+        roles: &Roles,
+        recovery: &Recovery,
+        (ticked, draining): (bool, bool),
+        now: Now,
+    ) -> Checked {
+        for task in view.values().filter(|task| !recovery.is_left(task.uid)) {
             let rests = task.intent == Intent::Pause && roles.of(task.uid).next().is_none();
             check(rests == (task.state == State::Paused), || format!("{} is {:?}", task.name, task.state))?;
             check(rests == self.resting.contains(&task.uid), || format!("{} rests, and nobody says so", task.name))?;
@@ -140,6 +169,7 @@ impl Pauses {
                 self.resumed.remove(&task.uid);
             }
             let Some(expires) = task.pause.as_ref().and_then(|pause| pause.expire_time) else { continue };
+            let expires = recovery.due(task.uid, expires);
             let over = expires < now.wall || ticked && expires == now.wall;
             check(draining || !over, || format!("the pause of {} is over", task.name))?;
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::super::{Command, Effect, Input};
 use super::super::world::World;
 use super::admission::Intake;
+use super::recovery::Recovery;
 use super::roles::{Key, Role, Roles, is_running};
 use super::{Checked, View, check};
 use crate::model::*;
@@ -168,7 +169,7 @@ impl Promises {
         view: &View,
         roles: &Roles,
         world: &World,
-        intake: &Intake,
+        (recovery, intake): (&Recovery, &Intake),
         ticked: bool,
         now: Now,
     ) -> Checked {
@@ -184,15 +185,19 @@ impl Promises {
             known.kept(state, task, late, (intake.is_open(), now)).map_err(|missed| format!("{}: {missed}", told()))?;
         }
         if !intake.puts_off(now) {
-            view.values().try_for_each(|task| self.in_time(task, late, now))?;
+            let mut taken_over = view.values().filter(|task| !recovery.is_left(task.uid));
+            taken_over.try_for_each(|task| self.in_time(task, recovery, late, now))?;
         }
         let all_stuck = || roles.live.values().all(|live| live.instance.state == InstanceState::Stuck);
         check(!self.drain_bound.is_some_and(late) || all_stuck(), || "not drained by its bound".to_owned())
     }
 
-    fn in_time(&self, task: &Task, late: impl Fn(Mono) -> bool, now: Now) -> Checked {
+    fn in_time(&self, task: &Task, recovery: &Recovery, late: impl Fn(Mono) -> bool, now: Now) -> Checked {
         let due = |time: Timestamp| now.mono + time.since(now.wall);
-        let is_late = |time: Timestamp| time < now.wall || time == now.wall && late(due(time));
+        let is_late = |time: Timestamp| {
+            let time = recovery.due(task.uid, time);
+            time < now.wall || time == now.wall && late(due(time))
+        };
         if let Some(end) = task.end {
             check(!is_late(end.expire_time), || format!("{} is kept for too long", task.name))?;
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::super::{Effect, Input, Launch, Lifecycle};
 use super::super::Rng;
 use super::super::world::{HELD_UP, STALL_AFTER, World};
+use super::recovery::Recovery;
 use super::roles::{Key, Role, Roles, blocks_since};
 use super::{Checked, View, check, displaced};
 use crate::model::*;
@@ -104,6 +105,10 @@ impl Relief {
         Ok(())
     }
 
+    pub(super) fn crashed(&mut self) {
+        *self = Self::new(self.max_stuck);
+    }
+
     /// Nobody else's task moves; of the displaced nothing is told but that they end, and that others start.
     pub(super) fn event(&mut self, event: &Event, task: &Task, before: Option<&Task>) -> Checked {
         let Some(news) = &mut self.news else { return Ok(()) };
@@ -128,7 +133,7 @@ impl Relief {
         check(same || !news.all_rehomed(task.uid), || wrong("that it was displaced counts as a restart"))
     }
 
-    pub(super) fn effect(&mut self, effect: &Effect) -> Checked {
+    pub(super) fn effect(&mut self, effect: &Effect, recovery: &Recovery) -> Checked {
         match (effect, &mut self.news) {
             (Effect::Displace(id), Some(news)) => {
                 let found = news.displaced.values_mut().find(|displaced| displaced.instance == *id);
@@ -136,20 +141,20 @@ impl Relief {
                 check(!std::mem::replace(&mut displaced.told, true), || format!("{id} is displaced twice"))
             }
             (Effect::Displace(id), None) => Err(format!("{id} is displaced for nothing")),
-            (Effect::Launch(launch), _) => self.launched(launch),
+            (Effect::Launch(launch), _) => self.launched(launch, recovery.is_at_hand(launch.task.uid)),
             _ => Ok(()),
         }
     }
 
     /// What starts in the place of a displaced instance has its first check spread, and is known to mark its checks where that was.
-    fn launched(&mut self, launch: &Launch) -> Checked {
+    fn launched(&mut self, launch: &Launch, recovered: bool) -> Checked {
         let uid = launch.task.uid;
         let is_active = launch.generation == launch.task.generation;
         let displaced = self.news.iter().flat_map(|news| &news.displaced);
         let mut rehomed = displaced.filter(|(key, it)| key.0 == uid && it.rehomed && key.1 == launch.generation);
         let place = rehomed.next().filter(|_| is_active);
         let spread = !launch.spread.is_zero();
-        check(spread == place.is_some(), || format!("{} is spread: {spread}", launch.instance))?;
+        check(recovered || spread == place.is_some(), || format!("{} is spread: {spread}", launch.instance))?;
         if place.is_some_and(|(_, displaced)| displaced.marked) {
             self.marks.insert(launch.instance);
         }

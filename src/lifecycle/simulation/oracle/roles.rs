@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::super::{Command, Input, RootEnd};
 use super::super::world::World;
+use super::recovery::Recovery;
 use super::{Checked, check, displaced};
 use crate::model::*;
 
@@ -35,6 +36,8 @@ pub(super) struct Live {
     pub(super) resumed: bool,
     /// It is the old spec, started once more: where it never becomes ready, the task fails.
     pub(super) once: bool,
+    /// It lived under an earlier server, and is to be shown as ended.
+    pub(super) past: bool,
     /// When it was started; where it takes the place of a displaced candidate, when that was.
     pub(super) since: Timestamp,
 }
@@ -43,7 +46,7 @@ pub(super) struct Live {
 pub(super) struct Roles {
     pub(super) live: BTreeMap<Key, Live>,
     /// Every instance that ever was.
-    known: BTreeSet<Key>,
+    pub(super) known: BTreeSet<Key>,
     /// The end that waits until the task is alone.
     pub(super) held: BTreeMap<Uid, State>,
     /// Whose old spec is due once more.
@@ -51,13 +54,13 @@ pub(super) struct Roles {
     /// Who was displaced in this step and is to be started again, and when it had been started.
     pub(super) displaced: BTreeMap<(Uid, Role), Timestamp>,
     /// The restarts since the newest spec took over.
-    restarts: BTreeMap<Uid, u32>,
+    pub(super) restarts: BTreeMap<Uid, u32>,
     /// How the roots have ended of which children live on.
-    roots: BTreeMap<InstanceId, RootEnd>,
+    pub(super) roots: BTreeMap<InstanceId, RootEnd>,
     /// Who ends by the present input, and how that says so: its root, and whether a child was aborted.
     pub(super) ends: BTreeMap<Key, (RootEnd, bool)>,
     /// Why it asks instances to stop, where it does; and what it asks them by.
-    asking: Asked,
+    pub(super) asking: Asked,
     pub(super) ended: usize,
 }
 
@@ -155,7 +158,14 @@ impl Roles {
     }
 
     /// Takes in an event, then compares its after-image.
-    pub(super) fn event(&mut self, event: &Event, task: &Task, before: Option<&Task>, draining: bool) -> Checked {
+    pub(super) fn event(
+        &mut self,
+        event: &Event,
+        task: &Task,
+        before: Option<&Task>,
+        draining: bool,
+        recovery: &Recovery,
+    ) -> Checked {
         match (event.kind, &event.detail) {
             (EventType::AlertRaised | EventType::AlertResolved, _) => {}
             (_, Some(Detail::Instance(instance))) => self.moved(event, instance, task, before, draining)?,
@@ -172,11 +182,12 @@ impl Roles {
             (EventType::SwapRolledBack, Some(Detail::Swap(swap))) => {
                 let was = before.and_then(|task| task.swap.as_ref()).map(|swap| swap.phase);
                 let broke = swap.strategy == SwapStrategy::BreakBeforeMake && was == Some(SwapPhase::Starting);
-                if broke && task.intent == Intent::Run && self.find(task.uid, Role::Active).is_none() {
+                let recovers = recovery.is_at_hand(task.uid);
+                if broke && !recovers && task.intent == Intent::Run && self.find(task.uid, Role::Active).is_none() {
                     self.revived.insert(task.uid);
                 }
             }
-            (EventType::TaskEnded, _) => self.task_ended(task, before)?,
+            (EventType::TaskEnded, _) => self.task_ended(task, before, recovery.is_unknown(task.uid))?,
             (EventType::TaskResumed, _) => {
                 self.revived.remove(&task.uid);
                 self.held.remove(&task.uid);
@@ -218,6 +229,9 @@ impl Roles {
             };
             live.stopper = Some(event.cause.clone());
         }
+        // What a restart will know of it.
+        let asked = instance.shutdown.map_or(Asked::None, |stop| stop.asked);
+        check(asked == live.asked, || format!("{} is shown to be asked {asked:?}, not {:?}", task.name, live.asked))?;
         if task.intent != Intent::Run {
             self.held.remove(&key.0);
         }
@@ -263,7 +277,8 @@ impl Roles {
         };
         let since = again.unwrap_or(instance.start_time);
         let (instance, asked) = (instance.clone(), Asked::None);
-        self.live.insert(key, Live { role, instance, spec, asked, stopper: None, resumed: false, once, since });
+        self.live
+            .insert(key, Live { role, instance, spec, asked, stopper: None, resumed: false, once, past: false, since });
         Ok(())
     }
 

@@ -38,7 +38,9 @@ impl Roles {
     /// What waits until the task is alone waits no longer than that.
     pub(super) fn after(&self, task: &Task) -> Checked {
         let alone = self.of(task.uid).next().is_none() && !is_running(task);
-        check(!alone || !self.held.contains_key(&task.uid), || format!("{} had to end", task.name))
+        let held = self.held.get(&task.uid).copied();
+        check(!alone || held.is_none(), || format!("{} had to end", task.name))?;
+        check(task.fate == held, || format!("{} is to end as {:?} instead of {held:?}", task.name, task.fate))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::super::super::{Command, Effect, Input, Launch};
 use super::super::world::World;
+use super::recovery::{Kept, Recovery};
 use super::roles::{Role, Roles, is_running};
 use super::{Checked, Seen, View, check};
 use crate::model::*;
@@ -73,7 +74,13 @@ impl Swaps {
         self.input = Some(input.clone());
     }
 
-    pub(super) fn event(&mut self, event: &Event, task: &Task, before: Option<&Task>) -> Checked {
+    /// Nothing is being built any more.
+    pub(super) fn crashed(&mut self, kept: &Kept<'_>) {
+        let asked = std::mem::take(&mut self.asked);
+        *self = Self { asked, newest: kept.history.generations(), ..Self::default() };
+    }
+
+    pub(super) fn event(&mut self, event: &Event, task: &Task, before: Option<&Task>, recovery: &Recovery) -> Checked {
         let Some(before) = before else {
             self.newest.insert(task.uid, task.generation);
             return Ok(());
@@ -106,6 +113,8 @@ impl Swaps {
         match told {
             EventType::SwapStarted => self.started(task)?,
             EventType::SwapCommitted => return self.committed(task, before),
+            // How it had to end is looked at elsewhere.
+            EventType::SwapRolledBack if recovery.is_at_hand(task.uid) => {}
             EventType::SwapRolledBack => self.rolled_back(task)?,
             _ => {}
         }
@@ -220,9 +229,9 @@ impl Swaps {
     }
 
     /// What must hold after every step: a swap that has not ended waits for something, and one that has ended for nothing.
-    pub(super) fn after(&mut self, view: &View, roles: &Roles, world: &World) -> Checked {
+    pub(super) fn after(&mut self, view: &View, roles: &Roles, world: &World, recovery: &Recovery) -> Checked {
         self.builds.retain(|_, build| build.built != Some(false));
-        for task in view.values() {
+        for task in view.values().filter(|task| !recovery.is_left(task.uid)) {
             self.waits(task, roles)?;
         }
         for (id, build) in self.builds.iter().filter(|(_, build)| build.built == Some(true)) {

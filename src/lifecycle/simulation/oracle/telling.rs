@@ -1,5 +1,7 @@
 //! In which order a step tells what has happened, and what is left to happen after it.
 
+use std::sync::Arc;
+
 use super::super::super::{Lifecycle, Timer};
 use super::super::Rng;
 use super::super::world::World;
@@ -14,7 +16,8 @@ impl Oracle {
             [Timer::StartTimeout, Timer::Grace, Timer::Abort, Timer::SlowCancellation, Timer::LongRunning];
         let live = world.actors.iter().filter(|(_, actor)| actor.alive()).map(|(id, _)| *id);
         let mut counted: usize = live.map(|id| of_instance.map(|timer| is_set(timer(id))).iter().sum::<usize>()).sum();
-        for task in self.view.values() {
+        let left = |task: &Arc<Task>| self.recovery.is_left(task.uid);
+        for task in self.view.values().filter(|task| !left(task)) {
             let (restart, circuit) = (is_set(Timer::Restart(task.uid)), is_set(Timer::Circuit(task.uid)));
             let expiry = is_set(Timer::Expire(task.uid));
             let pause = is_set(Timer::PauseExpires(task.uid));
@@ -38,6 +41,10 @@ impl Oracle {
             AlertResolved, InstanceEnded, InstanceStarting, RestartScheduled, SwapRolledBack, TaskEnded, TaskPaused,
         };
         let Some(task) = self.view.values().find(|task| task.uid == uid) else { return Ok(()) };
+        // What is taken over is looked at elsewhere.
+        if self.recovery.is_taken_over(uid) {
+            return Ok(());
+        }
         let told: Vec<_> = self.step.iter().filter(|(of, _)| *of == uid).map(|(_, kind)| *kind).collect();
         let mut rest = told.as_slice();
         let mut right = !rest.is_empty();

@@ -1,10 +1,10 @@
-//! The journal, as far as the machine depends on it: commits come in order, later than what they commit, and release what waits for
-//! them in the order in which that was appended.
+//! The journal, as far as the machine depends on it: what a turn appends goes into one transaction, the transactions come in order and
+//! later than what they commit, and release what waits for them in the order in which that was appended. A crash leaves what was
+//! committed, and of what is being written all or nothing.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::model::{Admission, InstanceId, Mono, Sequence};
+use crate::model::{Admission, InstanceId, Mono, Remembered, Sequence};
 
 /// After how long without a commit it counts as stalled, where something waits.
 pub(super) const STALLED_AFTER: Duration = Duration::from_secs(1);
@@ -21,10 +21,13 @@ pub(in crate::lifecycle::simulation) enum Note {
 #[derive(Debug, Default)]
 pub(in crate::lifecycle::simulation) struct Journal {
     appended: Sequence,
-    /// Up to where the present transaction goes.
-    writing: Option<Sequence>,
     committed: Sequence,
-    waiting: VecDeque<Release>,
+    /// The requests that are committed, the oldest first.
+    requests: Vec<Remembered>,
+    /// The present transaction.
+    writing: Option<Group>,
+    /// What the next one will take.
+    waiting: Group,
     notes: Vec<Note>,
     /// Since when something waits, without a commit.
     since: Option<Mono>,
@@ -44,23 +47,36 @@ struct Condition {
     full: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Release {
-    after: Sequence,
-    what: Waits,
+/// What is committed together, and what that releases.
+#[derive(Debug, Default)]
+struct Group {
+    through: Sequence,
+    requests: Vec<Remembered>,
+    releases: Vec<Release>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Waits {
-    Client,
+enum Release {
+    /// An answer that shows the log up to there.
+    Client(Sequence),
     /// Of a cut-over: the instance that was replaced.
     Replaced(InstanceId),
 }
 
 impl Journal {
-    /// Whether it has waited for nothing before.
+    /// Whether nothing had to be written before.
     pub(super) fn append(&mut self, sequence: Sequence, now: Mono) -> bool {
         self.appended = sequence;
+        self.waits_since(now)
+    }
+
+    /// Whether nothing had to be written before.
+    pub(super) fn remember(&mut self, request: Remembered, now: Mono) -> bool {
+        self.waiting.requests.push(request);
+        self.waits_since(now)
+    }
+
+    fn waits_since(&mut self, now: Mono) -> bool {
         let first = self.since.is_none();
         self.since.get_or_insert(now);
         first
@@ -69,7 +85,7 @@ impl Journal {
     /// As the shell has it: nobody waits who need not, or who might for long.
     pub(super) fn answer(&mut self, after: Sequence) {
         if self.keeps_waiting(after) {
-            self.waiting.push_back(Release { after, what: Waits::Client });
+            self.waiting.releases.push(Release::Client(after));
         }
     }
 
@@ -83,7 +99,7 @@ impl Journal {
     }
 
     /// Looks how it does: what the machine is told, if that has changed.
-    pub(super) fn look(&mut self, now: Mono) -> Option<Admission> {
+    pub(in crate::lifecycle::simulation) fn look(&mut self, now: Mono) -> Option<Admission> {
         let stalled = self.since.is_some_and(|since| now.since(since) >= STALLED_AFTER);
         let condition = Condition { stalled, full: self.fails || self.nearly_full };
         let changed = std::mem::replace(&mut self.told, condition) != condition;
@@ -94,15 +110,22 @@ impl Journal {
         })
     }
 
-    pub(super) fn await_commit(&mut self, after: Sequence, replaced: InstanceId) {
-        self.waiting.push_back(Release { after, what: Waits::Replaced(replaced) });
+    pub(super) fn await_commit(&mut self, replaced: InstanceId) {
+        self.waiting.releases.push(Release::Replaced(replaced));
     }
 
-    /// Begins a transaction, where there is something to write and nothing is being written.
+    /// At the end of a turn: begins a transaction, where there is something to write and nothing is being written. Where there is
+    /// nothing to write, answers wait for nothing.
     pub(super) fn begin(&mut self) -> bool {
-        let begins = self.writing.is_none() && self.appended > self.committed;
+        if self.writing.is_some() {
+            return false;
+        }
+        let group = Group { through: self.appended, ..std::mem::take(&mut self.waiting) };
+        let begins = group.through > self.committed || !group.requests.is_empty();
         if begins {
-            self.writing = Some(self.appended);
+            self.writing = Some(group);
+        } else {
+            self.release(group.releases);
         }
         begins
     }
@@ -110,21 +133,27 @@ impl Journal {
     /// The transaction is done: which instances have been replaced for good.
     pub(super) fn written(&mut self, now: Mono) -> Vec<InstanceId> {
         self.fails = false;
-        if let Some(sequence) = self.writing.take() {
-            self.committed = sequence;
-            self.since = (self.appended > sequence).then_some(now);
-            self.notes.push(Note::Committed(sequence));
+        let Some(group) = self.writing.take() else { return Vec::new() };
+        if group.through > self.committed {
+            self.notes.push(Note::Committed(group.through));
         }
-        self.release()
+        self.keep(group.through, group.requests);
+        let more = self.appended > self.committed || !self.waiting.requests.is_empty();
+        self.since = more.then_some(now);
+        self.release(group.releases)
     }
 
-    /// Lets everything go that waits for nothing any more.
-    pub(super) fn release(&mut self) -> Vec<InstanceId> {
+    fn keep(&mut self, through: Sequence, requests: Vec<Remembered>) {
+        self.committed = through;
+        self.requests.extend(requests);
+    }
+
+    fn release(&mut self, releases: Vec<Release>) -> Vec<InstanceId> {
         let mut replaced = Vec::new();
-        while let Some(Release { after, what }) = self.waiting.pop_front_if(|release| release.after <= self.committed) {
-            match what {
-                Waits::Client => self.notes.push(Note::Answered(after)),
-                Waits::Replaced(instance) => replaced.push(instance),
+        for release in releases {
+            match release {
+                Release::Client(after) => self.notes.push(Note::Answered(after)),
+                Release::Replaced(instance) => replaced.push(instance),
             }
         }
         replaced
@@ -133,5 +162,17 @@ impl Journal {
     /// What has become visible since the last call.
     pub(in crate::lifecycle::simulation) fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
+    }
+
+    /// The server is killed; what is being written has `come_through` whole, or not at all. The log's head, and the requests that
+    /// are remembered. The next server thinks well of it until somebody looks; what space there is does not change by that.
+    pub(super) fn crash(&mut self, come_through: bool) -> (Sequence, Vec<Remembered>) {
+        if let Some(group) = self.writing.take().filter(|_| come_through) {
+            self.keep(group.through, group.requests);
+        }
+        self.waiting = Group::default();
+        self.appended = self.committed;
+        (self.since, self.fails, self.told) = (None, false, Condition::default());
+        (self.committed, self.requests.clone())
     }
 }
