@@ -64,16 +64,16 @@ pub(super) fn caught<T>(read: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fa
 
 /// A transaction that lasts once it is committed. In two phases, for stored bytes are others' words (an exec check's output, an
 /// HTTP body's excerpt): with one phase, redb decides by a checksum that is not made to withstand them whether a commit was whole.
+///
+/// Without quick repair, which would write what is free beside each commit: with 100,000 tasks and a million events (285 MB) that is
+/// 91 KB for a commit of one event instead of 50, and grows with the file. What it saves, once after a crash, is 0.3 s; and what is
+/// looked through then has its checksums verified too.
 pub(super) fn writing(database: &Database) -> Result<WriteTransaction, Fault> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate).map_err(redb::Error::from)?;
     transaction.set_two_phase_commit(true);
-    transaction.set_quick_repair(QUICK_REPAIR && std::env::var_os("SWY_NO_QR").is_none());
     Ok(transaction)
 }
-
-/// Keeps what is free beside each commit, instead of looking through the whole file after a crash.
-const QUICK_REPAIR: bool = true;
 
 /// Begins an empty store.
 pub(super) fn begin(database: &Database) -> Result<(), Fault> {
