@@ -30,6 +30,7 @@ mod migration;
 mod reading;
 mod recovery;
 mod report;
+mod specs;
 mod tables;
 #[cfg(test)]
 mod tests;

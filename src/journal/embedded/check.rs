@@ -1,6 +1,6 @@
 //! A look at all that a store holds, with nothing taken for granted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,14 +12,12 @@ use super::directory::Directory;
 use super::error::Fault;
 use super::form::{Counters, EventForm, PieceForm, RequestForm, SpecKey, TaskForm, TaskRow, Unreadable};
 use super::medium::Fence;
-use super::reading::read_spec;
 use super::recovery::read_task;
 use super::report::{CheckReport, Compaction};
+use super::specs::{KnownSpecs, read_spec};
 use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, identity};
 use crate::model::{EventType, TaskSpec};
 
-/// How many specs are held decoded.
-const KNOWN_SPECS: usize = 16_384;
 /// As many findings are reported: what is damaged is often so in many places, for one reason.
 const FINDINGS: usize = 100;
 
@@ -60,7 +58,7 @@ fn look_through(database: &Database, report: CheckReport) -> Result<CheckReport,
     let mut check = Check {
         report,
         transaction: &transaction,
-        specs: Specs { table: transaction.open_table(SPECS)?, known: HashMap::new() },
+        specs: Specs { table: transaction.open_table(SPECS)?, known: KnownSpecs::default() },
         images: BTreeMap::new(),
     };
     check.report.store_id = identity(&meta)?.id();
@@ -83,19 +81,17 @@ struct Check<'a> {
 /// The specs, some of them decoded.
 struct Specs {
     table: ReadOnlyTable<(u64, u64), &'static [u8]>,
-    known: HashMap<SpecKey, Arc<TaskSpec>>,
+    known: KnownSpecs,
 }
 
 impl Specs {
     fn get(&mut self, key: SpecKey) -> Result<Arc<TaskSpec>, Fault> {
-        if let Some(spec) = self.known.get(&key) {
-            return Ok(Arc::clone(spec));
+        if let Some(spec) = self.known.get(key) {
+            return Ok(spec);
         }
-        if self.known.len() >= KNOWN_SPECS {
-            self.known.clear();
-        }
-        let spec = Arc::new(read_spec(key, &self.table)?);
-        self.known.insert(key, Arc::clone(&spec));
+        let read = read_spec(key, &self.table)?;
+        let spec = Arc::clone(&read.spec);
+        self.known.put(key, read);
         Ok(spec)
     }
 }

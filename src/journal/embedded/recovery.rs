@@ -8,7 +8,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use super::error::Fault;
 use super::form::{RequestForm, SpecKey, TaskRow, Unreadable};
 use super::group::now;
-use super::reading::read_spec;
+use super::specs::read_spec;
 use super::tables::{META, REQUESTS, SPECS, TASKS, counters, identity};
 use super::trimming::REQUEST_AGE;
 use crate::journal::Recovered;
@@ -39,7 +39,7 @@ fn read_tasks(
         {
             return Ok(Arc::clone(spec));
         }
-        let spec = Arc::new(read_spec(key, specs)?);
+        let spec = read_spec(key, specs)?.spec;
         last = Some((key, Arc::clone(&spec)));
         Ok(spec)
     };

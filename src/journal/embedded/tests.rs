@@ -9,3 +9,5 @@ mod folds;
 mod history;
 mod media;
 mod retention;
+
+pub(super) use history::spec;

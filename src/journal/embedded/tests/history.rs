@@ -209,7 +209,7 @@ impl History {
 }
 
 /// A spec that no other generation or task has.
-pub(super) fn spec(id: &str, generation: u64) -> Arc<TaskSpec> {
+pub(in crate::journal::embedded) fn spec(id: &str, generation: u64) -> Arc<TaskSpec> {
     let tcp = TcpDraft { address: format!("{id}.example.com:{}", generation % 60_000 + 1), ..TcpDraft::default() };
     let draft = SpecDraft { monitor: Some(MonitorDraft::Tcp(tcp)), ..SpecDraft::default() };
     Arc::new(TaskSpec::try_new(draft, &mut Violations::new()).expect("valid"))
