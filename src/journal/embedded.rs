@@ -17,11 +17,13 @@
 //! What is never so: a group half there; an event acknowledged and gone; a spec gone that a task or a retained event refers to; an
 //! older reader taking a newer form for its own.
 
+mod age;
 mod archive;
 mod check;
 mod database;
 mod directory;
 mod error;
+mod first;
 mod form;
 mod group;
 mod index;
@@ -48,6 +50,7 @@ pub use error::OpenError;
 pub use medium::Medium;
 pub use report::{CheckReport, Compaction};
 
+use self::age::AgeClock;
 use self::database::Empty;
 use self::directory::Directory;
 use self::error::Fault;
@@ -68,7 +71,7 @@ const MAINTAINED: usize = 128;
 pub struct Retention {
     /// How many events at least; `None` is a million, or twenty for each task where that is more.
     pub events: Option<u64>,
-    /// How old an event may grow, by the wall clock.
+    /// How old an event may grow: by the wall clock, whose jumps ahead while the store is open count for nothing.
     pub age: Duration,
     /// How many bytes the events may take.
     pub bytes: u64,
@@ -88,6 +91,7 @@ pub struct EmbeddedStore {
     /// `None` after a failure, until the medium is opened anew: then what was written is read again, not believed.
     written: Option<Written>,
     fence: Fence,
+    clock: AgeClock,
     /// A commit failed, and its group may be there nevertheless.
     in_doubt: bool,
     nearly_full: Cell<Option<(Instant, bool)>>,
@@ -123,6 +127,7 @@ impl EmbeddedStore {
             shared: Arc::default(),
             written: None,
             fence: Fence::default(),
+            clock: AgeClock::start(),
             in_doubt: false,
             nearly_full: Cell::new(None),
         };
@@ -172,7 +177,7 @@ impl EmbeddedStore {
         self.fence = Fence::default();
         let database = database::open(&*self.medium, self.fence.clone(), empty)?;
         database::bring_up(&database)?;
-        let written = database::caught(|| Written::load(&database))?;
+        let written = database::caught(|| Written::load(&database, self.clock))?;
         self.shared.set_oldest(written.counters.oldest);
         self.written = Some(written);
         self.shared.replace(Some(Arc::new(database)));
@@ -211,7 +216,7 @@ impl EmbeddedStore {
 
 impl Store for EmbeddedStore {
     fn recover(&mut self) -> Result<Recovered, StoreError> {
-        self.attempt(|database, _, _| recovery::recover(database))
+        self.attempt(|database, written, _| recovery::recover(database, written.clock.now()))
     }
 
     fn commit(&mut self, group: Group<'_>) -> Result<(), StoreError> {

@@ -1,12 +1,12 @@
 //! From older forms to the one that this version writes, each in one transaction: a crash leaves the older form whole.
 
 use prost::Message;
-use redb::{Database, ReadableTable};
+use redb::Database;
 
 use super::database::writing;
 use super::error::Fault;
 use super::form::FORM;
-use super::tables::{COUNTERS_KEY, EVENTS, FORM_KEY, META, counters};
+use super::tables::{COUNTERS_KEY, EVENTS, FORM_KEY, META, counters, log_bytes};
 
 /// Brings a store of form `older` up.
 pub(super) fn migrate(database: &Database, older: u32) -> Result<(), Fault> {
@@ -22,10 +22,7 @@ pub(super) fn migrate(database: &Database, older: u32) -> Result<(), Fault> {
 
 /// Form 1 did not know how many bytes the log has.
 fn count_log_bytes(transaction: &redb::WriteTransaction) -> Result<(), Fault> {
-    let mut log_bytes = 0;
-    for piece in transaction.open_table(EVENTS)?.iter()? {
-        log_bytes += piece?.1.value().len() as u64;
-    }
+    let log_bytes = log_bytes(&transaction.open_table(EVENTS)?)?;
     let mut meta = transaction.open_table(META)?;
     let mut counters = counters(&meta)?;
     counters.log_bytes = log_bytes;

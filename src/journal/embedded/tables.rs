@@ -43,3 +43,8 @@ pub(super) fn form(table: &impl ReadableTable<&'static str, &'static [u8]>) -> R
         .map(|bytes| Some(u32::from_le_bytes(bytes)))
         .map_err(|problem| Fault::damaged("", problem).at(&META, FORM_KEY))
 }
+
+/// How many bytes the pieces have.
+pub(super) fn log_bytes(events: &impl ReadableTable<u64, &'static [u8]>) -> Result<u64, Fault> {
+    events.iter()?.try_fold(0, |bytes, row| Ok(bytes + row?.1.value().len() as u64))
+}

@@ -1,6 +1,7 @@
 //! The store as a whole.
 #![expect(clippy::disallowed_methods, reason = "tests may block")]
 
+mod clocks;
 mod crashes;
 mod directories;
 mod faults;

@@ -80,7 +80,7 @@ pub(super) struct History {
 impl History {
     /// A history of so many names, in which events are of about now.
     pub(super) fn new(seed: u64, names: usize) -> Self {
-        Self { random: Random(seed), fold: Fold::default(), names, uids: 0, started: super::super::group::now() }
+        Self { random: Random(seed), fold: Fold::default(), names, uids: 0, started: super::super::age::wall() }
     }
 
     /// The next group, of at most so many events.

@@ -8,7 +8,7 @@ use redb::{ReadableDatabase, ReadableTable};
 
 use super::history::{History, assert_is};
 use super::media::{Disk, TestDir};
-use crate::journal::embedded::group::now;
+use crate::journal::embedded::age::wall as now;
 use crate::journal::embedded::tables::{DYING, REQUESTS, SPECS};
 use crate::journal::testing::{created, event, sequence};
 use crate::journal::{EmbeddedStore, Group, Range, ReadError, Retention, Store};
@@ -18,16 +18,16 @@ use crate::model::{
 
 const AGE: Duration = Duration::from_secs(3_600);
 
-fn retention(events: u64) -> Retention {
+pub(super) fn retention(events: u64) -> Retention {
     Retention { events: Some(events), age: AGE, bytes: 1 << 30 }
 }
 
-fn commit(store: &mut EmbeddedStore, events: Vec<Event>) {
+pub(super) fn commit(store: &mut EmbeddedStore, events: Vec<Event>) {
     let events: Vec<_> = events.into_iter().map(Arc::new).collect();
     store.commit(Group { events: &events, requests: &[] }).expect("committed");
 }
 
-fn at(number: usize, time: Timestamp) -> Event {
+pub(super) fn at(number: usize, time: Timestamp) -> Event {
     Event { time, ..created(number) }
 }
 
