@@ -20,6 +20,7 @@
 mod age;
 mod archive;
 mod check;
+mod copying;
 mod database;
 mod directory;
 mod error;

@@ -11,4 +11,11 @@ mod history;
 mod media;
 mod retention;
 
+use crate::journal::EmbeddedStore;
+
 pub(super) use history::spec;
+
+/// A store with something in it.
+pub(super) fn filled() -> EmbeddedStore {
+    faults::filled(&media::Disk::default()).0
+}

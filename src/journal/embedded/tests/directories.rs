@@ -210,6 +210,21 @@ fn a_copy_of_a_running_store_is_whole_and_draws_an_id_of_its_own() {
 }
 
 #[test]
+fn a_copy_that_was_killed_is_in_nobodys_way_and_one_that_fails_leaves_nothing() {
+    let dir = TestDir::new();
+    let (store, ..) = filled(&dir, 30);
+    let dest = dir.join("backup");
+    std::fs::create_dir(dir.join(&format!("backup.unfinished-{}", std::process::id()))).expect("made");
+    let there = || dir.path().parent().expect("there").read_dir().expect("read").count();
+    let before = there();
+    let late = store.archive().backup_within(&dest, std::time::Duration::ZERO);
+    assert!(matches!(late, Err(BackupError::Write { .. })), "{late:?}");
+    assert_eq!(there(), before, "nothing is left");
+    store.archive().backup(&dest).expect("copied");
+    assert_eq!(there(), before + 1);
+}
+
+#[test]
 fn a_store_is_copied_and_compacted_offline() {
     let dir = TestDir::new();
     let (store, history, log) = filled(&dir, 100);
