@@ -30,6 +30,7 @@ mod group;
 mod index;
 mod medium;
 mod migration;
+mod overlay;
 mod reading;
 mod recovery;
 mod report;
@@ -122,6 +123,7 @@ impl EmbeddedStore {
     }
 
     fn open_any(medium: Box<dyn Medium>, retention: Retention, empty: Empty) -> Result<Self, Fault> {
+        database::refuse_unfit(&*medium)?;
         let mut store = Self {
             medium,
             retention,

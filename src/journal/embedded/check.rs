@@ -21,15 +21,15 @@ use crate::model::{EventType, TaskSpec};
 /// As many findings are reported: what is damaged is often so in many places, for one reason.
 const FINDINGS: usize = 100;
 
-/// Checks the store in a directory.
+/// Checks the store in a directory, and changes nothing there: repairs and migrations go to memory.
 pub(super) fn check(directory: &Directory) -> Result<CheckReport, Fault> {
     let mut report = CheckReport { file_bytes: file_bytes(directory)?, ..CheckReport::default() };
-    let mut database = database::open(directory, Fence::default(), Empty::Refuse)?;
+    let mut database = database::look(directory)?;
     // Pages first: what they say of themselves is what all the rest is read from.
     match caught(|| Ok(database.check_integrity()?)) {
         Ok(true) => {}
         Ok(false) => {
-            report.problems.push("redb found its own record of the pages in use wrong, and has repaired it".to_owned())
+            report.problems.push("redb found its own record of the pages in use wrong; a server that opens it repairs it".to_owned())
         }
         Err(fault) => return Err(fault),
     }
@@ -40,6 +40,7 @@ pub(super) fn check(directory: &Directory) -> Result<CheckReport, Fault> {
 /// Gives back what the store in a directory does not use.
 pub(super) fn compact(directory: &Directory) -> Result<Compaction, Fault> {
     let before = file_bytes(directory)?;
+    database::refuse_unfit(directory)?;
     let mut database = database::open(directory, Fence::default(), Empty::Refuse)?;
     database::bring_up(&database)?;
     while database.compact()? {}

@@ -10,12 +10,14 @@ mod folds;
 mod history;
 mod media;
 mod retention;
+mod untouched;
 
 use crate::journal::EmbeddedStore;
 
-pub(super) use history::spec;
+pub(super) use history::{Random, spec};
+pub(super) use media::Disk;
 
 /// A store with something in it.
 pub(super) fn filled() -> EmbeddedStore {
-    faults::filled(&media::Disk::default()).0
+    faults::filled(&Disk::default()).0
 }

@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 /// SplitMix64, for a history that is the same at every run.
-pub(super) struct Random(pub(super) u64);
+pub(in crate::journal::embedded) struct Random(pub(in crate::journal::embedded) u64);
 
 impl Random {
     pub(super) fn next(&mut self) -> u64 {
@@ -25,7 +25,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(in crate::journal::embedded) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() >> 33).expect("31 bits") % bound
     }
 }

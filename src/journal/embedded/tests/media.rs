@@ -60,7 +60,7 @@ pub(super) enum Fails {
 
 /// A disk in memory that notes what it is told, and fails when it is told to.
 #[derive(Clone, Default)]
-pub(super) struct Disk(Arc<Mutex<State>>);
+pub(in crate::journal::embedded) struct Disk(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -72,7 +72,7 @@ struct State {
 }
 
 impl Disk {
-    pub(super) fn of(bytes: Vec<u8>) -> Self {
+    pub(in crate::journal::embedded) fn of(bytes: Vec<u8>) -> Self {
         Self(Arc::new(Mutex::new(State { bytes, ..State::default() })))
     }
 
@@ -80,7 +80,7 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(in crate::journal::embedded) fn bytes(&self) -> Vec<u8> {
         self.lock().bytes.clone()
     }
 
