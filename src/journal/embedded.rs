@@ -75,7 +75,8 @@ pub struct Retention {
     pub events: Option<u64>,
     /// How old an event may grow: by the wall clock, whose jumps ahead while the store is open count for nothing.
     pub age: Duration,
-    /// How many bytes the events may take.
+    /// How many bytes the events may take, with the specs that are kept for their sake alone. Not counted are the tasks, the specs
+    /// that are kept for those (ten each, of 64 KiB at the most), and what redb itself takes.
     pub bytes: u64,
 }
 

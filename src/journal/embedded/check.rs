@@ -15,7 +15,7 @@ use super::medium::Fence;
 use super::recovery::read_task;
 use super::report::{CheckReport, Compaction};
 use super::specs::{KnownSpecs, read_spec};
-use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, identity};
+use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, dying_bytes, identity};
 use crate::model::{EventType, TaskSpec};
 
 /// As many findings are reported: what is damaged is often so in many places, for one reason.
@@ -28,9 +28,9 @@ pub(super) fn check(directory: &Directory) -> Result<CheckReport, Fault> {
     // Pages first: what they say of themselves is what all the rest is read from.
     match caught(|| Ok(database.check_integrity()?)) {
         Ok(true) => {}
-        Ok(false) => {
-            report.problems.push("redb found its own record of the pages in use wrong; a server that opens it repairs it".to_owned())
-        }
+        Ok(false) => report
+            .problems
+            .push("redb found its own record of the pages in use wrong; a server that opens it repairs it".to_owned()),
         Err(fault) => return Err(fault),
     }
     database::bring_up(&database)?;
@@ -66,7 +66,7 @@ fn look_through(database: &Database, report: CheckReport) -> Result<CheckReport,
     (check.report.oldest, check.report.head) = (counters.oldest, counters.head);
     check.log(counters)?;
     check.tasks(counters.head)?;
-    check.kept_specs(counters.oldest)?;
+    check.kept_specs(counters)?;
     check.requests()?;
     Ok(check.report)
 }
@@ -189,13 +189,21 @@ impl Check<'_> {
     }
 
     /// Every spec decodes, and is there for a task or an event.
-    fn kept_specs(&mut self, oldest: u64) -> Result<(), Fault> {
+    fn kept_specs(&mut self, counters: Counters) -> Result<(), Fault> {
+        let table = self.transaction.open_table(DYING)?;
+        let bytes = dying_bytes(&table, &self.specs.table)?;
+        if bytes != counters.dying_bytes {
+            self.find(format!(
+                "the specs of events alone have {bytes} bytes, where the counters say {}",
+                counters.dying_bytes
+            ));
+        }
         let mut dying = HashSet::new();
-        for row in self.transaction.open_table(DYING)?.iter()? {
+        for row in table.iter()? {
             let (from, born, generation) = row?.0.value();
             dying.insert((born, generation));
             // What is due goes a step at a time; but it does not refer to what is not there.
-            if from > oldest + 1 && self.specs.table.get((born, generation))?.is_none() {
+            if from > counters.oldest + 1 && self.specs.table.get((born, generation))?.is_none() {
                 self.find(format!("the spec {born}/{generation}, which events refer to until {from}, is missing"));
             }
         }

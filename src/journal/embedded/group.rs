@@ -55,7 +55,7 @@ impl Written {
         self.check_order(group.events)?;
         let transaction = writing(database)?;
         let changes = self.write_events(&transaction, group.events)?;
-        write_changes(&transaction, changes)?;
+        self.counters.dying_bytes += write_changes(&transaction, changes)?;
         self.write_requests(&transaction, group)?;
         // Twice what came in, and some: so the log shrinks where it has to, and no commit waits for more than its own size's worth.
         let budget = 2 * (group.events.len() + group.requests.len()) + 32;
@@ -130,7 +130,8 @@ impl Written {
     }
 }
 
-fn write_changes(transaction: &WriteTransaction, changes: Changes) -> Result<(), Fault> {
+/// Says how many bytes the specs have that are kept for events alone from now on.
+fn write_changes(transaction: &WriteTransaction, changes: Changes) -> Result<u64, Fault> {
     let Changes { tasks, specs, dying } = changes;
     if !tasks.is_empty() {
         let mut table = transaction.open_table(TASKS)?;
@@ -147,11 +148,13 @@ fn write_changes(transaction: &WriteTransaction, changes: Changes) -> Result<(),
             table.insert((key.born, key.generation), spec.as_slice())?;
         }
     }
+    let mut dying_bytes = 0;
     if !dying.is_empty() {
-        let mut table = transaction.open_table(DYING)?;
+        let (mut table, specs) = (transaction.open_table(DYING)?, transaction.open_table(SPECS)?);
         for (from, key) in dying {
             table.insert((from, key.born, key.generation), ())?;
+            dying_bytes += specs.get((key.born, key.generation))?.map_or(0, |spec| spec.value().len() as u64);
         }
     }
-    Ok(())
+    Ok(dying_bytes)
 }

@@ -9,7 +9,7 @@ use super::error::Fault;
 use super::first::First;
 use super::form::Counters;
 use super::group::Written;
-use super::tables::{DYING, EVENTS, REQUESTS, SPECS, log_bytes};
+use super::tables::{DYING, EVENTS, REQUESTS, SPECS, dying_bytes, log_bytes};
 use crate::model::Timestamp;
 
 /// How long a request is remembered, and how many are (lifecycle.md §6).
@@ -52,7 +52,7 @@ impl Ends {
         if (first, last) == (counters.oldest + 1, counters.head) {
             return Ok(());
         }
-        let Counters { oldest, head, log_bytes: _ } = counters;
+        let Counters { oldest, head, .. } = counters;
         let problem = format!("the log has {first} to {last}, where it should have what follows {oldest}, to {head}");
         Err(Fault::damaged("", problem).at(&EVENTS, last))
     }
@@ -67,12 +67,12 @@ impl Written {
 
     fn piece_is_due(&self, retention: &Retention, now: Timestamp) -> bool {
         let Some(piece) = self.ends.piece else { return false };
-        let Counters { head, log_bytes, oldest: _ } = self.counters;
+        let Counters { head, log_bytes, dying_bytes, oldest: _ } = self.counters;
         let by_tasks = EVENTS_FOR_EACH_TASK.saturating_mul(self.index.len() as u64);
         let events = retention.events.unwrap_or_else(|| EVENTS_LEAST.max(by_tasks));
         // A piece goes as a whole, so when nothing of it is to be kept; and the last one stays, however large.
         head - piece.key >= events
-            || log_bytes > retention.bytes && piece.key < head
+            || log_bytes.saturating_add(dying_bytes) > retention.bytes && piece.key < head
             || now.since(piece.time) > retention.age
     }
 
@@ -86,7 +86,7 @@ impl Written {
         let now = self.clock.now();
         self.trim_events(transaction, retention, now, budget)?;
         if self.ends.specs_due {
-            self.ends.specs_due = !trim_specs(transaction, self.counters.oldest, budget)?;
+            self.trim_specs(transaction, budget)?;
         }
         self.ends.trim_requests(transaction, now, budget)
     }
@@ -107,40 +107,51 @@ impl Written {
             let bytes = remove(&mut events, piece.key)?;
             self.counters.log_bytes = match self.counters.log_bytes.checked_sub(bytes) {
                 Some(left) => left,
-                None => {
-                    tracing::warn!(counted = self.counters.log_bytes, "the log's bytes were miscounted, and are counted anew");
-                    log_bytes(&events)?
-                }
+                None => recounted("the log's bytes", log_bytes(&events)?),
             };
             self.counters.oldest = piece.key;
             self.ends.piece = First::piece(&events, now, Some(piece))?;
-            self.ends.specs_due = true;
+            // At once, for what they take may be what the next piece would have to go for.
+            self.trim_specs(transaction, budget)?;
         }
         Ok(())
     }
+
+    /// Drops the specs that nothing refers to any more, now that the log begins where it does.
+    fn trim_specs(&mut self, transaction: &WriteTransaction, budget: usize) -> Result<(), Fault> {
+        let mut dying = transaction.open_table(DYING)?;
+        let due: Vec<_> = dying
+            .range(..=(self.counters.oldest + 1, u64::MAX, u64::MAX))?
+            .take(budget)
+            .map(|row| row.map(|(key, _)| key.value()))
+            .collect::<Result<_, _>>()?;
+        self.ends.specs_due = due.len() == budget;
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut specs = transaction.open_table(SPECS)?;
+        let mut bytes = 0;
+        for (from, born, generation) in due {
+            dying.remove((from, born, generation))?;
+            bytes += specs.remove((born, generation))?.map_or(0, |spec| spec.value().len() as u64);
+        }
+        self.counters.dying_bytes = match self.counters.dying_bytes.checked_sub(bytes) {
+            Some(left) => left,
+            None => recounted("the bytes of specs", dying_bytes(&dying, &specs)?),
+        };
+        Ok(())
+    }
+}
+
+/// A count that cannot be right is only that: nothing else depends on it.
+fn recounted(what: &str, count: u64) -> u64 {
+    tracing::warn!(count, "{what} were miscounted, and have been counted anew");
+    count
 }
 
 fn remove(events: &mut Table<'_, u64, &'static [u8]>, last: u64) -> Result<u64, Fault> {
     let removed = events.remove(last)?;
     removed.map(|piece| piece.value().len() as u64).ok_or_else(|| Fault::damaged("", "it is missing").at(&EVENTS, last))
-}
-
-/// Drops the specs that nothing refers to any more, now that the log begins after `oldest`. Says whether that was all.
-fn trim_specs(transaction: &WriteTransaction, oldest: u64, budget: usize) -> Result<bool, Fault> {
-    let mut dying = transaction.open_table(DYING)?;
-    let due: Vec<_> = dying
-        .range(..=(oldest + 1, u64::MAX, u64::MAX))?
-        .take(budget)
-        .map(|row| row.map(|(key, _)| key.value()))
-        .collect::<Result<_, _>>()?;
-    if !due.is_empty() {
-        let mut specs = transaction.open_table(SPECS)?;
-        for (from, born, generation) in &due {
-            dying.remove((*from, *born, *generation))?;
-            specs.remove((*born, *generation))?;
-        }
-    }
-    Ok(due.len() < budget)
 }
 
 impl Ends {

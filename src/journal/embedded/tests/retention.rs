@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use redb::{ReadableDatabase, ReadableTable};
 
 use super::history::{History, assert_is};
 use super::media::{Disk, TestDir};
 use crate::journal::embedded::age::wall as now;
-use crate::journal::embedded::tables::{DYING, REQUESTS, SPECS};
+use crate::journal::embedded::form::Counters;
+use crate::journal::embedded::tables::{COUNTERS_KEY, DYING, FORM_KEY, META, REQUESTS, SPECS};
 use crate::journal::testing::{created, event, sequence};
 use crate::journal::{EmbeddedStore, Group, Range, ReadError, Retention, Store};
 use crate::model::{
@@ -90,13 +92,13 @@ fn what_is_too_old_goes_while_nothing_comes() {
     commit(&mut store, vec![at(1, old), at(2, now())]);
     assert_eq!(store.reader().oldest().get(), 0, "a piece is as old as its newest event");
     commit(&mut store, vec![at(3, now())]);
-    assert_eq!(store.maintain().expect("maintained"), false);
+    assert!(!store.maintain().expect("maintained"));
     let mut store = EmbeddedStore::with_medium(Disk::default(), Retention { age: Duration::MAX, ..retention(1_000) })
         .expect("opened");
     commit(&mut store, vec![at(1, old)]);
     commit(&mut store, vec![at(2, now())]);
     store.retention.age = AGE;
-    assert_eq!(store.maintain().expect("maintained"), false);
+    assert!(!store.maintain().expect("maintained"));
     assert_eq!(store.reader().oldest().get(), 1);
     assert_eq!(store.recover().expect("read").tasks.len(), 2, "tasks outlive their events");
 }
@@ -163,6 +165,35 @@ fn a_live_task_keeps_its_last_ten_specs_its_active_one_and_what_events_refer_to(
 }
 
 #[test]
+fn superseded_specs_count_with_the_events_that_keep_them() {
+    let disk = Disk::default();
+    let mut store = EmbeddedStore::with_medium(disk.clone(), retention(1_000)).expect("opened");
+    swapped(&mut store, 100, true);
+    let counters = store.written.as_ref().expect("open").counters;
+    assert!(counters.dying_bytes > 90 * 50, "{counters:?}");
+    // Form 2 did not count them.
+    let transaction = store.shared.database().expect("open").begin_write().expect("begun");
+    let mut meta = transaction.open_table(META).expect("there");
+    let of_form_2 = Counters { dying_bytes: 0, ..counters };
+    meta.insert(COUNTERS_KEY, of_form_2.encode_to_vec().as_slice()).expect("written");
+    meta.insert(FORM_KEY, 2_u32.to_le_bytes().as_slice()).expect("written");
+    drop(meta);
+    transaction.commit().expect("committed");
+    drop(store);
+    let mut store = EmbeddedStore::with_medium(disk, retention(1_000)).expect("migrated");
+    assert_eq!(store.written.as_ref().expect("open").counters, counters);
+
+    store.retention.bytes = counters.log_bytes + counters.dying_bytes / 2;
+    while store.maintain().expect("maintained") {}
+    let left = store.written.as_ref().expect("open").counters;
+    assert!(left.log_bytes + left.dying_bytes <= store.retention.bytes, "{left:?}");
+    assert!((1..90).contains(&left.oldest), "and no more than had to go: {left:?}");
+    store.retention.events = Some(1);
+    while store.maintain().expect("maintained") {}
+    assert_eq!(store.written.as_ref().expect("open").counters.dying_bytes, 0);
+}
+
+#[test]
 fn the_active_spec_stays_however_many_swaps_were_rolled_back() {
     let disk = Disk::default();
     let mut store = EmbeddedStore::with_medium(disk.clone(), retention(1)).expect("opened");
@@ -203,6 +234,21 @@ fn requests_are_forgotten_by_age_and_count() {
     }
     while store.maintain().expect("maintained") {}
     assert_eq!(rows(), 200_000);
+}
+
+#[test]
+fn a_count_of_bytes_that_is_too_small_is_put_right() {
+    let mut store = EmbeddedStore::with_medium(Disk::default(), retention(10)).expect("opened");
+    for number in 1..=10 {
+        commit(&mut store, vec![at(number, now())]);
+    }
+    let counted = store.written.as_ref().expect("open").counters.log_bytes;
+    store.written.as_mut().expect("open").counters.log_bytes = 1;
+    store.retention.events = Some(2);
+    while store.maintain().expect("maintained") {}
+    let counters = store.written.as_ref().expect("open").counters;
+    assert_eq!(counters.oldest, 8);
+    assert!(counters.log_bytes.abs_diff(counted / 5) < 20, "{counters:?}, {counted}");
 }
 
 #[test]
