@@ -59,23 +59,6 @@ fn a_failure_says_what_may_become_of_the_store_and_it_works_again() {
     }
 }
 
-/// What a sync that failed was to write can be in the system's cache, and nowhere else: so that the group is found says nothing.
-#[test]
-fn a_group_that_a_failed_sync_left_behind_is_written_on_before_it_is_acknowledged() {
-    let disk = Disk::default();
-    let (mut store, mut history, mut log) = filled(&disk);
-    let batch = history.batch(10);
-    disk.fail(Fails::Syncs);
-    store.commit(batch.group()).expect_err("it fails");
-    disk.fail(Fails::Never);
-    disk.record();
-    store.commit(batch.group()).expect("it works again");
-    let syncs = disk.recorded().iter().filter(|done| matches!(done, Done::Sync)).count();
-    assert!(syncs >= 2, "{syncs}");
-    log.extend(batch.events);
-    assert_is(&mut store, &history.fold, &log, "acknowledged");
-}
-
 #[test]
 fn requests_alone_are_not_remembered_twice_after_a_failure() {
     let disk = Disk::default();

@@ -67,6 +67,8 @@ struct State {
     bytes: Vec<u8>,
     done: Option<Vec<Done>>,
     fails: Fails,
+    /// How many syncs go well before one fails, once.
+    syncs_left: Option<usize>,
     free: Option<u64>,
     opened: usize,
 }
@@ -100,6 +102,11 @@ impl Disk {
 
     pub(super) fn fail(&self, fails: Fails) {
         self.lock().fails = fails;
+    }
+
+    /// Has one sync fail after so many; `None` is none.
+    pub(super) fn fail_sync_after(&self, syncs: Option<usize>) {
+        self.lock().syncs_left = syncs;
     }
 
     pub(super) fn set_free(&self, free: u64) {
@@ -177,6 +184,11 @@ impl StorageBackend for Disk {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.lock();
         state.check(&[Fails::Writes, Fails::Syncs, Fails::All])?;
+        let left = state.syncs_left.take();
+        if left == Some(0) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        state.syncs_left = left.map(|left| left - 1);
         state.note(Done::Sync);
         Ok(())
     }
