@@ -92,7 +92,8 @@ pub(super) struct Serve {
     /// How old events may grow in the embedded store [default: 7d].
     #[arg(long, value_name = "DURATION")]
     event_retention_age: Option<String>,
-    /// The bytes that events may take in the embedded store: a number, or one with a unit as 512MiB [default: 1GiB].
+    /// The bytes that events may take in the embedded store, with the specs that only they refer to: a number, or one with a unit as
+    /// 512MiB [default: 1GiB].
     #[arg(long, value_name = "BYTES")]
     event_retention_bytes: Option<String>,
 }

@@ -51,6 +51,8 @@ Examples:
   switchyard store check
   switchyard store check --data-dir /var/lib/switchyard -o json
 
+Nothing is changed, not even where a server would repair or migrate the store as it opens it.
+
 Exit codes: 0 sound, 1 something is wrong (each finding has its line).")]
 struct Check {
     #[command(flatten)]

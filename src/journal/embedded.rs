@@ -17,19 +17,24 @@
 //! What is never so: a group half there; an event acknowledged and gone; a spec gone that a task or a retained event refers to; an
 //! older reader taking a newer form for its own.
 
+mod age;
 mod archive;
 mod check;
+mod copying;
 mod database;
 mod directory;
 mod error;
+mod first;
 mod form;
 mod group;
 mod index;
 mod medium;
 mod migration;
+mod overlay;
 mod reading;
 mod recovery;
 mod report;
+mod specs;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -47,6 +52,7 @@ pub use error::OpenError;
 pub use medium::Medium;
 pub use report::{CheckReport, Compaction};
 
+use self::age::AgeClock;
 use self::database::Empty;
 use self::directory::Directory;
 use self::error::Fault;
@@ -67,9 +73,10 @@ const MAINTAINED: usize = 128;
 pub struct Retention {
     /// How many events at least; `None` is a million, or twenty for each task where that is more.
     pub events: Option<u64>,
-    /// How old an event may grow, by the wall clock.
+    /// How old an event may grow: by the wall clock, whose jumps ahead while the store is open count for nothing.
     pub age: Duration,
-    /// How many bytes the events may take.
+    /// How many bytes the events may take, with the specs that are kept for their sake alone. Not counted are the tasks, the specs
+    /// that are kept for those (ten each, of 64 KiB at the most), and what redb itself takes.
     pub bytes: u64,
 }
 
@@ -87,6 +94,7 @@ pub struct EmbeddedStore {
     /// `None` after a failure, until the medium is opened anew: then what was written is read again, not believed.
     written: Option<Written>,
     fence: Fence,
+    clock: AgeClock,
     /// A commit failed, and its group may be there nevertheless.
     in_doubt: bool,
     nearly_full: Cell<Option<(Instant, bool)>>,
@@ -116,12 +124,14 @@ impl EmbeddedStore {
     }
 
     fn open_any(medium: Box<dyn Medium>, retention: Retention, empty: Empty) -> Result<Self, Fault> {
+        database::refuse_unfit(&*medium)?;
         let mut store = Self {
             medium,
             retention,
             shared: Arc::default(),
             written: None,
             fence: Fence::default(),
+            clock: AgeClock::start(),
             in_doubt: false,
             nearly_full: Cell::new(None),
         };
@@ -171,7 +181,7 @@ impl EmbeddedStore {
         self.fence = Fence::default();
         let database = database::open(&*self.medium, self.fence.clone(), empty)?;
         database::bring_up(&database)?;
-        let written = database::caught(|| Written::load(&database))?;
+        let written = database::caught(|| Written::load(&database, self.clock))?;
         self.shared.set_oldest(written.counters.oldest);
         self.written = Some(written);
         self.shared.replace(Some(Arc::new(database)));
@@ -210,7 +220,7 @@ impl EmbeddedStore {
 
 impl Store for EmbeddedStore {
     fn recover(&mut self) -> Result<Recovered, StoreError> {
-        self.attempt(|database, _, _| recovery::recover(database))
+        self.attempt(|database, written, _| recovery::recover(database, written.clock.now()))
     }
 
     fn commit(&mut self, group: Group<'_>) -> Result<(), StoreError> {

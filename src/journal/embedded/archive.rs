@@ -7,15 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value};
+use redb::ReadableDatabase;
 use thiserror::Error;
+use uuid::Uuid;
 
+use super::copying::Reading;
 use super::database::{make_tables, open_backend, put_meta, writing};
 use super::directory::{DIRECTORY_MODE, STORE, backend, options, sync_directory};
 use super::error::{Fault, OpenError};
+use super::form::{Counters, Identity};
 use super::medium::Fence;
 use super::reading::Opened;
-use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, identity};
+use super::tables::{META, counters, identity};
 use crate::journal::StoreError;
 
 /// How long a copy may take: as long, no page that is freed can be used again.
@@ -59,19 +62,50 @@ impl Archive {
 
     /// Copies the store as it stands to the new directory `dest`, which is laid out as the data directory is. Appears there whole or
     /// not at all. A server that opens it draws a new store id, so that no cursor of the original is taken for its own. Blocks; gives
-    /// up after ten minutes.
+    /// up after ten minutes, or where the destination hangs, as soon as it answers. The store is held up by neither: at ten minutes
+    /// it is read no more.
     pub fn backup(&self, dest: &Path) -> Result<(), BackupError> {
+        self.backup_within(dest, LONGEST)
+    }
+
+    pub(super) fn backup_within(&self, dest: &Path, longest: Duration) -> Result<(), BackupError> {
         let write =
             |source: Box<dyn std::error::Error + Send + Sync>| BackupError::Write { path: dest.to_owned(), source };
         if dest.try_exists().map_err(|error| write(error.into()))? {
             return Err(BackupError::Exists(dest.to_owned()));
         }
-        let database = self.shared.database().map_err(BackupError::Read)?;
-        let transaction = database.begin_read().map_err(|error| BackupError::Read(Fault::from(error).into()))?;
         let unfinished = Unfinished::make(dest).map_err(|error| write(error.into()))?;
-        copy_store(&transaction, &unfinished.path).map_err(|fault| write(fault.into()))?;
+        let copied = self.copy(&unfinished.path, Instant::now() + longest);
+        copied.map_err(|failed| match failed {
+            Failed::Reading(fault) => BackupError::Read(fault.into()),
+            Failed::Writing(fault) => write(fault.into()),
+        })?;
         unfinished.finish(dest).map_err(|error| write(error.into()))
     }
+
+    fn copy(&self, to: &Path, until: Instant) -> Result<(), Failed> {
+        let database = self.shared.database_or_fault().map_err(Failed::Reading)?;
+        let transaction = database.begin_read().map_err(|error| Failed::Reading(error.into()))?;
+        let meta = transaction.open_table(META).map_err(|error| Failed::Reading(error.into()))?;
+        let identity = identity(&meta).map_err(Failed::Reading)?;
+        let counters = counters(&meta).map_err(Failed::Reading)?;
+        drop(meta);
+        let reading = Reading::begin(database, transaction, until, ROWS);
+        let reading = reading.map_err(|error| Failed::Reading(Fault::Medium(error)))?;
+        let written = write_copy(&reading, &identity.of_copy(), &counters, to).map_err(Failed::Writing);
+        let read = reading.end();
+        written?;
+        read.map_err(|fault| match fault {
+            Fault::Medium(_) => Failed::Writing(fault),
+            fault => Failed::Reading(fault),
+        })
+    }
+}
+
+/// Which side of a copy failed.
+enum Failed {
+    Reading(Fault),
+    Writing(Fault),
 }
 
 /// A copy that is not whole yet, beside its destination. Goes when it is dropped.
@@ -82,7 +116,8 @@ struct Unfinished {
 impl Unfinished {
     fn make(dest: &Path) -> io::Result<Self> {
         let mut name = dest.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-        name.push(format!(".unfinished-{}", std::process::id()));
+        // Not by the process, whose id in a container is always the same: what one left that was killed must not be in the way.
+        name.push(format!(".unfinished-{}", Uuid::new_v4().simple()));
         let path = dest.with_file_name(name);
         DirBuilder::new().mode(DIRECTORY_MODE).create(&path)?;
         Ok(Self { path })
@@ -104,45 +139,17 @@ impl Drop for Unfinished {
     }
 }
 
-fn copy_store(from: &ReadTransaction, to: &Path) -> Result<(), Fault> {
+fn write_copy(reading: &Reading, identity: &Identity, counters: &Counters, to: &Path) -> Result<(), Fault> {
     let file = options().create_new(true).open(to.join(STORE)).map_err(Fault::Medium)?;
     let database = open_backend(backend(file)?, Fence::default())?;
-    let meta = from.open_table(META)?;
-    let (identity, counters) = (identity(&meta)?, counters(&meta)?);
     let transaction = writing(&database)?;
     make_tables(&transaction)?;
-    put_meta(&transaction, &identity.of_copy(), &counters)?;
+    put_meta(&transaction, identity, counters)?;
     transaction.commit()?;
-    let until = Instant::now() + LONGEST;
-    copy_table(from, &database, EVENTS, until)?;
-    copy_table(from, &database, TASKS, until)?;
-    copy_table(from, &database, SPECS, until)?;
-    copy_table(from, &database, DYING, until)?;
-    copy_table(from, &database, REQUESTS, until)?;
-    Ok(database.close()?)
-}
-
-fn copy_table<K: Key + 'static, V: Value + 'static>(
-    from: &ReadTransaction,
-    to: &Database,
-    table: TableDefinition<'static, K, V>,
-    until: Instant,
-) -> Result<(), Fault> {
-    let original = from.open_table(table)?;
-    let mut rows = original.iter()?.peekable();
-    while rows.peek().is_some() {
-        if Instant::now() > until {
-            return Err(Fault::Medium(io::ErrorKind::TimedOut.into()));
-        }
-        let transaction = writing(to)?;
-        {
-            let mut copy = transaction.open_table(table)?;
-            for row in rows.by_ref().take(ROWS) {
-                let (key, value) = row?;
-                copy.insert(key.value(), value.value())?;
-            }
-        }
+    while let Some(batch) = reading.next() {
+        let transaction = writing(&database)?;
+        batch(&transaction)?;
         transaction.commit()?;
     }
-    Ok(())
+    Ok(database.close()?)
 }

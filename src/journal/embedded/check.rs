@@ -1,6 +1,6 @@
 //! A look at all that a store holds, with nothing taken for granted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,27 +12,25 @@ use super::directory::Directory;
 use super::error::Fault;
 use super::form::{Counters, EventForm, PieceForm, RequestForm, SpecKey, TaskForm, TaskRow, Unreadable};
 use super::medium::Fence;
-use super::reading::read_spec;
 use super::recovery::read_task;
 use super::report::{CheckReport, Compaction};
-use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, identity};
+use super::specs::{KnownSpecs, read_spec};
+use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, dying_bytes, identity};
 use crate::model::{EventType, TaskSpec};
 
-/// How many specs are held decoded.
-const KNOWN_SPECS: usize = 16_384;
 /// As many findings are reported: what is damaged is often so in many places, for one reason.
 const FINDINGS: usize = 100;
 
-/// Checks the store in a directory.
+/// Checks the store in a directory, and changes nothing there: repairs and migrations go to memory.
 pub(super) fn check(directory: &Directory) -> Result<CheckReport, Fault> {
     let mut report = CheckReport { file_bytes: file_bytes(directory)?, ..CheckReport::default() };
-    let mut database = database::open(directory, Fence::default(), Empty::Refuse)?;
+    let mut database = database::look(directory)?;
     // Pages first: what they say of themselves is what all the rest is read from.
     match caught(|| Ok(database.check_integrity()?)) {
         Ok(true) => {}
-        Ok(false) => {
-            report.problems.push("redb found its own record of the pages in use wrong, and has repaired it".to_owned())
-        }
+        Ok(false) => report
+            .problems
+            .push("redb found its own record of the pages in use wrong; a server that opens it repairs it".to_owned()),
         Err(fault) => return Err(fault),
     }
     database::bring_up(&database)?;
@@ -42,6 +40,7 @@ pub(super) fn check(directory: &Directory) -> Result<CheckReport, Fault> {
 /// Gives back what the store in a directory does not use.
 pub(super) fn compact(directory: &Directory) -> Result<Compaction, Fault> {
     let before = file_bytes(directory)?;
+    database::refuse_unfit(directory)?;
     let mut database = database::open(directory, Fence::default(), Empty::Refuse)?;
     database::bring_up(&database)?;
     while database.compact()? {}
@@ -60,14 +59,14 @@ fn look_through(database: &Database, report: CheckReport) -> Result<CheckReport,
     let mut check = Check {
         report,
         transaction: &transaction,
-        specs: Specs { table: transaction.open_table(SPECS)?, known: HashMap::new() },
+        specs: Specs { table: transaction.open_table(SPECS)?, known: KnownSpecs::default() },
         images: BTreeMap::new(),
     };
     check.report.store_id = identity(&meta)?.id();
     (check.report.oldest, check.report.head) = (counters.oldest, counters.head);
     check.log(counters)?;
     check.tasks(counters.head)?;
-    check.kept_specs(counters.oldest)?;
+    check.kept_specs(counters)?;
     check.requests()?;
     Ok(check.report)
 }
@@ -83,19 +82,17 @@ struct Check<'a> {
 /// The specs, some of them decoded.
 struct Specs {
     table: ReadOnlyTable<(u64, u64), &'static [u8]>,
-    known: HashMap<SpecKey, Arc<TaskSpec>>,
+    known: KnownSpecs,
 }
 
 impl Specs {
     fn get(&mut self, key: SpecKey) -> Result<Arc<TaskSpec>, Fault> {
-        if let Some(spec) = self.known.get(&key) {
-            return Ok(Arc::clone(spec));
+        if let Some(spec) = self.known.get(key) {
+            return Ok(spec);
         }
-        if self.known.len() >= KNOWN_SPECS {
-            self.known.clear();
-        }
-        let spec = Arc::new(read_spec(key, &self.table)?);
-        self.known.insert(key, Arc::clone(&spec));
+        let read = read_spec(key, &self.table)?;
+        let spec = Arc::clone(&read.spec);
+        self.known.put(key, read);
         Ok(spec)
     }
 }
@@ -192,13 +189,21 @@ impl Check<'_> {
     }
 
     /// Every spec decodes, and is there for a task or an event.
-    fn kept_specs(&mut self, oldest: u64) -> Result<(), Fault> {
+    fn kept_specs(&mut self, counters: Counters) -> Result<(), Fault> {
+        let table = self.transaction.open_table(DYING)?;
+        let bytes = dying_bytes(&table, &self.specs.table)?;
+        if bytes != counters.dying_bytes {
+            self.find(format!(
+                "the specs of events alone have {bytes} bytes, where the counters say {}",
+                counters.dying_bytes
+            ));
+        }
         let mut dying = HashSet::new();
-        for row in self.transaction.open_table(DYING)?.iter()? {
+        for row in table.iter()? {
             let (from, born, generation) = row?.0.value();
             dying.insert((born, generation));
             // What is due goes a step at a time; but it does not refer to what is not there.
-            if from > oldest + 1 && self.specs.table.get((born, generation))?.is_none() {
+            if from > counters.oldest + 1 && self.specs.table.get((born, generation))?.is_none() {
                 self.find(format!("the spec {born}/{generation}, which events refer to until {from}, is missing"));
             }
         }

@@ -10,6 +10,7 @@ use super::error::Fault;
 use super::form::{Counters, FORM, Identity};
 use super::medium::{Fence, Fenced, Medium};
 use super::migration;
+use super::overlay::Overlay;
 use super::tables::{
     COUNTERS_KEY, DYING, EVENTS, FORM_KEY, IDENTITY_KEY, META, REQUESTS, SPECS, TASKS, form, identity,
 };
@@ -39,6 +40,28 @@ pub(super) fn open(medium: &dyn Medium, fence: Fence, empty: Empty) -> Result<Da
         begin(&database)?;
     }
     Ok(database)
+}
+
+/// Opens what the medium holds, to be read: what redb writes as it opens it, and whoever else does, goes to memory, and nothing to the
+/// medium.
+pub(super) fn look(medium: &dyn Medium) -> Result<Database, Fault> {
+    let backend = medium.open().map_err(Fault::Medium)?;
+    if backend.len().map_err(Fault::Medium)? == 0 {
+        return Err(Fault::damaged("the file", "it is empty"));
+    }
+    open_backend(Box::new(Overlay::new(backend).map_err(Fault::Medium)?), Fence::default())
+}
+
+/// Refuses what no server can go on with, before anything of it is changed: what is damaged so that it cannot be opened, none of ours,
+/// or newer. What is empty is for [`open`] to judge.
+pub(super) fn refuse_unfit(medium: &dyn Medium) -> Result<(), Fault> {
+    let backend = medium.open().map_err(Fault::Medium)?;
+    if backend.len().map_err(Fault::Medium)? == 0 {
+        return Ok(());
+    }
+    drop(backend);
+    let database = look(medium)?;
+    caught(|| fit(&database)).map(|_| ())
 }
 
 /// Opens a file of redb's.
@@ -105,15 +128,22 @@ pub(super) fn put_meta(transaction: &WriteTransaction, identity: &Identity, coun
 
 /// Sees to it that the store is of the form that this version writes.
 pub(super) fn bring_up(database: &Database) -> Result<(), Fault> {
+    match fit(database)? {
+        FORM => Ok(()),
+        older => migration::migrate(database, older),
+    }
+}
+
+/// The store's form, if it is ours and not newer.
+fn fit(database: &Database) -> Result<u32, Fault> {
     let found = match database.begin_read()?.open_table(META) {
         Ok(meta) => form(&meta)?,
         Err(TableError::TableDoesNotExist(_)) => None,
         Err(error) => return Err(error.into()),
     };
     match found {
-        Some(FORM) => Ok(()),
         Some(found) if found > FORM => Err(Fault::Newer { found, known: FORM }),
-        Some(older) => migration::migrate(database, older),
+        Some(found) => Ok(found),
         None => Err(Fault::damaged("the file", "it is a database, but none of Switchyard's")),
     }
 }

@@ -25,7 +25,7 @@ pub enum OpenError {
     },
     /// What is there is no sound store.
     #[error(
-        "{place} is damaged: {problem}. Nothing was changed. Look at it with `switchyard store check --data-dir DIR`; restore a \
+        "{place} is damaged: {problem}. Look at it with `switchyard store check --data-dir DIR`, which changes nothing; restore a \
          backup in its place; or move it away to begin anew, without its tasks"
     )]
     Damaged {

@@ -34,7 +34,7 @@ pub(super) use task::TaskForm;
 use crate::model::{Timestamp, Violations};
 
 /// The form that this version writes.
-pub(super) const FORM: u32 = 2;
+pub(super) const FORM: u32 = 3;
 
 /// Why stored bytes are not what they should be.
 #[derive(Debug, Error)]

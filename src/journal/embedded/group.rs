@@ -1,12 +1,12 @@
 //! A group becomes one transaction.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use prost::Message;
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use super::Retention;
+use super::age::AgeClock;
 use super::database::writing;
 use super::error::Fault;
 use super::form::{Counters, Pieces, RequestForm, TaskRow};
@@ -14,23 +14,24 @@ use super::index::{Changes, Index};
 use super::tables::{COUNTERS_KEY, DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters};
 use super::trimming::Ends;
 use crate::journal::Group;
-use crate::model::{Event, Timestamp};
+use crate::model::Event;
 
 /// What the writer knows by heart of a store that is open. Changes with each transaction; where one fails, it is read anew.
 pub(super) struct Written {
     pub(super) counters: Counters,
     pub(super) index: Index,
     pub(super) ends: Ends,
+    pub(super) clock: AgeClock,
 }
 
 impl Written {
     /// Reads it.
-    pub(super) fn load(database: &Database) -> Result<Self, Fault> {
+    pub(super) fn load(database: &Database, clock: AgeClock) -> Result<Self, Fault> {
         let transaction = database.begin_read()?;
         let counters = counters(&transaction.open_table(META)?)?;
-        let ends = Ends::of(&transaction.open_table(EVENTS)?, &transaction.open_table(REQUESTS)?)?;
+        let ends = Ends::of(&transaction.open_table(EVENTS)?, &transaction.open_table(REQUESTS)?, clock.now())?;
         ends.check(&counters, &transaction.open_table(EVENTS)?)?;
-        Ok(Self { counters, index: Index::load(&transaction)?, ends })
+        Ok(Self { counters, index: Index::load(&transaction)?, ends, clock })
     }
 
     /// Whether the group is in the store: it was committed, though the writer was told that it failed.
@@ -54,7 +55,7 @@ impl Written {
         self.check_order(group.events)?;
         let transaction = writing(database)?;
         let changes = self.write_events(&transaction, group.events)?;
-        write_changes(&transaction, changes)?;
+        self.counters.dying_bytes += write_changes(&transaction, changes)?;
         self.write_requests(&transaction, group)?;
         // Twice what came in, and some: so the log shrinks where it has to, and no commit waits for more than its own size's worth.
         let budget = 2 * (group.events.len() + group.requests.len()) + 32;
@@ -95,9 +96,11 @@ impl Written {
     fn write_events(&mut self, transaction: &WriteTransaction, events: &[Arc<Event>]) -> Result<Changes, Fault> {
         let mut changes = Changes::default();
         let mut pieces = Pieces::new(self.counters.head + 1);
+        let now = self.clock.now();
         for event in events {
             let form = self.index.note(event, &mut changes);
-            pieces.push(&form, event.time.as_nanos());
+            // Where the clock has jumped ahead, the event says so, and is no older for it.
+            pieces.push(&form, event.time.min(now).as_nanos());
             if let Some(born) = form.task.as_ref().map(|task| task.born)
                 && changes.tasks.get(&born) != Some(&None)
             {
@@ -127,7 +130,8 @@ impl Written {
     }
 }
 
-fn write_changes(transaction: &WriteTransaction, changes: Changes) -> Result<(), Fault> {
+/// Says how many bytes the specs have that are kept for events alone from now on.
+fn write_changes(transaction: &WriteTransaction, changes: Changes) -> Result<u64, Fault> {
     let Changes { tasks, specs, dying } = changes;
     if !tasks.is_empty() {
         let mut table = transaction.open_table(TASKS)?;
@@ -144,17 +148,13 @@ fn write_changes(transaction: &WriteTransaction, changes: Changes) -> Result<(),
             table.insert((key.born, key.generation), spec.as_slice())?;
         }
     }
+    let mut dying_bytes = 0;
     if !dying.is_empty() {
-        let mut table = transaction.open_table(DYING)?;
+        let (mut table, specs) = (transaction.open_table(DYING)?, transaction.open_table(SPECS)?);
         for (from, key) in dying {
             table.insert((from, key.born, key.generation), ())?;
+            dying_bytes += specs.get((key.born, key.generation))?.map_or(0, |spec| spec.value().len() as u64);
         }
     }
-    Ok(())
-}
-
-/// The wall clock: what age is measured by.
-pub(super) fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::default() + since_epoch
+    Ok(dying_bytes)
 }

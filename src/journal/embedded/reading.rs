@@ -1,22 +1,20 @@
 //! Reading beside the writer.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use prost::Message;
-use redb::{Database, ReadOnlyTable, ReadableDatabase};
+use redb::{Database, ReadableDatabase};
 
 use super::error::Fault;
-use super::form::{Counters, EventForm, PieceForm, SpecForm, SpecKey, Unreadable};
+use super::form::{Counters, EventForm, PieceForm, SpecKey, Unreadable};
+use super::specs::SpecCache;
 use super::tables::{EVENTS, META, SPECS, counters};
 use crate::journal::{Range, ReadError, Reader, StoreError};
 use crate::model::{Event, Sequence, TaskSpec};
 
 /// What one read decodes at the most, so that it is short: pages that are freed meanwhile cannot be used again until it ends.
 const READ_BYTES: usize = 4 << 20;
-/// How many specs each half of the cache holds.
-const CACHED_SPECS: usize = 8_192;
 
 /// The open store, as the writer and its readers share it.
 #[derive(Default)]
@@ -119,44 +117,4 @@ impl Reader for Opened {
             }
         }
     }
-}
-
-/// The specs that were read last, so that a replay does not decode one for each event. Two halves: when the newer one is full it
-/// becomes the older one, so what is used stays.
-#[derive(Default)]
-struct SpecCache {
-    halves: Mutex<[HashMap<SpecKey, Arc<TaskSpec>>; 2]>,
-}
-
-impl SpecCache {
-    fn get(&self, key: SpecKey, table: &ReadOnlyTable<(u64, u64), &'static [u8]>) -> Result<Arc<TaskSpec>, Fault> {
-        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
-        let [newer, older] = &mut *halves;
-        if let Some(spec) = newer.get(&key) {
-            return Ok(Arc::clone(spec));
-        }
-        let found = older.remove(&key);
-        let spec = match found {
-            Some(spec) => spec,
-            // Under the lock: what one reader looks up, the others want next.
-            None => Arc::new(read_spec(key, table)?),
-        };
-        if newer.len() >= CACHED_SPECS {
-            *older = std::mem::take(newer);
-        }
-        newer.insert(key, Arc::clone(&spec));
-        Ok(spec)
-    }
-}
-
-/// A spec, from its table.
-pub(super) fn read_spec(
-    key: SpecKey,
-    table: &impl redb::ReadableTable<(u64, u64), &'static [u8]>,
-) -> Result<TaskSpec, Fault> {
-    let SpecKey { born, generation } = key;
-    let row = table.get((born, generation))?.ok_or(Unreadable::NoSpec { generation })?;
-    let form = SpecForm::decode(row.value()).map_err(Unreadable::from);
-    let read = form.and_then(SpecForm::read).map_err(Fault::from);
-    read.map_err(|fault| fault.at(&SPECS, (born, generation)))
 }

@@ -7,21 +7,20 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::error::Fault;
 use super::form::{RequestForm, SpecKey, TaskRow, Unreadable};
-use super::group::now;
-use super::reading::read_spec;
+use super::specs::read_spec;
 use super::tables::{META, REQUESTS, SPECS, TASKS, counters, identity};
 use super::trimming::REQUEST_AGE;
 use crate::journal::Recovered;
-use crate::model::{Remembered, Sequence, Task, TaskSpec};
+use crate::model::{Remembered, Sequence, Task, TaskSpec, Timestamp};
 
-/// Reads the tasks and the requests.
-pub(super) fn recover(database: &Database) -> Result<Recovered, Fault> {
+/// Reads the tasks, and the requests that are not too old `now`.
+pub(super) fn recover(database: &Database, now: Timestamp) -> Result<Recovered, Fault> {
     let transaction = database.begin_read()?;
     let meta = transaction.open_table(META)?;
     let (identity, counters) = (identity(&meta)?, counters(&meta)?);
     let specs = transaction.open_table(SPECS)?;
     let tasks = read_tasks(&transaction.open_table(TASKS)?, &specs, counters.head)?;
-    let requests = read_requests(&transaction.open_table(REQUESTS)?)?;
+    let requests = read_requests(&transaction.open_table(REQUESTS)?, now)?;
     Ok(Recovered { store_id: identity.id(), head: Sequence::new(counters.head), tasks, requests })
 }
 
@@ -39,7 +38,7 @@ fn read_tasks(
         {
             return Ok(Arc::clone(spec));
         }
-        let spec = Arc::new(read_spec(key, specs)?);
+        let spec = read_spec(key, specs)?.spec;
         last = Some((key, Arc::clone(&spec)));
         Ok(spec)
     };
@@ -63,8 +62,7 @@ pub(super) fn read_task(
     row.read(spec_of)
 }
 
-fn read_requests(table: &impl ReadableTable<u64, &'static [u8]>) -> Result<Vec<Remembered>, Fault> {
-    let now = now();
+fn read_requests(table: &impl ReadableTable<u64, &'static [u8]>, now: Timestamp) -> Result<Vec<Remembered>, Fault> {
     let mut requests = Vec::new();
     for row in table.iter()? {
         let (number, row) = row?;

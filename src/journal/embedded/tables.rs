@@ -43,3 +43,19 @@ pub(super) fn form(table: &impl ReadableTable<&'static str, &'static [u8]>) -> R
         .map(|bytes| Some(u32::from_le_bytes(bytes)))
         .map_err(|problem| Fault::damaged("", problem).at(&META, FORM_KEY))
 }
+
+/// How many bytes the pieces have.
+pub(super) fn log_bytes(events: &impl ReadableTable<u64, &'static [u8]>) -> Result<u64, Fault> {
+    events.iter()?.try_fold(0, |bytes, row| Ok(bytes + row?.1.value().len() as u64))
+}
+
+/// How many bytes the specs have that are kept for events alone. One that is missing is for others to find.
+pub(super) fn dying_bytes(
+    dying: &impl ReadableTable<(u64, u64, u64), ()>,
+    specs: &impl ReadableTable<(u64, u64), &'static [u8]>,
+) -> Result<u64, Fault> {
+    dying.iter()?.try_fold(0, |bytes, row| {
+        let (_, born, generation) = row?.0.value();
+        Ok(bytes + specs.get((born, generation))?.map_or(0, |spec| spec.value().len() as u64))
+    })
+}

@@ -1,6 +1,7 @@
 //! The store as a whole.
 #![expect(clippy::disallowed_methods, reason = "tests may block")]
 
+mod clocks;
 mod crashes;
 mod directories;
 mod faults;
@@ -9,3 +10,14 @@ mod folds;
 mod history;
 mod media;
 mod retention;
+mod untouched;
+
+use crate::journal::EmbeddedStore;
+
+pub(super) use history::{Random, spec};
+pub(super) use media::Disk;
+
+/// A store with something in it.
+pub(super) fn filled() -> EmbeddedStore {
+    faults::filled(&Disk::default()).0
+}

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use prost::Message;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::Retention;
 use super::error::Fault;
-use super::form::{Counters, PieceForm, RequestForm};
-use super::group::{Written, now};
-use super::tables::{DYING, EVENTS, REQUESTS, SPECS};
+use super::first::First;
+use super::form::Counters;
+use super::group::Written;
+use super::tables::{DYING, EVENTS, REQUESTS, SPECS, dying_bytes, log_bytes};
 use crate::model::Timestamp;
 
 /// How long a request is remembered, and how many are (lifecycle.md §6).
@@ -22,34 +22,23 @@ const EVENTS_FOR_EACH_TASK: u64 = 20;
 /// The old ends of what grows at the new one: what is trimmed next.
 #[derive(Clone, Debug)]
 pub(super) struct Ends {
-    piece: Option<FirstPiece>,
-    request: Option<FirstRequest>,
+    piece: Option<First>,
+    request: Option<First>,
     /// The number of the next request.
     pub(super) next_request: u64,
     /// A spec may be due: the log's end has moved, and there was no time to look.
     specs_due: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct FirstPiece {
-    first: u64,
-    last: u64,
-    newest: Timestamp,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct FirstRequest {
-    number: u64,
-    time: Timestamp,
-}
-
 impl Ends {
     pub(super) fn of(
         events: &impl ReadableTable<u64, &'static [u8]>,
         requests: &impl ReadableTable<u64, &'static [u8]>,
+        now: Timestamp,
     ) -> Result<Self, Fault> {
         let next_request = requests.last()?.map_or(0, |(number, _)| number.value() + 1);
-        Ok(Self { piece: FirstPiece::of(events)?, request: FirstRequest::of(requests)?, next_request, specs_due: true })
+        let (piece, request) = (First::piece(events, now, None)?, First::request(requests, now, None)?);
+        Ok(Self { piece, request, next_request, specs_due: true })
     }
 
     /// A cheap look at whether the log is what the counters say.
@@ -63,48 +52,28 @@ impl Ends {
         if (first, last) == (counters.oldest + 1, counters.head) {
             return Ok(());
         }
-        let Counters { oldest, head, log_bytes: _ } = counters;
+        let Counters { oldest, head, .. } = counters;
         let problem = format!("the log has {first} to {last}, where it should have what follows {oldest}, to {head}");
         Err(Fault::damaged("", problem).at(&EVENTS, last))
-    }
-}
-
-impl FirstPiece {
-    fn of(events: &impl ReadableTable<u64, &'static [u8]>) -> Result<Option<Self>, Fault> {
-        let Some((last, piece)) = events.first()? else { return Ok(None) };
-        let last = last.value();
-        let (first, newest) =
-            PieceForm::head(piece.value()).map_err(|problem| Fault::from(problem).at(&EVENTS, last))?;
-        Ok(Some(Self { first, last, newest: Timestamp::from_nanos(newest) }))
-    }
-}
-
-impl FirstRequest {
-    fn of(requests: &impl ReadableTable<u64, &'static [u8]>) -> Result<Option<Self>, Fault> {
-        let Some((number, request)) = requests.first()? else { return Ok(None) };
-        let number = number.value();
-        let request = RequestForm::decode(request.value());
-        let request = request.map_err(|problem| Fault::damaged("", problem).at(&REQUESTS, number))?;
-        Ok(Some(Self { number, time: Timestamp::from_nanos(request.time) }))
     }
 }
 
 impl Written {
     /// Whether there is something to trim.
     pub(super) fn is_due(&self, retention: &Retention) -> bool {
-        let now = now();
+        let now = self.clock.now();
         self.piece_is_due(retention, now) || self.ends.request_is_due(now) || self.ends.specs_due
     }
 
     fn piece_is_due(&self, retention: &Retention, now: Timestamp) -> bool {
         let Some(piece) = self.ends.piece else { return false };
-        let Counters { head, log_bytes, oldest: _ } = self.counters;
+        let Counters { head, log_bytes, dying_bytes, oldest: _ } = self.counters;
         let by_tasks = EVENTS_FOR_EACH_TASK.saturating_mul(self.index.len() as u64);
         let events = retention.events.unwrap_or_else(|| EVENTS_LEAST.max(by_tasks));
         // A piece goes as a whole, so when nothing of it is to be kept; and the last one stays, however large.
-        head - piece.last >= events
-            || log_bytes > retention.bytes && piece.last < head
-            || now.since(piece.newest) > retention.age
+        head - piece.key >= events
+            || log_bytes.saturating_add(dying_bytes) > retention.bytes && piece.key < head
+            || now.since(piece.time) > retention.age
     }
 
     /// Drops what exceeds retention, in at most `budget` steps.
@@ -114,10 +83,10 @@ impl Written {
         retention: &Retention,
         budget: usize,
     ) -> Result<(), Fault> {
-        let now = now();
+        let now = self.clock.now();
         self.trim_events(transaction, retention, now, budget)?;
         if self.ends.specs_due {
-            self.ends.specs_due = !trim_specs(transaction, self.counters.oldest, budget)?;
+            self.trim_specs(transaction, budget)?;
         }
         self.ends.trim_requests(transaction, now, budget)
     }
@@ -130,18 +99,54 @@ impl Written {
         budget: usize,
     ) -> Result<(), Fault> {
         let mut events = transaction.open_table(EVENTS)?;
-        if self.ends.piece.is_none() {
-            self.ends.piece = FirstPiece::of(&events)?;
+        if self.ends.piece.is_none_or(|piece| piece.time > now) {
+            self.ends.piece = First::piece(&events, now, None)?;
         }
         for _ in 0..budget {
             let Some(piece) = self.ends.piece.filter(|_| self.piece_is_due(retention, now)) else { break };
-            self.counters.log_bytes -= remove(&mut events, piece.last)?;
-            self.counters.oldest = piece.last;
-            self.ends.piece = FirstPiece::of(&events)?;
-            self.ends.specs_due = true;
+            let bytes = remove(&mut events, piece.key)?;
+            self.counters.log_bytes = match self.counters.log_bytes.checked_sub(bytes) {
+                Some(left) => left,
+                None => recounted("the log's bytes", log_bytes(&events)?),
+            };
+            self.counters.oldest = piece.key;
+            self.ends.piece = First::piece(&events, now, Some(piece))?;
+            // At once, for what they take may be what the next piece would have to go for.
+            self.trim_specs(transaction, budget)?;
         }
         Ok(())
     }
+
+    /// Drops the specs that nothing refers to any more, now that the log begins where it does.
+    fn trim_specs(&mut self, transaction: &WriteTransaction, budget: usize) -> Result<(), Fault> {
+        let mut dying = transaction.open_table(DYING)?;
+        let due: Vec<_> = dying
+            .range(..=(self.counters.oldest + 1, u64::MAX, u64::MAX))?
+            .take(budget)
+            .map(|row| row.map(|(key, _)| key.value()))
+            .collect::<Result<_, _>>()?;
+        self.ends.specs_due = due.len() == budget;
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut specs = transaction.open_table(SPECS)?;
+        let mut bytes = 0;
+        for (from, born, generation) in due {
+            dying.remove((from, born, generation))?;
+            bytes += specs.remove((born, generation))?.map_or(0, |spec| spec.value().len() as u64);
+        }
+        self.counters.dying_bytes = match self.counters.dying_bytes.checked_sub(bytes) {
+            Some(left) => left,
+            None => recounted("the bytes of specs", dying_bytes(&dying, &specs)?),
+        };
+        Ok(())
+    }
+}
+
+/// A count that cannot be right is only that: nothing else depends on it.
+fn recounted(what: &str, count: u64) -> u64 {
+    tracing::warn!(count, "{what} were miscounted, and have been counted anew");
+    count
 }
 
 fn remove(events: &mut Table<'_, u64, &'static [u8]>, last: u64) -> Result<u64, Fault> {
@@ -149,41 +154,23 @@ fn remove(events: &mut Table<'_, u64, &'static [u8]>, last: u64) -> Result<u64, 
     removed.map(|piece| piece.value().len() as u64).ok_or_else(|| Fault::damaged("", "it is missing").at(&EVENTS, last))
 }
 
-/// Drops the specs that nothing refers to any more, now that the log begins after `oldest`. Says whether that was all.
-fn trim_specs(transaction: &WriteTransaction, oldest: u64, budget: usize) -> Result<bool, Fault> {
-    let mut dying = transaction.open_table(DYING)?;
-    let due: Vec<_> = dying
-        .range(..=(oldest + 1, u64::MAX, u64::MAX))?
-        .take(budget)
-        .map(|row| row.map(|(key, _)| key.value()))
-        .collect::<Result<_, _>>()?;
-    if !due.is_empty() {
-        let mut specs = transaction.open_table(SPECS)?;
-        for (from, born, generation) in &due {
-            dying.remove((*from, *born, *generation))?;
-            specs.remove((*born, *generation))?;
-        }
-    }
-    Ok(due.len() < budget)
-}
-
 impl Ends {
     fn request_is_due(&self, now: Timestamp) -> bool {
         self.request.is_some_and(|request| {
-            self.next_request - request.number > REQUESTS_MOST || now.since(request.time) > REQUEST_AGE
+            self.next_request - request.key > REQUESTS_MOST || now.since(request.time) > REQUEST_AGE
         })
     }
 
     fn trim_requests(&mut self, transaction: &WriteTransaction, now: Timestamp, budget: usize) -> Result<(), Fault> {
-        if self.request.is_some() && !self.request_is_due(now) {
+        if self.request.is_some_and(|request| request.time <= now) && !self.request_is_due(now) {
             return Ok(());
         }
         let mut requests = transaction.open_table(REQUESTS)?;
-        self.request = FirstRequest::of(&requests)?;
+        self.request = First::request(&requests, now, None)?;
         for _ in 0..budget {
             let Some(request) = self.request.filter(|_| self.request_is_due(now)) else { break };
-            requests.remove(request.number)?;
-            self.request = FirstRequest::of(&requests)?;
+            requests.remove(request.key)?;
+            self.request = First::request(&requests, now, Some(request))?;
         }
         Ok(())
     }

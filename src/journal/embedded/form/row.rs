@@ -50,6 +50,9 @@ pub(in crate::journal::embedded) struct Counters {
     /// How many bytes the pieces have. From form 2 on.
     #[prost(uint64, tag = "3")]
     pub(in crate::journal::embedded) log_bytes: u64,
+    /// How many bytes the specs have that are kept for events alone. From form 3 on.
+    #[prost(uint64, tag = "4")]
+    pub(in crate::journal::embedded) dying_bytes: u64,
 }
 
 /// A task as it stands.

@@ -7,12 +7,13 @@ use redb::ReadableTable;
 
 use super::history::{History, assert_is};
 use super::media::{TestDir, modes};
+use super::untouched::bytes;
 use crate::journal::embedded::form::Counters;
 use crate::journal::embedded::tables::{COUNTERS_KEY, EVENTS, FORM_KEY, META, SPECS, TASKS, counters};
 use crate::journal::{BackupError, EmbeddedStore, Failure, OpenError, Retention, Store};
 use crate::model::Event;
 
-fn filled(dir: &TestDir, batches: usize) -> (EmbeddedStore, History, Vec<Arc<Event>>) {
+pub(super) fn filled(dir: &TestDir, batches: usize) -> (EmbeddedStore, History, Vec<Arc<Event>>) {
     let mut store = EmbeddedStore::open(&dir.path(), Retention::default()).expect("opened");
     let mut history = History::new(7, 10);
     let mut log = Vec::new();
@@ -62,7 +63,7 @@ fn damage(dir: &TestDir, act: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(&path, bytes).expect("written");
 }
 
-fn edit(dir: &TestDir, act: impl FnOnce(&redb::WriteTransaction)) {
+pub(super) fn edit(dir: &TestDir, act: impl FnOnce(&redb::WriteTransaction)) {
     let database = redb::Database::open(dir.path().join("journal.redb")).expect("opened");
     let transaction = database.begin_write().expect("begun");
     act(&transaction);
@@ -74,27 +75,15 @@ fn a_damaged_store_is_refused_with_a_word_on_what_to_do_and_left_as_it_is() {
     let dir = TestDir::new();
     drop(filled(&dir, 5));
     damage(&dir, |bytes| bytes[..64].fill(0));
-    let before = std::fs::read(dir.path().join("journal.redb")).expect("read");
+    let before = bytes(&dir);
     let refused = EmbeddedStore::open(&dir.path(), Retention::default()).err().expect("damaged");
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
     let text = refused.to_string();
     assert!(["store check", "backup", "anew"].iter().all(|word| text.contains(word)), "{text}");
-    assert_eq!(std::fs::read(dir.path().join("journal.redb")).expect("read"), before);
+    assert!(bytes(&dir) == before);
     damage(&dir, Vec::clear);
     let refused = EmbeddedStore::open(&dir.path(), Retention::default()).err().expect("emptied");
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
-}
-
-#[test]
-fn a_store_of_a_newer_form_is_refused() {
-    let dir = TestDir::new();
-    drop(filled(&dir, 5));
-    edit(&dir, |transaction| {
-        let mut meta = transaction.open_table(META).expect("there");
-        meta.insert(FORM_KEY, 3_u32.to_le_bytes().as_slice()).expect("written");
-    });
-    let refused = EmbeddedStore::open(&dir.path(), Retention::default()).err();
-    assert!(matches!(refused, Some(OpenError::Newer { found: 3, known: 2, .. })), "{refused:?}");
 }
 
 #[test]
@@ -207,6 +196,21 @@ fn a_copy_of_a_running_store_is_whole_and_draws_an_id_of_its_own() {
     drop(copy);
     let mut copy = EmbeddedStore::open(&dest, Retention::default()).expect("opened");
     assert_eq!(copy.recover().expect("read").store_id, own, "once");
+}
+
+#[test]
+fn a_copy_that_was_killed_is_in_nobodys_way_and_one_that_fails_leaves_nothing() {
+    let dir = TestDir::new();
+    let (store, ..) = filled(&dir, 30);
+    let dest = dir.join("backup");
+    std::fs::create_dir(dir.join(&format!("backup.unfinished-{}", std::process::id()))).expect("made");
+    let there = || dir.path().parent().expect("there").read_dir().expect("read").count();
+    let before = there();
+    let late = store.archive().backup_within(&dest, std::time::Duration::ZERO);
+    assert!(matches!(late, Err(BackupError::Write { .. })), "{late:?}");
+    assert_eq!(there(), before, "nothing is left");
+    store.archive().backup(&dest).expect("copied");
+    assert_eq!(there(), before + 1);
 }
 
 #[test]

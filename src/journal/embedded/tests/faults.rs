@@ -17,7 +17,7 @@ fn open(disk: &Disk) -> EmbeddedStore {
 }
 
 /// A store with a few groups in it, and its history so far.
-fn filled(disk: &Disk) -> (EmbeddedStore, History, Vec<Arc<Event>>) {
+pub(super) fn filled(disk: &Disk) -> (EmbeddedStore, History, Vec<Arc<Event>>) {
     let mut store = open(disk);
     let mut history = History::new(3, 8);
     let mut log = Vec::new();

@@ -120,7 +120,7 @@ fn of_a_store_of_many_tasks() {
     let retention = Retention { events: Some(10_000_000), ..Retention::default() };
     let mut store = EmbeddedStore::open(&dir.path(), retention).expect("opened");
     let mut tasks = Vec::new();
-    let base = super::super::group::now();
+    let base = super::super::age::wall();
     let mut made = 0;
     let mut make = |count: usize, tasks: &mut Vec<Arc<Task>>| {
         let events: Vec<_> = (made..made + count).map(|number| event(number, tasks, base)).collect();

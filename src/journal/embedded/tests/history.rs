@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 /// SplitMix64, for a history that is the same at every run.
-pub(super) struct Random(pub(super) u64);
+pub(in crate::journal::embedded) struct Random(pub(in crate::journal::embedded) u64);
 
 impl Random {
     pub(super) fn next(&mut self) -> u64 {
@@ -25,7 +25,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(in crate::journal::embedded) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() >> 33).expect("31 bits") % bound
     }
 }
@@ -80,7 +80,7 @@ pub(super) struct History {
 impl History {
     /// A history of so many names, in which events are of about now.
     pub(super) fn new(seed: u64, names: usize) -> Self {
-        Self { random: Random(seed), fold: Fold::default(), names, uids: 0, started: super::super::group::now() }
+        Self { random: Random(seed), fold: Fold::default(), names, uids: 0, started: super::super::age::wall() }
     }
 
     /// The next group, of at most so many events.
@@ -209,7 +209,7 @@ impl History {
 }
 
 /// A spec that no other generation or task has.
-pub(super) fn spec(id: &str, generation: u64) -> Arc<TaskSpec> {
+pub(in crate::journal::embedded) fn spec(id: &str, generation: u64) -> Arc<TaskSpec> {
     let tcp = TcpDraft { address: format!("{id}.example.com:{}", generation % 60_000 + 1), ..TcpDraft::default() };
     let draft = SpecDraft { monitor: Some(MonitorDraft::Tcp(tcp)), ..SpecDraft::default() };
     Arc::new(TaskSpec::try_new(draft, &mut Violations::new()).expect("valid"))

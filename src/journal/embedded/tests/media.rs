@@ -60,13 +60,15 @@ pub(super) enum Fails {
 
 /// A disk in memory that notes what it is told, and fails when it is told to.
 #[derive(Clone, Default)]
-pub(super) struct Disk(Arc<Mutex<State>>);
+pub(in crate::journal::embedded) struct Disk(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     bytes: Vec<u8>,
     done: Option<Vec<Done>>,
     fails: Fails,
+    /// How many syncs go well before one fails, once, without a word on what becomes of what it was to write.
+    sync_fails_after: Option<usize>,
     free: Option<u64>,
     opened: usize,
     /// What is on the disk itself, as far as this is asked.
@@ -78,7 +80,7 @@ struct State {
 }
 
 impl Disk {
-    pub(super) fn of(bytes: Vec<u8>) -> Self {
+    pub(in crate::journal::embedded) fn of(bytes: Vec<u8>) -> Self {
         Self(Arc::new(Mutex::new(State { bytes, ..State::default() })))
     }
 
@@ -86,7 +88,7 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(in crate::journal::embedded) fn bytes(&self) -> Vec<u8> {
         self.lock().bytes.clone()
     }
 
@@ -118,6 +120,11 @@ impl Disk {
     /// What is on the disk itself.
     pub(super) fn durable(&self) -> Vec<u8> {
         self.lock().durable.clone().expect("asked for")
+    }
+
+    /// Has one sync fail after so many; `None` is none.
+    pub(super) fn fail_one_sync_after(&self, syncs: Option<usize>) {
+        self.lock().sync_fails_after = syncs;
     }
 
     pub(super) fn set_free(&self, free: u64) {
@@ -218,6 +225,11 @@ impl StorageBackend for Disk {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.lock();
         state.check(&[Fails::Writes, Fails::Syncs, Fails::All])?;
+        let left = state.sync_fails_after.take();
+        if left == Some(0) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        state.sync_fails_after = left.map(|left| left - 1);
         state.note(Done::Sync);
         state.sync()
     }

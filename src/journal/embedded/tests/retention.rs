@@ -9,9 +9,9 @@ use redb::{ReadableDatabase, ReadableTable};
 
 use super::history::{History, assert_is, read_all};
 use super::media::{Disk, TestDir};
-use crate::journal::embedded::form::RequestForm;
-use crate::journal::embedded::group::now;
-use crate::journal::embedded::tables::{DYING, REQUESTS, SPECS};
+use crate::journal::embedded::age::wall as now;
+use crate::journal::embedded::form::{Counters, RequestForm};
+use crate::journal::embedded::tables::{COUNTERS_KEY, DYING, FORM_KEY, META, REQUESTS, SPECS};
 use crate::journal::testing::{created, event, sequence};
 use crate::journal::{EmbeddedStore, Group, Range, ReadError, Retention, Store};
 use crate::model::{
@@ -20,16 +20,16 @@ use crate::model::{
 
 const AGE: Duration = Duration::from_secs(3_600);
 
-fn retention(events: u64) -> Retention {
+pub(super) fn retention(events: u64) -> Retention {
     Retention { events: Some(events), age: AGE, bytes: 1 << 30 }
 }
 
-fn commit(store: &mut EmbeddedStore, events: Vec<Event>) {
+pub(super) fn commit(store: &mut EmbeddedStore, events: Vec<Event>) {
     let events: Vec<_> = events.into_iter().map(Arc::new).collect();
     store.commit(Group { events: &events, requests: &[] }).expect("committed");
 }
 
-fn at(number: usize, time: Timestamp) -> Event {
+pub(super) fn at(number: usize, time: Timestamp) -> Event {
     Event { time, ..created(number) }
 }
 
@@ -198,6 +198,35 @@ fn a_request_that_grew_too_old_while_no_server_was_there_is_not_remembered() {
 }
 
 #[test]
+fn superseded_specs_count_with_the_events_that_keep_them() {
+    let disk = Disk::default();
+    let mut store = EmbeddedStore::with_medium(disk.clone(), retention(1_000)).expect("opened");
+    swapped(&mut store, 100, true);
+    let counters = store.written.as_ref().expect("open").counters;
+    assert!(counters.dying_bytes > 90 * 50, "{counters:?}");
+    // Form 2 did not count them.
+    let transaction = store.shared.database().expect("open").begin_write().expect("begun");
+    let mut meta = transaction.open_table(META).expect("there");
+    let of_form_2 = Counters { dying_bytes: 0, ..counters };
+    meta.insert(COUNTERS_KEY, of_form_2.encode_to_vec().as_slice()).expect("written");
+    meta.insert(FORM_KEY, 2_u32.to_le_bytes().as_slice()).expect("written");
+    drop(meta);
+    transaction.commit().expect("committed");
+    drop(store);
+    let mut store = EmbeddedStore::with_medium(disk, retention(1_000)).expect("migrated");
+    assert_eq!(store.written.as_ref().expect("open").counters, counters);
+
+    store.retention.bytes = counters.log_bytes + counters.dying_bytes / 2;
+    while store.maintain().expect("maintained") {}
+    let left = store.written.as_ref().expect("open").counters;
+    assert!(left.log_bytes + left.dying_bytes <= store.retention.bytes, "{left:?}");
+    assert!((1..90).contains(&left.oldest), "and no more than had to go: {left:?}");
+    store.retention.events = Some(1);
+    while store.maintain().expect("maintained") {}
+    assert_eq!(store.written.as_ref().expect("open").counters.dying_bytes, 0);
+}
+
+#[test]
 fn the_active_spec_stays_however_many_swaps_were_rolled_back() {
     let disk = Disk::default();
     let mut store = EmbeddedStore::with_medium(disk.clone(), retention(1)).expect("opened");
@@ -238,6 +267,21 @@ fn requests_are_forgotten_by_age_and_count() {
     }
     while store.maintain().expect("maintained") {}
     assert_eq!(rows(), 200_000);
+}
+
+#[test]
+fn a_count_of_bytes_that_is_too_small_is_put_right() {
+    let mut store = EmbeddedStore::with_medium(Disk::default(), retention(10)).expect("opened");
+    for number in 1..=10 {
+        commit(&mut store, vec![at(number, now())]);
+    }
+    let counted = store.written.as_ref().expect("open").counters.log_bytes;
+    store.written.as_mut().expect("open").counters.log_bytes = 1;
+    store.retention.events = Some(2);
+    while store.maintain().expect("maintained") {}
+    let counters = store.written.as_ref().expect("open").counters;
+    assert_eq!(counters.oldest, 8);
+    assert!(counters.log_bytes.abs_diff(counted / 5) < 20, "{counters:?}, {counted}");
 }
 
 #[test]

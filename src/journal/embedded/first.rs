@@ -1,0 +1,80 @@
+//! The first row of what is trimmed from its old end, and how old it is.
+
+use prost::Message;
+use redb::ReadableTable;
+
+use super::error::Fault;
+use super::form::{PieceForm, RequestForm};
+use super::tables::{EVENTS, REQUESTS};
+use crate::model::Timestamp;
+
+/// A row, by its number.
+type Row<'a> = (u64, &'a [u8]);
+
+/// The first piece of the log, or the first request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct First {
+    pub(super) key: u64,
+    /// The first event of a piece; a request's own number.
+    pub(super) first: u64,
+    /// How new it is at the most.
+    pub(super) time: Timestamp,
+    /// The row that says so: itself, or a later one.
+    time_of: u64,
+}
+
+impl First {
+    pub(super) fn piece(
+        events: &impl ReadableTable<u64, &'static [u8]>,
+        now: Timestamp,
+        before: Option<Self>,
+    ) -> Result<Option<Self>, Fault> {
+        let read = |(last, piece): Row<'_>| {
+            let (first, newest) = PieceForm::head(piece).map_err(|problem| Fault::from(problem).at(&EVENTS, last))?;
+            Ok((first, Timestamp::from_nanos(newest)))
+        };
+        Self::of(events, now, before, read)
+    }
+
+    pub(super) fn request(
+        requests: &impl ReadableTable<u64, &'static [u8]>,
+        now: Timestamp,
+        before: Option<Self>,
+    ) -> Result<Option<Self>, Fault> {
+        let read = |(number, request): Row<'_>| {
+            let request = RequestForm::decode(request);
+            let request = request.map_err(|problem| Fault::damaged("", problem).at(&REQUESTS, number))?;
+            Ok((number, Timestamp::from_nanos(request.time)))
+        };
+        Self::of(requests, now, before, read)
+    }
+
+    /// A row whose time lies ahead is of a clock that did, and says nothing of its age; but what follows it was written later. So it is
+    /// as old as the first one after it that does not lie ahead; `before`, which went just now, may know that one already.
+    fn of(
+        rows: &impl ReadableTable<u64, &'static [u8]>,
+        now: Timestamp,
+        before: Option<Self>,
+        read: impl Fn(Row<'_>) -> Result<(u64, Timestamp), Fault>,
+    ) -> Result<Option<Self>, Fault> {
+        let Some((key, row)) = rows.first()? else { return Ok(None) };
+        let key = key.value();
+        let (first, time) = read((key, row.value()))?;
+        let of_itself = Self { key, first, time, time_of: key };
+        if time <= now {
+            return Ok(Some(of_itself));
+        }
+        if let Some(before) = before.filter(|before| before.time_of > key) {
+            return Ok(Some(Self { time: before.time, time_of: before.time_of, ..of_itself }));
+        }
+        for later in rows.range(key + 1..)? {
+            let (time_of, row) = later?;
+            let time_of = time_of.value();
+            let (_, time) = read((time_of, row.value()))?;
+            if time <= now {
+                return Ok(Some(Self { time, time_of, ..of_itself }));
+            }
+        }
+        Ok(Some(of_itself))
+    }
+}
