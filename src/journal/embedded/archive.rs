@@ -69,7 +69,12 @@ impl Archive {
         let database = self.shared.database().map_err(BackupError::Read)?;
         let transaction = database.begin_read().map_err(|error| BackupError::Read(Fault::from(error).into()))?;
         let unfinished = Unfinished::make(dest).map_err(|error| write(error.into()))?;
-        copy_store(&transaction, &unfinished.path).map_err(|fault| write(fault.into()))?;
+        let copied = copy_store(&transaction, &unfinished.path);
+        // What has been opened in its place overwrites what was still to be copied.
+        if !self.shared.is_current(&database) {
+            return Err(BackupError::Read(StoreError::new("it failed meanwhile, and was opened anew")));
+        }
+        copied.map_err(|fault| write(fault.into()))?;
         unfinished.finish(dest).map_err(|error| write(error.into()))
     }
 }

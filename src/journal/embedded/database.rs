@@ -10,6 +10,7 @@ use super::error::Fault;
 use super::form::{Counters, FORM, Identity};
 use super::medium::{Fence, Fenced, Medium};
 use super::migration;
+use super::overlay::Overlay;
 use super::tables::{
     COUNTERS_KEY, DYING, EVENTS, FORM_KEY, IDENTITY_KEY, META, REQUESTS, SPECS, TASKS, form, identity,
 };
@@ -41,6 +42,16 @@ pub(super) fn open(medium: &dyn Medium, fence: Fence, empty: Empty) -> Result<Da
     Ok(database)
 }
 
+/// Opens what the medium holds for readers alone: nothing is written to it.
+pub(super) fn open_for_readers(medium: &dyn Medium, fence: Fence) -> Result<Database, Fault> {
+    let backend = medium.open().map_err(Fault::Medium)?;
+    let overlay = Overlay::new(backend).map_err(Fault::Medium)?;
+    if overlay.len().map_err(Fault::Medium)? == 0 {
+        return Err(Fault::damaged("the file", "it is empty"));
+    }
+    open_backend(Box::new(overlay), fence)
+}
+
 /// Opens a file of redb's.
 pub(super) fn open_backend(backend: Box<dyn StorageBackend>, fence: Fence) -> Result<Database, Fault> {
     let backend = Fenced::new(backend, fence);
@@ -64,16 +75,14 @@ pub(super) fn caught<T>(read: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fa
 
 /// A transaction that lasts once it is committed. In two phases, for stored bytes are others' words (an exec check's output, an
 /// HTTP body's excerpt): with one phase, redb decides by a checksum that is not made to withstand them whether a commit was whole.
+/// What is free is kept beside each commit, instead of looking through the whole file after a crash.
 pub(super) fn writing(database: &Database) -> Result<WriteTransaction, Fault> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate).map_err(redb::Error::from)?;
     transaction.set_two_phase_commit(true);
-    transaction.set_quick_repair(QUICK_REPAIR && std::env::var_os("SWY_NO_QR").is_none());
+    transaction.set_quick_repair(true);
     Ok(transaction)
 }
-
-/// Keeps what is free beside each commit, instead of looking through the whole file after a crash.
-const QUICK_REPAIR: bool = true;
 
 /// Begins an empty store.
 pub(super) fn begin(database: &Database) -> Result<(), Fault> {
@@ -118,13 +127,14 @@ pub(super) fn bring_up(database: &Database) -> Result<(), Fault> {
     }
 }
 
-/// Gives a copy an id of its own, now that a server opens it.
-pub(super) fn draw_id_if_copied(database: &Database) -> Result<(), Fault> {
+/// Gives a copy an id of its own, now that a server begins with it. `None`: it is no copy.
+pub(super) fn draw_id_if_copied(database: &Database) -> Result<Option<Uuid>, Fault> {
     if !identity(&database.begin_read()?.open_table(META)?)?.is_copy {
-        return Ok(());
+        return Ok(None);
     }
     let transaction = writing(database)?;
-    let identity = Identity::new(Uuid::new_v4());
-    transaction.open_table(META)?.insert(IDENTITY_KEY, identity.encode_to_vec().as_slice())?;
-    Ok(transaction.commit()?)
+    let id = Uuid::new_v4();
+    transaction.open_table(META)?.insert(IDENTITY_KEY, Identity::new(id).encode_to_vec().as_slice())?;
+    transaction.commit()?;
+    Ok(Some(id))
 }

@@ -8,4 +8,5 @@ mod figures;
 mod folds;
 mod history;
 mod media;
+mod reopening;
 mod retention;
