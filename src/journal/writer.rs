@@ -33,7 +33,8 @@ pub struct Writer {
 impl Writer {
     pub(super) fn start(store: Box<dyn Store>, shared: Arc<Shared>, metrics: Option<Metrics>) -> io::Result<Self> {
         let head = shared.view.load().head();
-        let commits = Commits { store, shared: Arc::clone(&shared), head, waiting: Vec::new(), metrics, maintain_from: None };
+        let commits =
+            Commits { store, shared: Arc::clone(&shared), head, waiting: Vec::new(), metrics, maintain_from: None };
         commits.look_at_space();
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(|| commits.run())?;
         Ok(Self { shared, thread: Some(thread) })
