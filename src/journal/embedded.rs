@@ -91,8 +91,10 @@ pub struct EmbeddedStore {
     medium: Box<dyn Medium>,
     retention: Retention,
     shared: Arc<Opened>,
-    /// `None` after a failure, until the medium is opened anew: then what was written is read again, not believed.
+    /// `None` after a failure, until the medium is opened anew: then what was written is read again, not believed. Until then, what
+    /// is shared is for readers alone.
     written: Option<Written>,
+    /// Of what is shared.
     fence: Fence,
     clock: AgeClock,
     /// A commit failed, and its group may be there nevertheless.
@@ -116,11 +118,7 @@ impl EmbeddedStore {
 
     fn open_for_server(medium: Box<dyn Medium>, retention: Retention, empty: Empty) -> Result<Self, OpenError> {
         let place = medium.place();
-        let store = Self::open_any(medium, retention, empty).and_then(|store| {
-            database::draw_id_if_copied(&*store.shared.database_or_fault()?)?;
-            Ok(store)
-        });
-        store.map_err(|fault| fault.opening(place))
+        Self::open_any(medium, retention, empty).map_err(|fault| fault.opening(place))
     }
 
     fn open_any(medium: Box<dyn Medium>, retention: Retention, empty: Empty) -> Result<Self, Fault> {
@@ -168,7 +166,7 @@ impl EmbeddedStore {
     /// The store, opened anew if it has failed.
     fn opened(&mut self) -> Result<(Arc<Database>, &mut Written), Fault> {
         if self.written.is_none() || self.shared.has_failed() {
-            self.let_go();
+            self.written = None;
             self.medium.is_still_held().map_err(Fault::Lost)?;
             self.reopen(Empty::Refuse)?;
         }
@@ -177,50 +175,73 @@ impl EmbeddedStore {
         Ok((database, written))
     }
 
+    /// Opens it, in place of what is shared. What that was no longer writes from the start, and no longer reads by the time
+    /// something is committed: the new one keeps the last commit's pages until then, and knows nothing of older readers.
     fn reopen(&mut self, empty: Empty) -> Result<(), Fault> {
-        self.fence = Fence::default();
-        let database = database::open(&*self.medium, self.fence.clone(), empty)?;
-        database::bring_up(&database)?;
-        let written = database::caught(|| Written::load(&database, self.clock))?;
+        self.fence.close_to_writes();
+        let (fence, clock) = (Fence::default(), self.clock);
+        let database = database::open(&*self.medium, fence.clone(), empty)?;
+        let loaded = database::bring_up(&database).and_then(|()| database::caught(|| Written::load(&database, clock)));
+        let written = loaded.inspect_err(|_| fence.close())?;
         self.shared.set_oldest(written.counters.oldest);
         self.written = Some(written);
-        self.shared.replace(Some(Arc::new(database)));
+        self.share(Some(database), fence);
         Ok(())
     }
 
-    /// Gives up what has failed. The fence comes first: what is dropped would write.
+    /// Gives up what has failed: redb neither reads nor writes after an error. Readers are given another, which has what was
+    /// committed last, until the writer's own opens again.
     fn let_go(&mut self) {
-        self.fence.close();
-        self.written = None;
-        self.shared.replace(None);
+        let was_writing = self.written.take().is_some();
+        // What is dropped would write.
+        self.fence.close_to_writes();
+        if !was_writing && self.shared.is_sound() {
+            return;
+        }
+        let fence = Fence::default();
+        let held = self.medium.is_still_held().map_err(Fault::Lost);
+        match held.and_then(|()| database::open_for_readers(&*self.medium, fence.clone())) {
+            Ok(database) => self.share(Some(database), fence),
+            Err(fault) => {
+                tracing::warn!(%fault, "the store cannot be read either");
+                self.share(None, fence);
+            }
+        }
+    }
+
+    fn share(&mut self, database: Option<Database>, fence: Fence) {
+        self.shared.replace(database.map(Arc::new));
+        std::mem::replace(&mut self.fence, fence).close();
     }
 
     /// Has the open store do something; where that fails, the next call opens it anew.
     fn attempt<T>(
         &mut self,
         act: impl FnOnce(&Database, &mut Written, &Retention) -> Result<T, Fault>,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, Fault> {
         let retention = self.retention;
         let acted = self.opened().and_then(|(database, written)| {
             let done = act(&database, written, &retention)?;
             Ok((done, written.counters.oldest))
         });
-        match acted {
-            Ok((done, oldest)) => {
-                self.shared.set_oldest(oldest);
-                Ok(done)
-            }
-            Err(fault) => {
-                self.let_go();
-                Err(fault.into())
-            }
-        }
+        let (done, oldest) = acted.inspect_err(|_| self.let_go())?;
+        self.shared.set_oldest(oldest);
+        Ok(done)
     }
 }
 
 impl Store for EmbeddedStore {
     fn recover(&mut self) -> Result<Recovered, StoreError> {
-        self.attempt(|database, written, _| recovery::recover(database, written.clock.now()))
+        let recovered = self.attempt(|database, written, _| {
+            let now = written.clock.now();
+            let mut recovered = database::caught(|| recovery::recover(database, now))?;
+            // Only now: of what cannot be begun with, nothing is changed.
+            if let Some(id) = database::draw_id_if_copied(database)? {
+                recovered.store_id = id;
+            }
+            Ok(recovered)
+        });
+        recovered.map_err(|fault| fault.beginning(self.medium.place()))
     }
 
     fn commit(&mut self, group: Group<'_>) -> Result<(), StoreError> {
@@ -232,17 +253,18 @@ impl Store for EmbeddedStore {
             written.commit(database, group, retention)
         });
         self.in_doubt = committed.is_err();
-        committed
+        Ok(committed?)
     }
 
     fn maintain(&mut self) -> Result<bool, StoreError> {
-        self.attempt(|database, written, retention| {
+        let more = self.attempt(|database, written, retention| {
             if !written.is_due(retention) {
                 return Ok(false);
             }
             written.tidy(database, retention, MAINTAINED)?;
             Ok(written.is_due(retention))
-        })
+        });
+        Ok(more?)
     }
 
     fn is_nearly_full(&self) -> bool {

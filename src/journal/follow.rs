@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::store::{Range, ReadError, StoreError};
+use super::store::{Failure, Range, ReadError, StoreError};
 use super::{Published, Shared};
 use crate::model::{Event, Sequence};
 
@@ -92,7 +92,8 @@ impl Follower {
             Ok(Ok(events)) => Ok(events),
             Ok(Err(ReadError::Trimmed)) => Err(self.shared.trimmed().into()),
             Ok(Err(ReadError::Store(error))) => Err(error.into()),
-            Err(panic) => Err(StoreError::new(panic).into()),
+            Err(panic) if panic.is_panic() => Err(StoreError::of(Failure::Final, panic).into()),
+            Err(cancelled) => Err(StoreError::new(cancelled).into()),
         }
     }
 }

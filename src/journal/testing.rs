@@ -160,6 +160,7 @@ struct Held {
     maintenance_owed: usize,
     /// For each step of maintenance, how many commits had begun before.
     maintained: Vec<usize>,
+    maintenance_fails: bool,
     commits_begun: usize,
     reads_begun: usize,
 }
@@ -200,6 +201,10 @@ impl Script {
     /// Fails so many commits, from now on, in that way.
     pub(super) fn fail_as(&self, failure: Failure, times: usize) {
         self.change(|state| (state.failure, state.failures) = (Some(failure), times));
+    }
+
+    pub(super) fn fail_maintenance(&self) {
+        self.change(|state| state.maintenance_fails = true);
     }
 
     pub(super) fn nearly_full(&self, nearly_full: bool) {
@@ -267,6 +272,9 @@ impl Store for ScriptedStore {
             more = state.maintenance_owed > 0;
             state.maintained.push(state.commits_begun);
         });
+        if self.script.lock().maintenance_fails {
+            return Err(StoreError::new("as the script says"));
+        }
         Ok(more)
     }
 

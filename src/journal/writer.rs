@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// When nothing has come for that long the store is maintained, for which nobody waits; and it is looked whether there is space, which
 /// nothing else would while clients are refused for want of it.
 const IDLE: Duration = Duration::from_secs(1);
-/// What fails is not urgent, or the next commit will say so.
+/// How long maintenance is put off that has failed: it is not urgent, or the next commit will say so.
 const AFTER_FAILED_MAINTENANCE: Duration = Duration::from_secs(30);
 
 /// Owns the journal's thread. Dropping it asks the thread to end; [`close`](Self::close) also waits for that.
@@ -33,7 +33,8 @@ pub struct Writer {
 impl Writer {
     pub(super) fn start(store: Box<dyn Store>, shared: Arc<Shared>, metrics: Option<Metrics>) -> io::Result<Self> {
         let head = shared.view.load().head();
-        let commits = Commits { store, shared: Arc::clone(&shared), head, waiting: Vec::new(), metrics };
+        let commits =
+            Commits { store, shared: Arc::clone(&shared), head, waiting: Vec::new(), metrics, maintain_from: None };
         commits.look_at_space();
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(|| commits.run())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -65,6 +66,8 @@ struct Commits {
     /// Releases of events that have not been appended yet.
     waiting: Vec<Release>,
     metrics: Option<Metrics>,
+    /// When the store is to be maintained again after that has failed. Space is looked at meanwhile.
+    maintain_from: Option<Instant>,
 }
 
 impl Commits {
@@ -104,12 +107,17 @@ impl Commits {
     /// Lets the store do a piece of what it has put off, and says how long to wait for something to commit before the next.
     fn maintain(&mut self) -> Duration {
         self.look_at_space();
+        if self.maintain_from.is_some_and(|from| Instant::now() < from) {
+            return IDLE;
+        }
+        self.maintain_from = None;
         match self.store.maintain() {
             Ok(true) => Duration::ZERO,
             Ok(false) => IDLE,
             Err(error) => {
                 tracing::warn!(%error, "the journal's store could not be maintained");
-                AFTER_FAILED_MAINTENANCE
+                self.maintain_from = Some(Instant::now() + AFTER_FAILED_MAINTENANCE);
+                IDLE
             }
         }
     }

@@ -8,7 +8,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::journal::{Ended, FollowError, Journal, PageError, StoreError, Trimmed};
+use crate::journal::{Ended, Failure, FollowError, Journal, PageError, StoreError, Trimmed};
 use crate::model::{Refusal, Violation, Violations};
 
 const DOMAIN: &str = "switchyard";
@@ -62,6 +62,8 @@ impl Error {
             FollowError::Trimmed(Trimmed { oldest, head }) => {
                 Self::CursorExpired { oldest: journal.cursor(oldest), head: journal.cursor(head) }
             }
+            // What is damaged will not be whole when the client comes again.
+            FollowError::Store(error) if error.failure() == Failure::Final => Self::Bug(error.into()),
             FollowError::Store(error) => Self::Stalled(error),
         }
     }
@@ -207,6 +209,7 @@ fn cut(text: &str, bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::testing::in_memory;
 
     fn header_bytes(status: &Status) -> usize {
         let headers = status.clone().into_http::<()>().into_parts().0.headers;
@@ -244,6 +247,24 @@ mod tests {
         for (error, delay) in [(Error::Draining, LATER), (Error::StreamAged, AT_ONCE)] {
             let details = Status::from(error).get_error_details();
             assert_eq!(details.retry_info().expect("set").retry_delay, Some(delay));
+        }
+    }
+
+    #[test]
+    fn only_a_store_that_may_work_again_is_worth_coming_again() {
+        let (journal, _writer) = in_memory();
+        let expected = [
+            (Failure::Passing, Code::Unavailable, "JOURNAL_STALLED", Some(LATER)),
+            (Failure::Full, Code::Unavailable, "JOURNAL_STALLED", Some(LATER)),
+            (Failure::Final, Code::Internal, "BUG", None),
+        ];
+        for (failure, code, reason, delay) in expected {
+            let error = FollowError::Store(StoreError::of(failure, "as the test says"));
+            let status = Status::from(Error::follow(error, &journal));
+            let details = status.get_error_details();
+            assert_eq!(status.code(), code);
+            assert_eq!(details.error_info().expect("always there").reason, reason);
+            assert_eq!(details.retry_info().and_then(|retry| retry.retry_delay), delay);
         }
     }
 

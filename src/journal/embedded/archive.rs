@@ -78,6 +78,7 @@ impl Archive {
         let copied = self.copy(&unfinished.path, Instant::now() + longest);
         copied.map_err(|failed| match failed {
             Failed::Reading(fault) => BackupError::Read(fault.into()),
+            Failed::Replaced => BackupError::Read(StoreError::new("it failed meanwhile, and was opened anew")),
             Failed::Writing(fault) => write(fault.into()),
         })?;
         unfinished.finish(dest).map_err(|error| write(error.into()))
@@ -85,6 +86,7 @@ impl Archive {
 
     fn copy(&self, to: &Path, until: Instant) -> Result<(), Failed> {
         let database = self.shared.database_or_fault().map_err(Failed::Reading)?;
+        let copied = Arc::clone(&database);
         let transaction = database.begin_read().map_err(|error| Failed::Reading(error.into()))?;
         let meta = transaction.open_table(META).map_err(|error| Failed::Reading(error.into()))?;
         let identity = identity(&meta).map_err(Failed::Reading)?;
@@ -94,6 +96,10 @@ impl Archive {
         let reading = reading.map_err(|error| Failed::Reading(Fault::Medium(error)))?;
         let written = write_copy(&reading, &identity.of_copy(), &counters, to).map_err(Failed::Writing);
         let read = reading.end();
+        // What has been opened in its place overwrites what was still to be copied.
+        if !self.shared.is_current(&copied) {
+            return Err(Failed::Replaced);
+        }
         written?;
         read.map_err(|fault| match fault {
             Fault::Medium(_) => Failed::Writing(fault),
@@ -104,6 +110,7 @@ impl Archive {
 
 /// Which side of a copy failed.
 enum Failed {
+    Replaced,
     Reading(Fault),
     Writing(Fault),
 }

@@ -45,11 +45,16 @@ pub(super) fn open(medium: &dyn Medium, fence: Fence, empty: Empty) -> Result<Da
 /// Opens what the medium holds, to be read: what redb writes as it opens it, and whoever else does, goes to memory, and nothing to the
 /// medium.
 pub(super) fn look(medium: &dyn Medium) -> Result<Database, Fault> {
+    open_for_readers(medium, Fence::default())
+}
+
+/// The same, for readers whose time ends with the fence's.
+pub(super) fn open_for_readers(medium: &dyn Medium, fence: Fence) -> Result<Database, Fault> {
     let backend = medium.open().map_err(Fault::Medium)?;
     if backend.len().map_err(Fault::Medium)? == 0 {
         return Err(Fault::damaged("the file", "it is empty"));
     }
-    open_backend(Box::new(Overlay::new(backend).map_err(Fault::Medium)?), Fence::default())
+    open_backend(Box::new(Overlay::new(backend).map_err(Fault::Medium)?), fence)
 }
 
 /// Refuses what no server can go on with, before anything of it is changed: what is damaged so that it cannot be opened, none of ours,
@@ -148,13 +153,14 @@ fn fit(database: &Database) -> Result<u32, Fault> {
     }
 }
 
-/// Gives a copy an id of its own, now that a server opens it.
-pub(super) fn draw_id_if_copied(database: &Database) -> Result<(), Fault> {
+/// Gives a copy an id of its own, now that a server begins with it. `None`: it is no copy.
+pub(super) fn draw_id_if_copied(database: &Database) -> Result<Option<Uuid>, Fault> {
     if !identity(&database.begin_read()?.open_table(META)?)?.is_copy {
-        return Ok(());
+        return Ok(None);
     }
     let transaction = writing(database)?;
-    let identity = Identity::new(Uuid::new_v4());
-    transaction.open_table(META)?.insert(IDENTITY_KEY, identity.encode_to_vec().as_slice())?;
-    Ok(transaction.commit()?)
+    let id = Uuid::new_v4();
+    transaction.open_table(META)?.insert(IDENTITY_KEY, Identity::new(id).encode_to_vec().as_slice())?;
+    transaction.commit()?;
+    Ok(Some(id))
 }

@@ -135,6 +135,14 @@ impl Fault {
         }
     }
 
+    /// The fault of a server that begins with what `place` holds: where that is damaged, with a word on what to do.
+    pub(super) fn beginning(self, place: String) -> StoreError {
+        match self.failure() {
+            Failure::Final => StoreError::of(Failure::Final, self.opening(place)),
+            Failure::Passing | Failure::Full => self.into(),
+        }
+    }
+
     /// The fault of one who opens `place`.
     pub(super) fn opening(self, place: String) -> OpenError {
         match self {

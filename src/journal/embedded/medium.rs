@@ -30,7 +30,7 @@ pub trait Medium: Send + 'static {
 }
 
 /// A backend that can be cut off: redb writes when a database is dropped, and what has failed must not write beside what has
-/// been opened in its place.
+/// been opened in its place. Nor may it read: its successor knows nothing of its readers, and overwrites what they read.
 pub(super) struct Fenced {
     inner: Box<dyn StorageBackend>,
     fence: Fence,
@@ -38,15 +38,36 @@ pub(super) struct Fenced {
 
 /// Cuts a backend off.
 #[derive(Clone, Default)]
-pub(super) struct Fence(Arc<AtomicBool>);
+pub(super) struct Fence(Arc<Gates>);
+
+#[derive(Default)]
+struct Gates {
+    no_writes: AtomicBool,
+    no_reads: AtomicBool,
+}
 
 impl Fence {
-    pub(super) fn close(&self) {
-        self.0.store(true, Ordering::SeqCst);
+    /// From now on nothing is written.
+    pub(super) fn close_to_writes(&self) {
+        self.0.no_writes.store(true, Ordering::SeqCst);
     }
 
-    fn check(&self) -> io::Result<()> {
-        if self.0.load(Ordering::SeqCst) { Err(io::Error::other("the store was opened anew")) } else { Ok(()) }
+    /// From now on nothing is written, nor read: a read that has not ended by now fails.
+    pub(super) fn close(&self) {
+        self.close_to_writes();
+        self.0.no_reads.store(true, Ordering::SeqCst);
+    }
+
+    fn check(gate: &AtomicBool) -> io::Result<()> {
+        if gate.load(Ordering::SeqCst) { Err(io::Error::other("the store was opened anew")) } else { Ok(()) }
+    }
+
+    fn check_write(&self) -> io::Result<()> {
+        Self::check(&self.0.no_writes)
+    }
+
+    fn check_read(&self) -> io::Result<()> {
+        Self::check(&self.0.no_reads)
     }
 }
 
@@ -69,21 +90,23 @@ impl StorageBackend for Fenced {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.inner.read(offset, out)
+        self.inner.read(offset, out)?;
+        // Afterwards: what was read while the fence was closed may be the successor's.
+        self.fence.check_read()
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.fence.check()?;
+        self.fence.check_write()?;
         self.inner.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.fence.check()?;
+        self.fence.check_write()?;
         self.inner.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.fence.check()?;
+        self.fence.check_write()?;
         self.inner.write(offset, data)
     }
 

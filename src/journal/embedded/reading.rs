@@ -6,11 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use prost::Message;
 use redb::{Database, ReadableDatabase};
 
+use super::database::caught;
 use super::error::Fault;
 use super::form::{Counters, EventForm, PieceForm, SpecKey, Unreadable};
 use super::specs::SpecCache;
 use super::tables::{EVENTS, META, SPECS, counters};
-use crate::journal::{Range, ReadError, Reader, StoreError};
+use crate::journal::{Failure, Range, ReadError, Reader, StoreError};
 use crate::model::{Event, Sequence, TaskSpec};
 
 /// What one read decodes at the most, so that it is short: pages that are freed meanwhile cannot be used again until it ends.
@@ -19,7 +20,7 @@ const READ_BYTES: usize = 4 << 20;
 /// The open store, as the writer and its readers share it.
 #[derive(Default)]
 pub(super) struct Opened {
-    /// `None` while the writer opens it anew.
+    /// `None` where it can neither be written nor read.
     database: RwLock<Option<Arc<Database>>>,
     oldest: AtomicU64,
     /// A read failed, by which redb refuses all that follows: the writer is to open it anew.
@@ -39,15 +40,37 @@ impl Opened {
 
     pub(super) fn database(&self) -> Result<Arc<Database>, StoreError> {
         let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        held.clone().ok_or_else(|| StoreError::new("it is being opened anew"))
+        held.clone().ok_or_else(|| StoreError::new("it cannot be opened"))
     }
 
     pub(super) fn database_or_fault(&self) -> Result<Arc<Database>, Fault> {
         Ok(self.database().map_err(|_| redb::Error::DatabaseClosed)?)
     }
 
+    /// Whether nothing else has been opened in its place.
+    pub(super) fn is_current(&self, database: &Arc<Database>) -> bool {
+        let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().is_some_and(|held| Arc::ptr_eq(held, database))
+    }
+
+    /// Whether readers can read it, for all that is known.
+    pub(super) fn is_sound(&self) -> bool {
+        self.database().is_ok() && !self.has_failed()
+    }
+
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that this one refuses all reads from now on. `false`: another has been opened in its place.
+    fn has_failed_by(&self, database: &Arc<Database>) -> bool {
+        let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let current = held.as_ref().is_some_and(|held| Arc::ptr_eq(held, database));
+        if current {
+            // Under the lock, by which it is reset.
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        current
     }
 
     pub(super) fn set_oldest(&self, oldest: u64) {
@@ -107,13 +130,17 @@ impl Reader for Opened {
     }
 
     fn read(&self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, ReadError> {
-        let database = self.database()?;
-        match self.read_events(&database, range, limit) {
-            Ok(Some(events)) => Ok(events),
-            Ok(None) => Err(ReadError::Trimmed),
-            Err(fault) => {
-                self.failed.store(true, Ordering::Relaxed);
-                Err(StoreError::from(fault).into())
+        loop {
+            let database = self.database()?;
+            // redb trusts what it has written: over damage it may panic.
+            let fault = match caught(|| self.read_events(&database, range, limit)) {
+                Ok(Some(events)) => return Ok(events),
+                Ok(None) => return Err(ReadError::Trimmed),
+                Err(fault) => fault,
+            };
+            // What no longer counts says nothing of what does; and what is damaged is not mended by opening it anew.
+            if fault.failure() == Failure::Final || self.has_failed_by(&database) {
+                return Err(StoreError::from(fault).into());
             }
         }
     }

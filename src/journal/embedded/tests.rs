@@ -9,6 +9,7 @@ mod figures;
 mod folds;
 mod history;
 mod media;
+mod reopening;
 mod retention;
 mod untouched;
 

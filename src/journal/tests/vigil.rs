@@ -78,6 +78,21 @@ async fn one_that_is_nearly_full_says_so_and_is_looked_at_though_nothing_is_comm
     assert_eq!(vigil.next().await, OPEN);
 }
 
+#[tokio::test]
+async fn space_is_looked_at_though_maintenance_fails() {
+    let (store, script) = ScriptedStore::new(1_000);
+    script.fail_maintenance();
+    let (journal, _writer) = start(store, 1_000);
+    let mut vigil = journal.vigil();
+    script.await_maintained(1);
+    script.nearly_full(true);
+    let told = within(&mut vigil, Duration::from_secs(10)).await;
+    assert_eq!(told, Some(Condition { stalled: false, full: true }));
+    script.nearly_full(false);
+    assert_eq!(within(&mut vigil, Duration::from_secs(10)).await, Some(OPEN));
+    assert_eq!(script.await_maintained(1).len(), 1, "it is put off itself");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_journal_that_has_ended_waits_for_nothing() {
     let (store, script) = ScriptedStore::new(1_000);

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use redb::StorageBackend;
 use uuid::Uuid;
@@ -77,6 +79,16 @@ struct State {
     cached: Vec<Done>,
     /// How many syncs succeed before one fails.
     syncs_left: Option<usize>,
+    hold: Option<Hold>,
+}
+
+/// A read that is to be held up.
+struct Hold {
+    thread: &'static str,
+    /// How many reads of that thread come before.
+    after: usize,
+    reached: SyncSender<()>,
+    go_on: Receiver<()>,
 }
 
 impl Disk {
@@ -137,6 +149,28 @@ impl Disk {
 
     pub(super) fn opened(&self) -> usize {
         self.lock().opened
+    }
+
+    /// Holds that thread up in a read after so many others of its own. The first end tells when it is there, the other lets it go
+    /// on.
+    pub(super) fn hold(&self, thread: &'static str, after: usize) -> (Receiver<()>, SyncSender<()>) {
+        let ((reached, there), (go, go_on)) = (sync_channel(1), sync_channel(1));
+        self.lock().hold = Some(Hold { thread, after, reached, go_on });
+        (there, go)
+    }
+
+    fn wait_if_held(&self) {
+        let mut state = self.lock();
+        let mine = state.hold.as_mut().filter(|hold| thread::current().name() == Some(hold.thread));
+        let Some(hold) = mine else { return };
+        if let Some(left) = hold.after.checked_sub(1) {
+            hold.after = left;
+            return;
+        }
+        let hold = state.hold.take().expect("found");
+        drop(state);
+        hold.reached.send(()).expect("awaited");
+        hold.go_on.recv().expect("told");
     }
 }
 
@@ -205,6 +239,7 @@ impl StorageBackend for Disk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.wait_if_held();
         let state = self.lock();
         state.check(&[Fails::All])?;
         let offset = usize::try_from(offset).expect("small");
