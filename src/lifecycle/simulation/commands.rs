@@ -58,12 +58,7 @@ fn random(restless: bool, rng: &mut Rng, oracle: &Oracle, now: Now) -> Command {
         Some(task) if rng.one_in(2) => task.etag(),
         _ => Etag::given("stale"),
     });
-    let kind = match rng.one_in(2) {
-        true if seen.is_none() => 0,
-        true if restless => 16 + rng.below(5),
-        _ => rng.below(24),
-    };
-    match kind {
+    match kind(restless, seen.is_some(), rng) {
         0..=5 => {
             let validate_only = rng.one_in(10);
             let (labels, annotations) = (labels(rng), annotations(rng));
@@ -90,7 +85,7 @@ fn random(restless: bool, rng: &mut Rng, oracle: &Oracle, now: Now) -> Command {
             Command::Swap(Box::new(swap), world::target(rng))
         }
         13..=14 => {
-            let etag = if rng.one_in(8) { Some(Etag::given("stale")) } else { etag };
+            let etag = etag.or_else(|| rng.one_in(8).then(|| Etag::given("stale")));
             Command::Cancel(CancelTask { name, force: rng.one_in(4), etag, cause, idempotency })
         }
         15 => Command::Delete(DeleteTask { name, etag, cause, idempotency }),
@@ -100,6 +95,15 @@ fn random(restless: bool, rng: &mut Rng, oracle: &Oracle, now: Now) -> Command {
         }
         19..=20 => Command::Resume(ResumeTask { name, etag, cause, idempotency }),
         _ => Command::Run(RunTask { name, etag, cause, idempotency }),
+    }
+}
+
+/// Which command it is, where the task is known or not.
+fn kind(restless: bool, known: bool, rng: &mut Rng) -> u64 {
+    match rng.one_in(2) {
+        true if !known => 0,
+        true if restless => 16 + rng.below(5),
+        _ => rng.below(24),
     }
 }
 

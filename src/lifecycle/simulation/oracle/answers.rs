@@ -202,30 +202,40 @@ impl Answers {
         let checks = matches!(verdict, Verdict::Checks);
         check(checks || self.checks.is_empty(), || format!("{method:?} of {name} makes a check"))?;
         let dry = matches!((&verdict, method), (Verdict::Idle, Method::Start)) || dry_swap.is_some();
+        let changes = matches!(verdict, Verdict::Done);
+        // What has changed nothing is not remembered while the journal takes nothing in.
+        let is_kept = !dry && (changes || intake.is_open()) && !matches!(verdict, Verdict::Replayed(_));
+        let request = idempotency.filter(|_| is_kept).zip(Some(method));
+        self.remembers(request, reply, changes, (after, now));
+        Ok(())
+    }
+
+    /// The answer is under way, and what was done for it is known from here on.
+    fn remembers(
+        &mut self,
+        request: Option<(Idempotency, Method)>,
+        reply: &Result<Reply, Refusal>,
+        changes: bool,
+        (after, now): (Sequence, Now),
+    ) {
         let uid = match reply {
             Ok(Reply::Accepted { task, .. } | Reply::Checking { task }) => Ok(task.uid),
             Ok(Reply::Deleted { .. }) => Err(()),
             Err(_) => {
                 self.unseen.push_back(None);
-                return Ok(());
+                return;
             }
         };
         let sequence = match reply {
             Ok(Reply::Accepted { sequence, .. } | Reply::Deleted { sequence }) => *sequence,
             _ => after,
         };
-        let changes = matches!(verdict, Verdict::Done);
-        // What has changed nothing is not remembered then.
-        let forgotten = !changes && !intake.is_open();
-        let new = idempotency.filter(|_| !dry && !forgotten && !matches!(verdict, Verdict::Replayed(_)));
-        let request = new.map(|idempotency| (method, idempotency.request_id));
-        if let (Some(idempotency), Some(request)) = (new, request) {
+        if let Some((idempotency, method)) = request {
             let until = now.mono + DAY;
             let done = Done { idempotency, until, reply: uid, sequence, changes, acknowledged: false };
-            self.done.insert(request, done);
+            self.done.insert((method, idempotency.request_id), done);
         }
-        self.unseen.push_back(request);
-        Ok(())
+        self.unseen.push_back(request.map(|(idempotency, method)| (method, idempotency.request_id)));
     }
 }
 
