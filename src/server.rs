@@ -55,7 +55,7 @@ pub enum Ended {
     Abandoned(usize),
     /// It was told not to wait for the drain.
     Forced,
-    /// The manager's loop or the journal has died, by a fault of ours; the log says how.
+    /// The manager's loop or the journal has died, or the journal could not commit what the drain brought about; the log says how.
     Failed,
 }
 

@@ -60,9 +60,14 @@ pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
     // While the directory is still held: the next server's socket is not ours to remove.
     drop(control);
     let flushed = tokio::task::spawn_blocking(move || writer.close(FLUSH)).await;
-    if !matches!(flushed, Ok(true)) {
-        say(|| tracing::error!("the journal did not commit everything in time")).await;
-    }
+    let ended = match (flushed, ended) {
+        (Ok(true), ended) => ended,
+        (_, ended) => {
+            say(|| tracing::error!("the journal did not commit everything in time")).await;
+            // What the tasks did last is not on the disk: nobody should take that for a clean end.
+            if ended == Ended::Clean { Ended::Failed } else { ended }
+        }
+    };
     drop(closing);
     health.close().await;
     drop(stopping);
