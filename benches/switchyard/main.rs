@@ -1,7 +1,7 @@
 //! The figures of Switchyard, each beside its baseline in the same run, as one table:
 //!
 //! ```sh
-//! cargo bench --locked                      # every row, about ten minutes
+//! cargo bench --locked                      # every row, about a quarter of an hour
 //! cargo bench --locked -- start replay      # the rows whose name contains one of these
 //! cargo bench --locked -- --quick           # every row, small: for seeing that it works, not for its figures
 //! ```
