@@ -114,6 +114,11 @@ impl StoreError {
     pub const fn failure(&self) -> Failure {
         self.failure
     }
+
+    /// Whether the store will never do it.
+    pub fn is_final(&self) -> bool {
+        self.failure == Failure::Final
+    }
 }
 
 /// Why a stretch of the log could not be read.

@@ -8,7 +8,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::journal::{Ended, Failure, FollowError, Journal, PageError, StoreError, Trimmed};
+use crate::journal::{Ended, FollowError, Journal, PageError, StoreError, Trimmed};
 use crate::model::{Refusal, Violation, Violations};
 
 const DOMAIN: &str = "switchyard";
@@ -63,7 +63,7 @@ impl Error {
                 Self::CursorExpired { oldest: journal.cursor(oldest), head: journal.cursor(head) }
             }
             // What is damaged will not be whole when the client comes again.
-            FollowError::Store(error) if error.failure() == Failure::Final => Self::Bug(error.into()),
+            FollowError::Store(error) if error.is_final() => Self::Bug(error.into()),
             FollowError::Store(error) => Self::Stalled(error),
         }
     }
@@ -209,6 +209,7 @@ fn cut(text: &str, bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Failure;
     use crate::journal::testing::in_memory;
 
     fn header_bytes(status: &Status) -> usize {
