@@ -3,15 +3,20 @@
 //! [`parse`] takes requests apart: every field is read or named as ignored, and all violations come back together.
 //! [`render`] puts answers together: whatever it renders of a spec, `parse` reads back as the same spec.
 
+mod frame;
 mod names;
 pub mod parse;
 pub mod render;
 
 use tonic::Code;
 
+pub use self::frame::WatchFrame;
+
 /// The package `switchyard.v1`, generated from `proto/`.
 pub mod v1 {
     tonic::include_proto!("switchyard.v1");
+    // Apart, since what a server sends is not in all cases what a client gets: see `WatchFrame`.
+    include!(concat!(env!("OUT_DIR"), "/servers/switchyard.v1.rs"));
 }
 
 /// The encoded `FileDescriptorSet` of `proto/` and all that it imports.

@@ -24,6 +24,8 @@ mod testing;
 mod wait;
 mod watch;
 
+use std::sync::Arc;
+
 use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -115,6 +117,7 @@ impl Rpc {
             journal: self.journal,
             metrics: self.metrics,
             slots,
+            encodings: Arc::default(),
             closing: self.closing,
         };
         let routes = Routes::new(TaskServiceServer::new(tasks).max_decoding_message_size(limits::REQUEST_BYTES))

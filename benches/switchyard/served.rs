@@ -146,7 +146,7 @@ pub(crate) struct Log {
     tasks: Vec<Arc<Task>>,
     next: Sequence,
     _serving: AbortOnDropHandle<()>,
-    _managed: Managed,
+    managed: Managed,
 }
 
 impl Log {
@@ -195,8 +195,13 @@ impl Log {
             let serving = tokio::spawn(rpc::serve(listener, routes, std::future::pending()));
             let tasks = (0..tasks).map(task).collect::<Result<_>>()?;
             let next = Sequence::default().next();
-            Ok(Self { address, journal, tasks, next, _serving: AbortOnDropHandle::new(serving), _managed: managed })
+            Ok(Self { address, journal, tasks, next, _serving: AbortOnDropHandle::new(serving), managed })
         }
+    }
+
+    /// How many events were sent to watchers.
+    pub(crate) fn events_sent(&self) -> u64 {
+        self.managed.metrics.rpcs.events_sent.get()
     }
 
     /// Appends so many events, each about the next of its tasks; says how many there are now.

@@ -1,4 +1,5 @@
-//! A thousand watchers, half of which never read: what those who read, and those who publish, notice of the others.
+//! A thousand watchers, half of which never read: what those who read, and those who publish, notice of the others. The clock
+//! starts once those have been sent all that their windows hold: until then they cost what any watcher costs.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,10 @@ const STALLED: usize = 500;
 /// Each of them appended, and committed, before the next.
 const GROUPS: usize = 200;
 const GROUP: usize = 20;
+/// Appended before the clock starts: several times of what a stream's window holds.
+const FILLING: usize = 4_000;
+/// For so long nothing must be sent until all who do not read count as stalled.
+const SETTLED: Duration = Duration::from_millis(250);
 /// How long anything may take; no figure.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -55,9 +60,11 @@ fn turn(lab: &Lab, groups: usize, stalled: usize) -> Result<Turn> {
     let mut log = Log::start(lab)?;
     let events = groups * GROUP;
     lab.clients.block_on(async {
-        let reading = open(&log, READING).await?;
-        let asleep = open(&log, stalled).await?;
         let before = resident()?;
+        let asleep = open(&log, stalled).await?;
+        log.append(FILLING);
+        settled(&log).await;
+        let reading = open(&log, READING).await?;
         let began = Instant::now();
         let readers: Vec<_> = reading.into_iter().map(|stream| tokio::spawn(read(stream, events))).collect();
         for _ in 0..groups {
@@ -70,7 +77,7 @@ fn turn(lab: &Lab, groups: usize, stalled: usize) -> Result<Turn> {
         }
         let read = began.elapsed();
         let held = if stalled == 0 { 0.0 } else { (resident()?.saturating_sub(before)) as f64 / stalled as f64 };
-        catch_up(asleep, events).await?;
+        catch_up(asleep, FILLING + events).await?;
         Ok(Turn { published: published.as_secs_f64() * 1e3, read: read.as_secs_f64() * 1e3, held })
     })
 }
@@ -84,6 +91,18 @@ async fn open(log: &Log, watchers: usize) -> Result<Vec<Streaming<Frame>>> {
         anyhow::Ok(stream)
     });
     try_join_all(opening).await
+}
+
+/// Waits until the streams have been sent all that they take.
+async fn settled(log: &Log) {
+    let (mut sent, mut since) = (0, Instant::now());
+    while since.elapsed() < SETTLED {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let now = log.events_sent();
+        if now != sent {
+            (sent, since) = (now, Instant::now());
+        }
+    }
 }
 
 async fn committed(journal: &Journal, last: u64) -> Result<()> {

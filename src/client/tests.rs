@@ -15,10 +15,11 @@ use tonic::{Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::*;
+use crate::pb::WatchFrame;
 use crate::pb::v1::task_service_server::{TaskService, TaskServiceServer};
 use crate::pb::v1::watch_tasks_request::Start;
 
-type Frames = Pin<Box<dyn Stream<Item = Result<v1::WatchTasksResponse, Status>> + Send>>;
+type Frames = Pin<Box<dyn Stream<Item = Result<WatchFrame, Status>> + Send>>;
 
 /// What the server does with one watch: frames, then how it goes on.
 struct Script {
@@ -66,7 +67,7 @@ impl TaskService for Scripted {
     async fn watch_tasks(&self, request: Request<v1::WatchTasksRequest>) -> Result<Response<Frames>, Status> {
         self.starts.lock().expect("not poisoned").push(request.into_inner().start);
         let Script { frames, then } = self.scripts.lock().expect("not poisoned").pop_front().expect("a script");
-        let frames = stream::iter(frames.into_iter().map(Ok));
+        let frames = stream::iter(frames.into_iter().map(|frame| Ok(frame.into())));
         Ok(Response::new(match then {
             Then::Fail(status) => frames.chain(stream::iter([Err(status)])).boxed(),
             Then::End => frames.boxed(),

@@ -3,18 +3,26 @@
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::JoinHandle;
 
 use super::store::{Failure, Range, ReadError, StoreError};
 use super::{Published, Shared};
 use crate::model::{Event, Sequence};
 
 /// Reads the log from some place on, at the pace of whoever pulls. Nothing is queued for it: it is a number, and a look at what
-/// everyone shares.
+/// everyone shares. While it catches up from the store it is one read ahead, no more.
 pub struct Follower {
     shared: Arc<Shared>,
     published: watch::Receiver<Published>,
     after: Sequence,
+    reading: Option<Reading>,
+}
+
+/// A read of the store that is under way, or done.
+struct Reading {
+    range: Range,
+    read: JoinHandle<Result<Vec<Arc<Event>>, ReadError>>,
 }
 
 /// Events as they are in the log, in order and without gaps: unfiltered.
@@ -49,7 +57,7 @@ pub enum FollowError {
 
 impl Follower {
     pub(super) fn new(shared: Arc<Shared>, after: Sequence) -> Self {
-        Self { published: shared.published.subscribe(), shared, after }
+        Self { published: shared.published.subscribe(), shared, after, reading: None }
     }
 
     /// The place behind the last batch.
@@ -76,24 +84,56 @@ impl Follower {
         }
     }
 
-    async fn read(&self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, FollowError> {
+    async fn read(&mut self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, FollowError> {
         if let Some(events) = self.shared.ring.read(range, limit) {
+            self.reading = None;
             return Ok(events);
         }
-        let reader = Arc::clone(&self.shared.reader);
-        // Nobody closes the semaphore. The permit goes with the read, which goes on if this future is dropped.
-        let permit = Arc::clone(&self.shared.catch_up).acquire_owned().await;
-        let read = tokio::task::spawn_blocking(move || {
-            let read = reader.read(range, limit);
-            drop(permit);
-            read
-        });
-        match read.await {
-            Ok(Ok(events)) => Ok(events),
+        let reading = match &mut self.reading {
+            Some(reading) if reading.range.after == range.after => reading,
+            other => {
+                // Nobody closes the semaphore.
+                let permit = Arc::clone(&self.shared.catch_up).acquire_owned().await.ok();
+                other.insert(Reading::begin(&self.shared, range, limit, permit))
+            }
+        };
+        let read = (&mut reading.read).await;
+        self.reading = None;
+        match read {
+            Ok(Ok(mut events)) => {
+                // What was read ahead was so for another limit.
+                events.truncate(limit);
+                self.read_ahead(&events, range, limit);
+                Ok(events)
+            }
             Ok(Err(ReadError::Trimmed)) => Err(self.shared.trimmed().into()),
             Ok(Err(ReadError::Store(error))) => Err(error.into()),
             Err(panic) if panic.is_panic() => Err(StoreError::of(Failure::Final, panic).into()),
             Err(cancelled) => Err(StoreError::new(cancelled).into()),
         }
+    }
+
+    /// Reads what comes next while these events are on their way; unless so many read that it would be in their way.
+    fn read_ahead(&mut self, events: &[Arc<Event>], range: Range, limit: usize) {
+        let Some(last) = events.last().map(|event| event.sequence) else { return };
+        if last < range.through
+            && last < self.shared.ring.base()
+            && let Ok(permit) = Arc::clone(&self.shared.catch_up).try_acquire_owned()
+        {
+            self.reading = Some(Reading::begin(&self.shared, Range { after: last, ..range }, limit, Some(permit)));
+        }
+    }
+}
+
+impl Reading {
+    /// The permit goes with the read, which goes on if nobody waits for it any more.
+    fn begin(shared: &Shared, range: Range, limit: usize, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let reader = Arc::clone(&shared.reader);
+        let read = tokio::task::spawn_blocking(move || {
+            let read = reader.read(range, limit);
+            drop(permit);
+            read
+        });
+        Self { range, read }
     }
 }

@@ -78,12 +78,14 @@ impl View {
     /// The tasks below `parent` whose names come after `after`, by name. Finding the first costs O(log n).
     pub fn below(&self, parent: &Parent, after: Option<&TaskName>) -> impl Iterator<Item = &Arc<Task>> {
         let prefix = parent.prefix();
+        // A prefix ends in a slash, and behind that comes a zero: no name of these tasks has to be looked at on the way.
+        let beyond = format!("{}0", prefix.trim_end_matches('/'));
         let from = match after {
+            Some(name) if name.as_str() >= beyond.as_str() => Bound::Included(beyond.as_str()),
             Some(name) if name.as_str() > prefix.as_str() => Bound::Excluded(name.as_str()),
             _ => Bound::Included(prefix.as_str()),
         };
-        let range = self.tasks.range::<_, str>((from, Bound::Unbounded));
-        range.take_while(move |(name, _)| name.as_str().starts_with(&prefix)).map(|(_, task)| task)
+        self.tasks.range::<_, str>((from, Bound::Excluded(beyond.as_str()))).map(|(_, task)| task)
     }
 
     /// How many tasks there are.
@@ -171,6 +173,8 @@ mod tests {
         assert_eq!(below(&view, "namespaces/-", Some(names[2])), names[3..]);
         assert_eq!(below(&view, "namespaces/a", Some("namespaces/a/tasks/aa")), names[2..3], "deleted meanwhile");
         assert_eq!(below(&view, "namespaces/b", Some(names[0])), names[3..], "before the parent");
+        assert_eq!(below(&view, "namespaces/a", Some(names[3])), [""; 0], "after the parent");
+        assert_eq!(below(&view, "namespaces/-", Some(names[3])), [""; 0], "the last");
     }
 
     #[test]

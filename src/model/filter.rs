@@ -61,7 +61,7 @@ impl TaskTerm {
     fn matches(&self, name: &TaskName, labels: &Labels) -> bool {
         match self {
             Self::Name(pattern) => pattern.matches(name),
-            Self::Label(key, value) => labels.get(key) == Some(value),
+            Self::Label(key, value) => labels.get(key) == Some(value.as_str()),
             Self::HasLabel(key) => labels.get(key).is_some(),
         }
     }

@@ -8,13 +8,13 @@ use tonic::{Request, Response, Status};
 
 use super::error::Error;
 use super::wait::Watched;
-use super::watch::{Resources, Slots};
+use super::watch::{Encodings, Resources, Slots};
 use super::{list, peer, wait, watch};
 use crate::journal::Journal;
 use crate::manager::{Accepted, Handle};
 use crate::model::{Refusal, Sequence, Task, TaskName};
 use crate::pb::v1::task_service_server::TaskService;
-use crate::pb::{parse, render, v1};
+use crate::pb::{WatchFrame, parse, render, v1};
 use crate::telemetry;
 
 /// The service.
@@ -23,6 +23,7 @@ pub(super) struct TaskRpc {
     pub(super) journal: Journal,
     pub(super) metrics: telemetry::Rpcs,
     pub(super) slots: Slots,
+    pub(super) encodings: Arc<Encodings>,
     pub(super) closing: CancellationToken,
 }
 
@@ -86,7 +87,7 @@ impl TaskService for TaskRpc {
         Ok(Response::new(self.run(request).await?))
     }
 
-    type WatchTasksStream = BoxStream<'static, Result<v1::WatchTasksResponse, Status>>;
+    type WatchTasksStream = BoxStream<'static, Result<WatchFrame, Status>>;
 
     async fn watch_tasks(
         &self,
@@ -180,7 +181,7 @@ impl TaskRpc {
     fn watch(
         &self,
         request: Request<v1::WatchTasksRequest>,
-    ) -> Result<BoxStream<'static, Result<v1::WatchTasksResponse, Status>>, Error> {
+    ) -> Result<BoxStream<'static, Result<WatchFrame, Status>>, Error> {
         let connection = peer::connection(&request)?;
         let request = parse::watch_tasks(request.into_inner())?;
         if self.closing.is_cancelled() {
@@ -189,6 +190,7 @@ impl TaskRpc {
         let resources = Resources {
             journal: self.journal.clone(),
             metrics: self.metrics.clone(),
+            encodings: Arc::clone(&self.encodings),
             closing: self.closing.clone(),
             _slot: self.slots.take(connection)?,
         };

@@ -1,6 +1,7 @@
 //! WatchTasks: a stream is a place in the log and a selection. It pulls when its client has room, queues nothing, and falls off
 //! only when retention has overtaken it.
 
+mod encoded;
 mod frame;
 mod initial;
 mod slots;
@@ -8,6 +9,7 @@ mod slots;
 mod tests;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -17,16 +19,17 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
 
-use self::frame::{FRAME_EVENTS, Gatherer};
+pub(super) use self::encoded::Encodings;
+use self::frame::{FRAME_EVENTS, Gathered, Gatherer};
 use self::initial::{Expired, Part, Snapshot};
 pub(super) use self::slots::{Slot, Slots};
 use super::error::Error;
 use crate::journal::{CursorError, Follower, Journal};
 use crate::model::{Event, Parent, Sequence, Task, WatchFilter};
+use crate::pb::WatchFrame;
 use crate::pb::parse::{Start, WatchTasks};
 use crate::pb::render::EventView;
 use crate::pb::v1::WatchTasksResponse;
-use crate::pb::{render, v1};
 use crate::telemetry;
 
 /// The size of an encoded frame.
@@ -52,16 +55,13 @@ impl Selection {
         let about = |task: &Task| self.parent.contains(&task.name) && self.filter.matches_task(task);
         self.filter.matches_type(event.kind) && event.task.as_deref().is_none_or(about)
     }
-
-    fn render(&self, event: &Event) -> v1::Event {
-        render::event(event, self.view)
-    }
 }
 
 /// What a stream needs of the server.
 pub(super) struct Resources {
     pub(super) journal: Journal,
     pub(super) metrics: telemetry::Rpcs,
+    pub(super) encodings: Arc<Encodings>,
     /// Cancelled when the drain has come to the streams: everything has been committed by then.
     pub(super) closing: CancellationToken,
     pub(super) _slot: Slot,
@@ -71,7 +71,7 @@ pub(super) struct Resources {
 pub(super) fn open(
     request: WatchTasks,
     resources: Resources,
-) -> Result<impl Stream<Item = Result<WatchTasksResponse, Status>> + use<>, Error> {
+) -> Result<impl Stream<Item = Result<WatchFrame, Status>> + use<>, Error> {
     let WatchTasks { parent, filter, start, view, end } = request;
     let journal = &resources.journal;
     let (after, initial) = match start {
@@ -124,7 +124,7 @@ struct Watch {
     follower: Follower,
     gatherer: Gatherer,
     /// Frames to be sent before anything else happens.
-    ready: VecDeque<WatchTasksResponse>,
+    ready: VecDeque<WatchFrame>,
     last_frame: Instant,
     ages: Instant,
     /// Where the log ends, once the server closes.
@@ -156,7 +156,7 @@ enum Cue {
 
 impl Watch {
     /// The next frame, or what the stream ends with.
-    async fn next(&mut self) -> Result<WatchTasksResponse, End> {
+    async fn next(&mut self) -> Result<WatchFrame, End> {
         loop {
             if let Some(frame) = self.ready.pop_front() {
                 self.last_frame = Instant::now();
@@ -198,11 +198,12 @@ impl Watch {
             Err(Expired) => return Err(Error::expired(&self.resources.journal)),
         };
         if !tasks.is_empty() {
-            self.ready.push_back(WatchTasksResponse { tasks, ..Default::default() });
+            self.ready.push_back(WatchTasksResponse { tasks, ..Default::default() }.into());
         }
         if let Some(head) = complete {
             let cursor = self.resources.journal.cursor(head);
-            self.ready.push_back(WatchTasksResponse { initial_complete: true, cursor, ..Default::default() });
+            let complete = WatchTasksResponse { initial_complete: true, cursor, ..Default::default() };
+            self.ready.push_back(complete.into());
         }
         Ok(())
     }
@@ -210,7 +211,7 @@ impl Watch {
     /// Gathers events until a frame has to go.
     async fn gather(&mut self) -> Result<Cue, Error> {
         loop {
-            if self.gatherer.gather(&self.selection) {
+            if self.gatherer.gather(&self.selection, &self.resources.encodings) {
                 return Ok(Cue::Frame);
             }
             if self.gatherer.has_all() {
@@ -250,10 +251,9 @@ impl Watch {
 
     /// Makes a frame of what was gathered; a bookmark if that is nothing.
     fn flush(&mut self) {
-        let (events, position) = self.gatherer.take();
-        self.resources.metrics.events_sent.inc_by(events.len() as u64);
-        let cursor = self.resources.journal.cursor(position);
-        self.ready.push_back(WatchTasksResponse { events, cursor, ..Default::default() });
+        let (Gathered { count, bytes }, position) = self.gatherer.take();
+        self.resources.metrics.events_sent.inc_by(count as u64);
+        self.ready.push_back(WatchFrame::new(bytes, self.resources.journal.cursor(position)));
     }
 }
 

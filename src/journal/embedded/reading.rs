@@ -15,7 +15,7 @@ use crate::journal::{Failure, Range, ReadError, Reader, StoreError};
 use crate::model::{Event, Sequence, TaskSpec};
 
 /// What one read decodes at the most, so that it is short: pages that are freed meanwhile cannot be used again until it ends.
-const READ_BYTES: usize = 4 << 20;
+const READ_BYTES: usize = 1 << 20;
 
 /// The open store, as the writer and its readers share it.
 #[derive(Default)]

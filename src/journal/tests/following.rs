@@ -83,6 +83,22 @@ async fn a_slow_read_holds_up_no_commit_and_comes_again_when_dropped() {
 }
 
 #[tokio::test]
+async fn a_follower_that_catches_up_is_one_read_ahead_and_no_more() {
+    let (store, script) = ScriptedStore::new(1_000);
+    let (journal, _writer) = start(store, 10);
+    commit(&journal, (1..=50).map(created)).await;
+    let mut follower = journal.follow(Sequence::default()).expect("all is there");
+    let first = follower.next(10).await.expect("kept").expect("not ended");
+    assert_eq!(numbers(&first.events), (1..=10).collect::<Vec<_>>());
+    script.await_reads(2);
+    tokio::task::spawn_blocking(|| ()).await.expect("no panic");
+    assert_eq!(script.reads(), 2, "11 to 20, and nothing beyond");
+    // What was read ahead is given up to whatever limit is asked for, and the rest of it comes again.
+    assert_eq!(numbers(&pull(&mut follower, 3, sequence(13)).await), [11, 12, 13]);
+    assert_eq!(numbers(&pull(&mut follower, 10, sequence(50)).await), (14..=50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn few_followers_read_from_the_store_at_once() {
     let (store, script) = ScriptedStore::new(1_000);
     let (journal, _writer) = start(store, 1);

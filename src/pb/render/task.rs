@@ -41,8 +41,8 @@ pub fn task(task: &Task, live: Option<&Live>) -> v1::Task {
     v1::Task {
         name: name.to_string(),
         uid: uid.to_string(),
-        labels: labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        annotations: annotations.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        labels: labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        annotations: annotations.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         spec: Some(render_spec(spec)),
         generation: generation.get(),
         etag: etag.as_str().to_owned(),

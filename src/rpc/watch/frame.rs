@@ -3,12 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use prost::Message;
-
+use super::encoded::Encodings;
 use super::{FRAME_BYTES, Selection};
 use crate::journal::Batch;
 use crate::model::{Event, Sequence};
-use crate::pb::v1;
 
 /// The events of a frame, at the most.
 pub(super) const FRAME_EVENTS: usize = 256;
@@ -17,9 +15,6 @@ pub(super) const FRAME_EVENTS: usize = 256;
 const SMALL: usize = 256;
 /// After so many events that nobody asked for, the client is told how far it is, so that resuming does not repeat them all.
 const PASSED_OVER: usize = 1_000;
-/// A field's tag and length, at the most.
-const FIELD_OVERHEAD: usize = 6;
-
 /// Events on their way from the log into frames.
 pub(super) struct Gatherer {
     /// Read, but not looked at yet.
@@ -31,14 +26,22 @@ pub(super) struct Gatherer {
     /// What lies beyond is not wanted.
     bound: Option<Sequence>,
     /// Selected, for the next frame.
-    events: Vec<v1::Event>,
-    bytes: usize,
+    events: Gathered,
     passed_over: usize,
+}
+
+/// Events for a frame.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub(super) count: usize,
+    /// The events, encoded.
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Gatherer {
     pub(super) fn new(position: Sequence, bound: Option<Sequence>) -> Self {
-        Self { backlog: VecDeque::new(), position, read: position, bound, events: Vec::new(), bytes: 0, passed_over: 0 }
+        let (backlog, events) = (VecDeque::new(), Gathered::default());
+        Self { backlog, position, read: position, bound, events, passed_over: 0 }
     }
 
     /// Where to resume after what has been gathered.
@@ -47,12 +50,12 @@ impl Gatherer {
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.events.count == 0
     }
 
     /// Whether the frame is so small that it is worth to wait for more.
     pub(super) const fn is_small(&self) -> bool {
-        self.bytes < SMALL
+        self.events.bytes.len() < SMALL
     }
 
     pub(super) fn push(&mut self, batch: Batch) {
@@ -67,18 +70,18 @@ impl Gatherer {
     }
 
     /// Looks at what was read, until the frame has to go; `true` if it has to.
-    pub(super) fn gather(&mut self, selection: &Selection) -> bool {
-        while self.events.len() < FRAME_EVENTS && self.passed_over < PASSED_OVER {
+    pub(super) fn gather(&mut self, selection: &Selection, encodings: &Encodings) -> bool {
+        while self.events.count < FRAME_EVENTS && self.passed_over < PASSED_OVER {
             let Some(event) = self.backlog.pop_front() else { return false };
             if selection.selects(&event) {
-                let rendered = selection.render(&event);
-                let bytes = self.bytes + rendered.encoded_len() + FIELD_OVERHEAD;
-                if bytes > FRAME_BYTES && !self.events.is_empty() {
+                let before = self.events.bytes.len();
+                encodings.push(&event, selection.view, &mut self.events.bytes);
+                if self.events.bytes.len() > FRAME_BYTES && self.events.count > 0 {
+                    self.events.bytes.truncate(before);
                     self.backlog.push_front(event);
                     return true;
                 }
-                self.bytes = bytes;
-                self.events.push(rendered);
+                self.events.count += 1;
             } else {
                 self.passed_over += 1;
             }
@@ -88,8 +91,7 @@ impl Gatherer {
     }
 
     /// The events for a frame, and where to resume after it; without events it is a bookmark.
-    pub(super) fn take(&mut self) -> (Vec<v1::Event>, Sequence) {
-        self.bytes = 0;
+    pub(super) fn take(&mut self) -> (Gathered, Sequence) {
         self.passed_over = 0;
         (std::mem::take(&mut self.events), self.position)
     }

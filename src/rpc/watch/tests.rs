@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use futures_util::{FutureExt, StreamExt};
+use prost::Message;
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -42,10 +43,12 @@ impl Bench {
         let resources = Resources {
             journal: self.journal.clone(),
             metrics: self.metrics.clone(),
+            encodings: Arc::default(),
             closing: self.closing.clone(),
             _slot: self.slots.take(SocketAddr::from(([127, 0, 0, 1], 1)))?,
         };
-        open(parse::watch_tasks(request).expect("valid"), resources).map(|frames| Box::pin(frames) as Frames)
+        let frames = open(parse::watch_tasks(request).expect("valid"), resources)?;
+        Ok(Box::pin(frames.map(|frame| frame.map(|frame| received(&frame)))))
     }
 
     fn frames(&self, start: Option<From>, filter: &str) -> Frames {
@@ -65,6 +68,11 @@ impl Bench {
 
 async fn frame(frames: &mut Frames) -> WatchTasksResponse {
     frames.next().await.expect("not ended").expect("no error")
+}
+
+/// As a client gets it.
+fn received(frame: &WatchFrame) -> WatchTasksResponse {
+    WatchTasksResponse::decode(&*frame.encode_to_vec()).expect("the same message")
 }
 
 fn numbers(frame: &WatchTasksResponse) -> Vec<u64> {
@@ -111,7 +119,7 @@ async fn a_frame_is_bounded_in_bytes_and_loses_nothing() {
         event(number, EventType::InstanceReady, task)
     };
     commit(&bench.journal, (1..=40).map(heavy));
-    let view = v1::EventView::Full.into();
+    let view = crate::pb::v1::EventView::Full.into();
     let start = Some(From::Cursor(bench.cursor(0)));
     let mut frames = bench.watch(WatchTasksRequest { start, view, ..Default::default() }).expect("opened");
     let mut seen = Vec::new();

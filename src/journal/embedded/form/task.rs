@@ -247,8 +247,8 @@ fn full_name(short: &str) -> Read<TaskName> {
 }
 
 impl PairForm {
-    fn of((key, value): (&String, &String)) -> Self {
-        Self { key: key.clone(), value: value.clone() }
+    fn of((key, value): (&str, &str)) -> Self {
+        Self { key: key.to_owned(), value: value.to_owned() }
     }
 
     fn read(self) -> (String, String) {

@@ -1,0 +1,91 @@
+//! Frames of a watch, as a server sends them.
+
+use prost::Message;
+use prost::bytes::{Buf, BufMut};
+use prost::encoding::{DecodeContext, WireType, encode_key};
+
+use super::v1::WatchTasksResponse;
+
+/// The field `events` of a `WatchTasksResponse`.
+const EVENTS: u32 = 1;
+
+/// A [`WatchTasksResponse`] of events that are encoded already: on the wire it is the same message. So an event is encoded once,
+/// however many streams show it, and a frame that waits for its client takes the bytes that it will send and no more.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WatchFrame {
+    /// The field `events`, whole.
+    events: Vec<u8>,
+    /// All else.
+    rest: WatchTasksResponse,
+}
+
+impl WatchFrame {
+    /// A frame of events, each added by [`push_event`], and its cursor.
+    ///
+    /// [`push_event`]: Self::push_event
+    pub fn new(events: Vec<u8>, cursor: String) -> Self {
+        Self { events, rest: WatchTasksResponse { cursor, ..Default::default() } }
+    }
+
+    /// Adds an event to those of a frame, encoded.
+    pub fn push_event(events: &mut Vec<u8>, encoded: &[u8]) {
+        encode_key(EVENTS, WireType::LengthDelimited, events);
+        prost::encoding::encode_varint(encoded.len() as u64, events);
+        events.put_slice(encoded);
+    }
+}
+
+impl From<WatchTasksResponse> for WatchFrame {
+    fn from(rest: WatchTasksResponse) -> Self {
+        Self { events: Vec::new(), rest }
+    }
+}
+
+impl Message for WatchFrame {
+    fn encode_raw(&self, buffer: &mut impl BufMut) {
+        buffer.put_slice(&self.events);
+        self.rest.encode_raw(buffer);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buffer: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), prost::DecodeError> {
+        self.rest.merge_field(tag, wire_type, buffer, context)
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.events.len() + self.rest.encoded_len()
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::v1::{Event, Task};
+    use super::*;
+
+    #[test]
+    fn a_frame_is_on_the_wire_what_its_response_is() {
+        let event = |sequence| Event { sequence, name: "n".repeat(200), ..Default::default() };
+        let mut frame = WatchFrame::new(Vec::new(), "c".to_owned());
+        for number in [1, 2] {
+            WatchFrame::push_event(&mut frame.events, &event(number).encode_to_vec());
+        }
+        let tasks = vec![Task { name: "t".to_owned(), ..Default::default() }];
+        let response =
+            WatchTasksResponse { tasks, cursor: "c".to_owned(), initial_complete: true, ..Default::default() };
+        frame.rest = response.clone();
+        let response = WatchTasksResponse { events: vec![event(1), event(2)], ..response };
+        assert_eq!(frame.encode_to_vec(), response.encode_to_vec());
+        assert_eq!(frame.encoded_len(), response.encoded_len());
+        let decoded = WatchFrame::decode(&*frame.encode_to_vec()).expect("the same message");
+        assert_eq!(decoded, response.into());
+    }
+}
