@@ -118,7 +118,8 @@ pub(super) fn read_piece(
     let wanted = (piece.first..).zip(piece.events).filter(|(sequence, _)| (after + 1..=through).contains(sequence));
     wanted
         .map(|(sequence, event)| {
-            let form = EventForm::decode(event).map_err(Unreadable::from)?;
+            // From a slice: a `Bytes` counts its readers for each field.
+            let form = EventForm::decode(&event[..]).map_err(Unreadable::from)?;
             Ok(Arc::new(form.read(sequence, spec_of)?))
         })
         .collect()
