@@ -78,6 +78,25 @@ fn a_running_task_is_closed_and_started_again_with_its_first_check_spread() {
 }
 
 #[test]
+fn what_ran_is_checked_again_though_the_journal_takes_nothing_in() {
+    use EventType::*;
+    for admission in [Admission::Stalled, Admission::Full] {
+        let (mut bench, _) = Bench::ready(custom());
+        bench.restart(SECOND);
+        bench.feed(Input::Admission(admission));
+        assert!(bench.machine.has_orphans(), "{admission:?}");
+        assert_eq!(bench.adopt(), [InstanceEnded, InstanceStarting]);
+        let id = bench.launched();
+        bench.feed(Input::Ready(id));
+        assert_eq!((bench.task().state, bench.attempt()), (State::Running, number(1, 2)));
+        // Once: what fails waits for the journal, as ever.
+        failing(&mut bench, id);
+        bench.pass(3_600 * SECOND);
+        assert_eq!((bench.task().state, bench.machine.live()), (State::Pending, 0));
+    }
+}
+
+#[test]
 fn one_server_after_another_counts_attempts_on() {
     let (mut bench, _) = Bench::ready(custom());
     for attempt in 2..5 {
