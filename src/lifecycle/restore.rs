@@ -55,6 +55,7 @@ impl<C: Chance> Lifecycle<C> {
         let Past { head, tasks, unknown_kinds, requests } = past;
         let mut lifecycle = Self::new(Sequence::default(), limits, chance);
         lifecycle.log = Log { head, effects: Vec::new() };
+        lifecycle.began = now.wall;
         for request in requests {
             lifecycle.requests.remember(&request, now.wall.since(request.time), now.mono);
         }

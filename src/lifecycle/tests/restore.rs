@@ -172,6 +172,23 @@ fn a_pause_lasts_and_ends_when_it_was_to() {
 }
 
 #[test]
+fn a_pause_that_was_over_while_no_server_ran_ends_with_the_spread_of_all_others() {
+    for (down, spread) in [(30 * SECOND, Duration::ZERO), (60 * SECOND, MS / 10), (90 * SECOND, MS / 10)] {
+        let (mut bench, id) = Bench::ready(custom());
+        let expire_time = Some(bench.now.wall + 60 * SECOND);
+        let pause = PauseTask { name: name(), expire_time, etag: None, cause: cause(), idempotency: None };
+        bench.command(Command::Pause(pause)).unwrap();
+        bench.end(id, RootEnd::Returned);
+        bench.restart(down);
+        bench.adopt();
+        bench.pass(30 * SECOND);
+        assert_eq!((bench.task().state, bench.attempt()), (State::Starting, number(1, 2)));
+        let Some(Effect::Launch(launch)) = bench.effects.last() else { panic!("it is launched") };
+        assert_eq!(launch.spread, spread, "{down:?}");
+    }
+}
+
+#[test]
 fn one_that_backs_off_is_started_when_it_was_to_be_and_its_restarts_count() {
     let (mut bench, id) = Bench::ready(custom());
     failing(&mut bench, id);

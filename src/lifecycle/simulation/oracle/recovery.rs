@@ -40,11 +40,15 @@ pub(super) struct Recovery {
     /// How many restarts count of what was left, and until when at least.
     counted: BTreeMap<Uid, (u32, Timestamp)>,
     adopts: bool,
+    /// When the server began.
+    began: Timestamp,
+    /// Those that go on in this step since their pause was over by then.
+    overslept: BTreeSet<Uid>,
 }
 
 impl Recovery {
     pub(super) fn crashed(&mut self, kept: &Kept<'_>, unknown_kinds: &BTreeSet<String>) {
-        *self = Self::default();
+        *self = Self { began: kept.now.wall, ..Self::default() };
         for task in kept.view.values() {
             self.counts(task, kept.now);
             match task.end {
@@ -84,6 +88,14 @@ impl Recovery {
                 self.counted.remove(&task.uid);
                 Ok(())
             }
+            EventType::TaskResumed => {
+                let Some(Detail::Pause(pause)) = &event.detail else { return Ok(()) };
+                let by_time = event.cause.actor == Actor::System("pause".into());
+                if by_time && pause.expire_time.is_some_and(|expires| expires <= self.began) {
+                    self.overslept.insert(task.uid);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -112,6 +124,11 @@ impl Recovery {
         self.taken_over.contains(&uid)
     }
 
+    /// Whether the task goes on in this step since its pause was over before the server began.
+    pub(super) fn is_overslept(&self, uid: Uid) -> bool {
+        self.overslept.contains(&uid)
+    }
+
     /// Whether a command is about a task that is taken over by that.
     pub(super) fn is_commanded(&self) -> bool {
         !self.adopts && !self.at_hand.is_empty()
@@ -126,6 +143,7 @@ impl Recovery {
     pub(super) fn reaches(&mut self, input: &Input, view: &View) {
         self.adopts = matches!(input, Input::Adopt);
         self.taken_over.clear();
+        self.overslept.clear();
         self.at_hand = match input {
             Input::Adopt => self.orphans.keys().copied().collect(),
             Input::Command(command) => {
