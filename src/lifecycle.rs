@@ -46,7 +46,7 @@ use std::time::Duration;
 pub use io::{Chance, Command, Effect, Input, Launch, Reply, RootEnd};
 pub use restore::Past;
 
-use crate::model::{Asked, Cause, InstanceId, Mono, Now, Sequence, TaskName, TaskSpec, Uid};
+use crate::model::{Asked, Cause, InstanceId, Mono, Now, Sequence, TaskName, TaskSpec, Timestamp, Uid};
 use admission::Intake;
 use entry::Entry;
 use idempotency::Requests;
@@ -65,6 +65,8 @@ pub struct Lifecycle<C> {
     orphans: Orphans,
     /// Over how long the first checks of theirs are spread.
     restart_spread: Duration,
+    /// When it went on where an earlier server had ended: what was due by then, was due while no server ran.
+    began: Timestamp,
     stuck: usize,
     /// Instances that are stuck, or have a thread to themselves because they block it.
     lost: usize,
@@ -98,6 +100,7 @@ impl<C: Chance> Lifecycle<C> {
             candidates: BTreeMap::new(),
             orphans: Orphans::new(),
             restart_spread: Duration::ZERO,
+            began: Timestamp::default(),
             stuck: 0,
             lost: 0,
             timers: Timers::default(),

@@ -134,7 +134,12 @@ struct Parts {
     readiness: Readiness,
     /// Ends the streams, when dropped: nothing more will be appended.
     closing: DropGuard,
-    /// Ends the transports, when dropped.
+    transports: Transports,
+}
+
+/// What serves connections; dropped, they are cut.
+struct Transports {
+    /// Has both end, when dropped.
     stopping: DropGuard,
     grpc: AbortOnDropHandle<()>,
     http: AbortOnDropHandle<()>,

@@ -85,15 +85,15 @@ pub(super) struct Serve {
     /// [default: ./switchyard-data].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
-    /// The events to keep for watchers that come back [default: 1000000, or 20 for each task where that is more; with --store
-    /// memory 100000].
+    /// The events to keep for watchers that come back, 1 to 1000000000 [default: 1000000, or 20 for each task where that is more;
+    /// with --store memory 100000].
     #[arg(long, value_name = "N")]
     event_retention: Option<String>,
-    /// How old events may grow in the embedded store [default: 7d].
+    /// How old events may grow in the embedded store, 1m to 3650d [default: 7d].
     #[arg(long, value_name = "DURATION")]
     event_retention_age: Option<String>,
     /// The bytes that events may take in the embedded store, with the specs that only they refer to: a number, or one with a unit as
-    /// 512MiB [default: 1GiB].
+    /// 512MiB; 1MiB to 1TiB [default: 1GiB].
     #[arg(long, value_name = "BYTES")]
     event_retention_bytes: Option<String>,
 }
@@ -212,4 +212,32 @@ Try, in another terminal:
         tasks = recovered(server),
         version = env!("CARGO_PKG_VERSION"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Error, Layer};
+
+    #[test]
+    fn the_help_has_the_ranges_that_the_configuration_keeps_to() {
+        let help = Serve::augment_args(clap::Command::new("serve")).render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let nothing = Layer {
+            event_retention: Some(0),
+            event_retention_age: Some(Duration::ZERO),
+            event_retention_bytes: Some(0),
+            ..Layer::default()
+        };
+        let Err(Error::Invalid(problems)) = Config::try_new(nothing) else { panic!("must be refused") };
+        assert_eq!(problems.len(), 3);
+        for problem in problems {
+            let problem = problem.to_string();
+            let range = problem.split_once("must be ").and_then(|(_, rest)| rest.split_once(", not"));
+            let (range, _) = range.unwrap_or_else(|| panic!("{problem}"));
+            assert!(help.contains(range), "{range:?} is not in the help");
+        }
+    }
 }

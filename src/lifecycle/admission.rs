@@ -66,12 +66,10 @@ impl<C: Chance> Lifecycle<C> {
         self.intake.is_open() || !waits
     }
 
-    /// Why a command that was not done before is refused. A cancel always acts; and a dry run changes nothing, but what it would find
-    /// is not known of a task that has not been taken over.
+    /// Why a command that was not done before is refused. A cancel always acts, and a dry run changes nothing.
     pub(super) fn admit(&self, command: &Command) -> Result<(), Refusal> {
-        let left = || self.names.get(command.name()).is_some_and(|uid| self.orphans.contains_key(uid));
         match self.intake.admission {
-            _ if command.is_dry() && !left() || matches!(command, Command::Cancel(_)) => Ok(()),
+            _ if command.is_dry() || matches!(command, Command::Cancel(_)) => Ok(()),
             Admission::Open => Ok(()),
             Admission::Stalled => Err(Refusal::JournalStalled),
             Admission::Full => Err(Refusal::StoreFull),

@@ -2,6 +2,7 @@
 //! goes on with a new attempt. And checks on demand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::entry::Held;
 use super::io::{Chance, Effect, Reply};
@@ -66,26 +67,32 @@ impl<C: Chance> Lifecycle<C> {
             return Err(Refusal::TaskNotRunning { name, state: task.state });
         }
         if task.intent == Intent::Pause {
-            self.go_on(uid, cause, now);
+            self.go_on(uid, Duration::ZERO, cause, now);
         }
         Ok((uid, self.accepted(uid)?))
     }
 
     /// The pause has lasted for as long as it was to. A server that drains starts nothing.
     pub(super) fn on_pause_expired(&mut self, uid: Uid, now: Now) {
-        if self.draining.is_none() {
-            self.go_on(uid, Cause::system("pause", "its time is over"), now);
+        if self.draining.is_some() {
+            return;
         }
+        let pause = self.tasks.get(&uid).and_then(|entry| entry.pause.as_ref());
+        let was_over = pause.and_then(|pause| pause.expire_time).is_some_and(|expires| expires <= self.began);
+        // What was due while no server ran is due for many tasks at once, like those that ran.
+        let spread = if was_over { self.restart_spread } else { Duration::ZERO };
+        self.go_on(uid, spread, Cause::system("pause", "its time is over"), now);
     }
 
-    fn go_on(&mut self, uid: Uid, cause: Cause, now: Now) {
+    fn go_on(&mut self, uid: Uid, spread: Duration, cause: Cause, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let Some(pause) = entry.pause.take() else { return };
         self.timers.clear(Timer::PauseExpires(uid));
         self.record(uid, cause.clone(), Change::Resumed(pause), now);
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         if entry.active.is_none() && entry.is_alone() {
-            self.launch(uid, false, cause, now);
+            self.last_instance = self.last_instance.next();
+            self.launch_spread(self.last_instance, uid, false, spread, cause, now);
         } else {
             entry.held = Some(Held::Launch { once: false });
         }

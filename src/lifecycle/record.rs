@@ -121,16 +121,8 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
             (EventType::TaskEnded, Some(Detail::Outcome(outcome)), None)
         }
         Change::Deleted => (EventType::TaskDeleted, None, None),
-        Change::AlertRaised(alert) => {
-            let about = Some((alert.generation, alert.attempt));
-            task.alerts.push(alert.clone());
-            (EventType::AlertRaised, Some(Detail::Alert(alert)), about)
-        }
-        Change::AlertResolved { kind, generation, attempt } => {
-            let open = |alert: &Alert| (alert.kind, alert.generation, alert.attempt) == (kind, generation, attempt);
-            let resolved = task.alerts.iter().position(open).map(|n| task.alerts.remove(n));
-            (EventType::AlertResolved, resolved.map(Detail::Alert), Some((generation, attempt)))
-        }
+        Change::AlertRaised(alert) => tell_raised(task, alert),
+        Change::AlertResolved { kind, generation, attempt } => tell_resolved(task, kind, (generation, attempt)),
         Change::SwapStarted => (EventType::SwapStarted, task.swap.clone().map(Detail::Swap), None),
         Change::SwapCommitted(annotations) => tell_committed(task, annotations, has_active),
         Change::Annotated(swap, annotations) => {
@@ -190,6 +182,18 @@ fn tell_ended(task: &mut Task, instance: Instance, outcome: Option<Outcome>, nex
     }
     let about = Some((instance.generation, instance.attempt));
     (EventType::InstanceEnded, Some(Detail::Instance(instance)), about)
+}
+
+fn tell_raised(task: &mut Task, alert: Alert) -> Told {
+    let about = Some((alert.generation, alert.attempt));
+    task.alerts.push(alert.clone());
+    (EventType::AlertRaised, Some(Detail::Alert(alert)), about)
+}
+
+fn tell_resolved(task: &mut Task, kind: AlertKind, about: (Generation, Attempt)) -> Told {
+    let open = |alert: &Alert| (alert.kind, (alert.generation, alert.attempt)) == (kind, about);
+    let resolved = task.alerts.iter().position(open).map(|n| task.alerts.remove(n));
+    (EventType::AlertResolved, resolved.map(Detail::Alert), Some(about))
 }
 
 fn tell_committed(task: &mut Task, annotations: Annotations, has_active: bool) -> Told {

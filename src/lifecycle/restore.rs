@@ -55,6 +55,7 @@ impl<C: Chance> Lifecycle<C> {
         let Past { head, tasks, unknown_kinds, requests } = past;
         let mut lifecycle = Self::new(Sequence::default(), limits, chance);
         lifecycle.log = Log { head, effects: Vec::new() };
+        lifecycle.began = now.wall;
         for request in requests {
             lifecycle.requests.remember(&request, now.wall.since(request.time), now.mono);
         }
@@ -85,10 +86,16 @@ impl<C: Chance> Lifecycle<C> {
         self.tasks.insert(uid, Entry::past(task, circuit, self.log.head, now));
     }
 
-    /// Whether there are tasks that could be taken over now. One that drains leaves them to the next server; and what a journal that
-    /// takes in nothing would have to be told waits until it does.
+    /// Whether there are tasks that are to be taken over. One that drains leaves them to the next server. A journal that takes in nothing
+    /// is no reason to wait: that their instances have ended is a fact, each is started again but once, and until then nothing checks
+    /// what clients are shown as running.
     pub fn has_orphans(&self) -> bool {
-        self.draining.is_none() && self.intake.is_open() && !self.orphans.is_empty()
+        self.draining.is_none() && self.orphans() > 0
+    }
+
+    /// How many tasks have not been taken over: whatever they show, nothing of them runs.
+    pub fn orphans(&self) -> usize {
+        self.orphans.len()
     }
 
     /// Takes over a few tasks.
@@ -106,10 +113,6 @@ impl<C: Chance> Lifecycle<C> {
     /// A client is about to command something of a task: what is left of an earlier server is closed first, and where that is so,
     /// the task must be [gone on with](Self::go_on_with) after the command.
     pub(super) fn orphan_of(&mut self, command: &Command, now: Now) -> Option<Uid> {
-        // Of the others nothing is done while the journal takes in nothing.
-        if !self.intake.is_open() && !matches!(command, Command::Cancel(_)) {
-            return None;
-        }
         let uid = *self.names.get(command.name())?;
         let known = self.orphans.remove(&uid)?;
         self.close(uid, known, now);
@@ -155,11 +158,6 @@ impl<C: Chance> Lifecycle<C> {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let task = &entry.task;
         if task.state.is_ended() {
-            return;
-        }
-        // The cancel that closed it was refused. What would be told of it from here waits; of an unknown kind it would have ended.
-        if !self.intake.is_open() {
-            self.orphans.insert(uid, true);
             return;
         }
         match task.intent {

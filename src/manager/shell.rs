@@ -126,9 +126,10 @@ impl Shell {
     }
 
     pub(super) async fn run(mut self) {
+        self.count();
         while !self.wiring.stop.is_cancelled() {
             let mut turn = Turn::default();
-            if self.lifecycle.has_orphans() {
+            if self.lifecycle.has_orphans() && !self.is_clogged() {
                 self.adopt(&mut turn).await;
             } else {
                 self.wait(&mut turn).await;
@@ -146,21 +147,26 @@ impl Shell {
         }
     }
 
-    /// Takes over a few of the tasks that an earlier server has left, as fast as the journal commits what comes of that. Whoever
-    /// commands something meanwhile does not wait for all of them.
+    /// Takes over a few of the tasks that an earlier server has left, as fast as the journal commits what comes of that; where it commits
+    /// nothing, as many as may wait for it, so that they are checked meanwhile. Whoever commands something does not wait for all of them.
     async fn adopt(&mut self, turn: &mut Turn) {
         if self.has_room() {
             tokio::task::yield_now().await;
         } else {
             tokio::time::sleep(BREATH).await;
         }
-        // Nobody waits here, but before anything is started it must be known whether the journal takes that in.
+        // Nobody waits here, but how the journal does must be heard of, and before anything is started.
         if let Some(condition) = unconstrained(self.vigil.next()).now_or_never() {
             self.on_condition(condition, turn);
         }
         if self.has_room() {
             self.step(Input::Adopt, turn);
         }
+    }
+
+    /// Whether nothing more can be taken over before the journal commits again, of which the vigil tells.
+    fn is_clogged(&self) -> bool {
+        self.condition.stalled && !self.has_room()
     }
 
     fn has_room(&self) -> bool {
@@ -380,7 +386,7 @@ impl Shell {
     fn finish(&mut self, turn: Turn) {
         let Turn { events, requests, mut releases, at_once, actions } = turn;
         // Before clients can see what has come of the turn, so that no scrape after that shows less.
-        self.wiring.counts.set(self.lifecycle.live());
+        self.count();
         let full = self.lifecycle.is_at_stuck_limit();
         self.wiring.stuck_limit.send_if_modified(|was| std::mem::replace(was, full) != full);
         for (effect, _) in &actions {
@@ -405,6 +411,11 @@ impl Shell {
         }
     }
 
+    fn count(&self) {
+        self.wiring.counts.set(self.lifecycle.live());
+        self.wiring.metrics.manager.tasks_left.set(i64::try_from(self.lifecycle.orphans()).unwrap_or(i64::MAX));
+    }
+
     fn await_commit(&mut self, after: Sequence, replaced: InstanceId) -> Release {
         let (committed, commit) = oneshot::channel::<()>();
         self.commits.push(
@@ -418,3 +429,6 @@ impl Shell {
         Release { after, run: Box::new(move || drop(committed)) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tonic::service::Routes;
 
 use super::control::Control;
 use super::stored::{self, Opened, Stored};
-use super::{Ended, Error, Parts, Server, capacity, event_log, limits};
+use super::{Ended, Error, Parts, Server, Transports, capacity, event_log, limits};
 use crate::config::{Config, StoreKind};
 use crate::http::{self, Phase, Readiness};
 use crate::journal::{self, Archive, Journal, Store};
@@ -83,23 +85,16 @@ impl Builder {
         let (http_listener, http_address) = listen(config.http_listen()).await?;
 
         let Opened { store, stored, archive } = open(&config, store).await?;
-        let retention = config.event_retention().and_then(|events| usize::try_from(events).ok());
-        let ring_events = journal::Options::default().ring_events.min(retention.unwrap_or(usize::MAX));
-        let options = journal::Options { ring_events, metrics: Some(metrics.journal.commits.clone()) };
+        let options = journal_options(&config, &metrics);
         let (journal, writer, requests) = Journal::start(store, options).map_err(Error::StartJournal)?;
         let tasks = journal.view().len();
         let control = control(&stored, archive);
         let event_log = event_log::start(&journal).map_err(Error::StartEventLog)?;
-        let options = manager::Options {
-            built_in_shards: config.built_in_shards(),
-            custom_shards: config.custom_shards(),
-            limits: manager::Limits { max_tasks: config.max_tasks(), max_stuck: config.max_stuck() },
-            unknown_kind_hint,
-        };
-        let (manager, handle) = Manager::start(options, registry, journal.clone(), requests, metrics.clone())
-            .map_err(Error::StartManager)?;
+        let (manager, handle) =
+            Manager::start(manager_options(&config), registry, journal.clone(), requests, metrics.clone())
+                .map_err(Error::StartManager)?;
 
-        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
+        let closing = CancellationToken::new();
         let (drain, asked) = mpsc::channel(DRAIN_REQUESTS);
         let rpc = Rpc {
             manager: handle.clone(),
@@ -112,35 +107,30 @@ impl Builder {
             closing: closing.clone(),
         };
         let (routes, health) = rpc.into_routes().await.map_err(Error::Reflection)?;
-        let grpc = tokio::spawn(rpc::serve(grpc_listener, routes, stopping.clone().cancelled_owned()));
-        let grpc = AbortOnDropHandle::new(grpc);
         let readiness = Readiness::default();
-        let refresh = refresh(metrics.clone(), journal.clone(), handle);
+        let refresh = refresh(metrics.clone(), journal, handle);
         let router = http::router(metrics, readiness.clone(), refresh);
-        let limits = http::Limits::default();
-        let http = tokio::spawn(http::serve(http_listener, router, limits, stopping.clone().cancelled_owned()));
-        let http = AbortOnDropHandle::new(http);
+        let transports = Transports::serve((grpc_listener, routes), (http_listener, router));
         readiness.set(Phase::Ready);
-        let (closing, stopping) = (closing.drop_guard(), stopping.drop_guard());
+        let closing = closing.drop_guard();
         let told = capacity::Told { health: health.clone(), readiness: readiness.clone() };
         let capacity = tokio::spawn(capacity::follow(told, manager.at_stuck_limit(), manager.condition()));
         let capacity = AbortOnDropHandle::new(capacity);
-        let parts = Parts {
-            control,
-            manager,
-            writer,
-            event_log,
-            health,
-            capacity,
-            asked,
-            readiness,
-            closing,
-            stopping,
-            grpc,
-            http,
-        };
+        let parts =
+            Parts { control, manager, writer, event_log, health, capacity, asked, readiness, closing, transports };
         let exit_on_stuck_limit = config.exit_on_stuck_limit();
         Ok(Server { address, http_address, exit_on_stuck_limit, stored, tasks, parts, commands })
+    }
+}
+
+impl Transports {
+    fn serve((grpc_listener, routes): (TcpListener, Routes), (http_listener, router): (TcpListener, Router)) -> Self {
+        let stopping = CancellationToken::new();
+        let grpc = tokio::spawn(rpc::serve(grpc_listener, routes, stopping.clone().cancelled_owned()));
+        let limits = http::Limits::default();
+        let http = tokio::spawn(http::serve(http_listener, router, limits, stopping.clone().cancelled_owned()));
+        let (grpc, http) = (AbortOnDropHandle::new(grpc), AbortOnDropHandle::new(http));
+        Self { stopping: stopping.drop_guard(), grpc, http }
     }
 }
 
@@ -205,6 +195,21 @@ fn refresh(metrics: Metrics, journal: Journal, handle: manager::Handle) -> http:
 fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::default() + since_epoch
+}
+
+fn journal_options(config: &Config, metrics: &Metrics) -> journal::Options {
+    let retention = config.event_retention().and_then(|events| usize::try_from(events).ok());
+    let ring_events = journal::Options::default().ring_events.min(retention.unwrap_or(usize::MAX));
+    journal::Options { ring_events, metrics: Some(metrics.journal.commits.clone()) }
+}
+
+fn manager_options(config: &Config) -> manager::Options {
+    manager::Options {
+        built_in_shards: config.built_in_shards(),
+        custom_shards: config.custom_shards(),
+        limits: manager::Limits { max_tasks: config.max_tasks(), max_stuck: config.max_stuck() },
+        unknown_kind_hint,
+    }
 }
 
 fn rpc_limits(config: &Config) -> rpc::Limits {

@@ -84,7 +84,8 @@ impl Control {
         let listener = at(directory, |path| UnixListener::bind(path))?;
         // The directory keeps others out; this is for one whose mode somebody has changed.
         fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE))?;
-        Ok(Self { path, _serving: AbortOnDropHandle::new(tokio::spawn(serve(listener, copy))) })
+        let served = Served { directory: directory.into(), copy, copying: Arc::new(Semaphore::new(1)) };
+        Ok(Self { path, _serving: AbortOnDropHandle::new(tokio::spawn(serve(listener, served))) })
     }
 }
 
@@ -111,8 +112,16 @@ fn at<T>(directory: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Resu
     act(&Path::new("/proc/self/fd").join(descriptor.to_string()).join(SOCKET))
 }
 
-async fn serve(listener: UnixListener, copy: Copy) {
-    let copying = Arc::new(Semaphore::new(1));
+/// What clients are served with.
+#[derive(Clone)]
+struct Served {
+    directory: Arc<Path>,
+    copy: Copy,
+    /// One copy at a time.
+    copying: Arc<Semaphore>,
+}
+
+async fn serve(listener: UnixListener, served: Served) {
     let mut clients = JoinSet::new();
     loop {
         while clients.len() >= CLIENTS {
@@ -120,7 +129,7 @@ async fn serve(listener: UnixListener, copy: Copy) {
             drop(clients.join_next().await);
         }
         match listener.accept().await {
-            Ok((stream, _)) => drop(clients.spawn(attend(stream, Arc::clone(&copy), Arc::clone(&copying)))),
+            Ok((stream, _)) => drop(clients.spawn(attend(stream, served.clone()))),
             Err(error) => {
                 tracing::warn!(%error, "a connection to the control socket was refused");
                 sleep(REFUSED).await;
@@ -131,7 +140,7 @@ async fn serve(listener: UnixListener, copy: Copy) {
 }
 
 /// Serves one client. An error means that it has gone.
-async fn attend(stream: UnixStream, copy: Copy, copying: Arc<Semaphore>) -> io::Result<()> {
+async fn attend(stream: UnixStream, served: Served) -> io::Result<()> {
     let (read, write) = stream.into_split();
     let mut client = Client(write);
     let mut line = String::new();
@@ -144,8 +153,8 @@ async fn attend(stream: UnixStream, copy: Copy, copying: Arc<Semaphore>) -> io::
         Ok(Request::Backup { dest }) if !dest.is_absolute() => {
             client.refuse("the destination must be an absolute path").await
         }
-        Ok(Request::Backup { dest }) => match copying.try_acquire_owned() {
-            Ok(permit) => client.copy(copy, dest, permit).await,
+        Ok(Request::Backup { dest }) => match Arc::clone(&served.copying).try_acquire_owned() {
+            Ok(permit) => client.copy(served, dest, permit).await,
             Err(_) => client.refuse("another backup is being made; try again when it is done").await,
         },
         Err(error) => client.refuse(&format!("this server does not understand the request: {error}")).await,
@@ -166,11 +175,14 @@ impl Client {
     }
 
     /// Copies the store, and tells meanwhile that it goes on. The permit is the copy's, not the client's, who may go.
-    async fn copy(&mut self, copy: Copy, dest: PathBuf, permit: OwnedSemaphorePermit) -> io::Result<()> {
+    async fn copy(&mut self, served: Served, dest: PathBuf, permit: OwnedSemaphorePermit) -> io::Result<()> {
         let to = dest.clone();
         let mut copied = spawn_blocking(move || {
             let _permit = permit;
-            copy(&to)?;
+            if lies_in(&to, &served.directory) {
+                return Err(would_lie_in(&to, &served.directory));
+            }
+            (served.copy)(&to).map_err(|error| chain(&error))?;
             Ok(size(&to))
         });
         let mut pulse = interval(PULSE);
@@ -189,17 +201,29 @@ impl Client {
     }
 }
 
-fn outcome(copied: Result<Result<u64, BackupError>, JoinError>, dest: &Path) -> Answer {
+fn outcome(copied: Result<Result<u64, String>, JoinError>, dest: &Path) -> Answer {
     let why = match copied {
         Ok(Ok(bytes)) => {
             tracing::info!(dest = %dest.display(), bytes, "the store was copied");
             return Answer::Done { bytes };
         }
-        Ok(Err(error)) => chain(&error),
+        Ok(Err(why)) => why,
         Err(_) => "an error of the server's own; its log says more".to_owned(),
     };
     tracing::warn!(dest = %dest.display(), why, "the store was not copied");
     Answer::Refused { why }
+}
+
+/// Whether something that need not be there yet would lie in a directory, whatever links lead there.
+pub(super) fn lies_in(path: &Path, directory: &Path) -> bool {
+    let parent = path.parent().map(fs::canonicalize);
+    matches!((parent, fs::canonicalize(directory)), (Some(Ok(parent)), Ok(directory)) if parent.starts_with(&directory))
+}
+
+/// Why no backup goes there.
+pub(super) fn would_lie_in(dest: &Path, directory: &Path) -> String {
+    let (dest, directory) = (dest.display(), directory.display());
+    format!("{dest} lies in the data directory itself, {directory}, and would be lost with it; choose a place outside")
 }
 
 /// How many bytes the files of a directory have.

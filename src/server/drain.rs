@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Ended, Parts};
+use super::{Ended, Parts, Transports};
 use crate::http::Phase;
 use crate::manager::Manager;
 use crate::model::{Cause, Sequence};
@@ -33,20 +33,7 @@ pub(super) struct Why {
 /// Ends everything, in an order in which clients see the end of every task before the end of their streams. A drain is no
 /// cancel: the tasks are still to run.
 pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
-    let Parts {
-        control,
-        manager,
-        writer,
-        event_log,
-        health,
-        capacity,
-        asked,
-        readiness,
-        closing,
-        stopping,
-        grpc,
-        http,
-    } = parts;
+    let Parts { control, manager, writer, event_log, health, capacity, asked, readiness, closing, transports } = parts;
     let Why { cause, begun } = why;
     let (began, since) = oneshot::channel();
     // Until the end of the drain: so long there are calls.
@@ -70,14 +57,21 @@ pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
     };
     drop(closing);
     health.close().await;
-    drop(stopping);
-    // A panic there was logged when it happened. The log ends with the journal, and its last lines tell how the tasks did.
-    let transports = async { tokio::join!(grpc, http, event_log, manager.close()) };
-    // Dropped, they are cut.
-    if timeout(TRANSPORT, transports).await.is_err() {
+    // The log ends with the journal, and its last lines tell how the tasks did.
+    let rest = async { tokio::join!(transports.end(), event_log, manager.close()) };
+    if timeout(TRANSPORT, rest).await.is_err() {
         say(|| tracing::warn!("some connections, or the log, did not end in time: cut")).await;
     }
     ended
+}
+
+impl Transports {
+    /// Has them end, and waits for that. A panic there was logged when it happened.
+    async fn end(self) {
+        let Self { stopping, grpc, http } = self;
+        drop(stopping);
+        let _ = tokio::join!(grpc, http);
+    }
 }
 
 /// Tells everybody who asks for the drain where it began.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::control::{Answer, PULSE, Request, connect, size};
+use super::control::{Answer, PULSE, Request, connect, lies_in, size, would_lie_in};
 use crate::journal::{BackupError, EmbeddedStore, OpenError};
 pub use crate::journal::{CheckReport, Compaction};
 
@@ -59,6 +59,14 @@ pub enum ToolError {
     /// The store could not be copied.
     #[error(transparent)]
     Backup(BackupError),
+    /// The destination lies in the data directory.
+    #[error("{}", would_lie_in(dest, dir))]
+    Inside {
+        /// The data directory.
+        dir: PathBuf,
+        /// The destination.
+        dest: PathBuf,
+    },
     /// The destination has no name that can be told to a server.
     #[error("{}: the destination must be UTF-8", .0.display())]
     Unspeakable(PathBuf),
@@ -75,7 +83,10 @@ impl ToolError {
 
     /// Whether something else should have been asked for.
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::NoStore(_) | Self::Unspeakable(_) | Self::Backup(BackupError::Exists(_)))
+        matches!(
+            self,
+            Self::NoStore(_) | Self::Inside { .. } | Self::Unspeakable(_) | Self::Backup(BackupError::Exists(_))
+        )
     }
 }
 
@@ -110,6 +121,9 @@ pub fn compact(dir: &Path) -> Result<Compaction, ToolError> {
 /// every second how long it has taken.
 pub fn backup(dir: &Path, dest: &Path, running: impl FnMut(Duration)) -> Result<Backup, ToolError> {
     let dest = absolute(dest).map_err(|error| ToolError::NoPath(dest.to_owned(), error))?;
+    if lies_in(&dest, dir) {
+        return Err(ToolError::Inside { dir: dir.to_owned(), dest });
+    }
     match EmbeddedStore::backup(dir, &dest) {
         Ok(()) => Ok(Backup { bytes: size(&dest), dest, online: false, process: None }),
         Err(BackupError::Open(OpenError::Held { pid, .. })) => online(dir, dest, pid, running),

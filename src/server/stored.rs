@@ -1,10 +1,14 @@
 //! Where the journal is kept, as the configuration says.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Config, StoreKind};
 use crate::journal::{Archive, EmbeddedStore, MemoryStore, OpenError, Retention, Store};
+
+/// What a mode lets others do.
+const OTHERS: u32 = 0o007;
 
 /// Where a server keeps its journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +54,19 @@ pub(super) fn open(config: &Config) -> Result<Opened, OpenError> {
                 bytes: config.event_retention_bytes(),
             };
             let store = EmbeddedStore::open(config.data_dir(), retention)?;
+            warn_if_open_to_others(config.data_dir());
             let archive = Some(store.archive());
             Ok(Opened { store: Box::new(store), stored: Stored::Directory(config.data_dir().to_owned()), archive })
         }
+    }
+}
+
+/// A directory that was there before has somebody else's mode. What is in it is closed to others all the same, and that its group may
+/// look into it was somebody's decision.
+fn warn_if_open_to_others(dir: &Path) {
+    let Ok(mode) = dir.metadata().map(|found| found.permissions().mode() & 0o777) else { return };
+    if mode & OTHERS != 0 {
+        let (dir, mode) = (dir.display(), format!("{mode:o}"));
+        tracing::warn!(%dir, mode, "others may look into the data directory, though not into its files: chmod o-rwx it");
     }
 }

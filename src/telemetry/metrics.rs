@@ -76,6 +76,8 @@ pub struct Loop {
     pub queue_length: IntGauge,
     /// How long one turn takes, in seconds.
     pub step: Histogram,
+    /// Tasks that an earlier server has left, and this one has not taken over: nothing of them runs, whatever they show.
+    pub tasks_left: IntGauge,
 }
 
 /// About RPCs and watch streams.
@@ -213,6 +215,10 @@ impl Loop {
                 "loop_step_duration_seconds",
                 "How long a turn of the manager's loop takes.",
                 &STEP,
+            )?,
+            tasks_left: families.gauge(
+                "tasks_left",
+                "Tasks that an earlier server has left and this one has not taken over: nothing checks them, whatever they show.",
             )?,
         })
     }

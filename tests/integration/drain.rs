@@ -1,10 +1,7 @@
 //! The drain's bound: 10 s, whatever holds on.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use switchyard::config::Layer;
 use switchyard::pb::v1::task_service_client::TaskServiceClient;
 use switchyard::pb::v1::{Asked, Exit, InstanceState, State, WatchTasksRequest};
@@ -12,6 +9,7 @@ use switchyard::server::Ended;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::cli::process::Served;
 use crate::harness::{Harness, builder, drill, idle, reach};
 use crate::kinds::{Hold, custom};
 use crate::waits::Waits;
@@ -93,40 +91,14 @@ async fn it_is_no_cancel_and_restarts_nothing() {
 /// Nobody reads its standard error, so that logging blocks for ever once the pipe is full.
 #[tokio::test]
 async fn a_log_that_nobody_reads_does_not_hold_it_up() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
-        .args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--http-listen",
-            "127.0.0.1:0",
-            "--enable-drills",
-            "--store",
-            "memory",
-        ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
-    let line = lines.find(|line| line.trim_start().starts_with("gRPC")).expect("a banner");
-    let address = line.split_whitespace().last().expect("an address").to_owned();
+    let (served, _log) = Served::begin_with_log(&["--enable-drills"]);
+    let address = format!("http://{}", served.address);
     let mut client = TaskServiceClient::connect(address).await.expect("listening");
     for n in 0..400 {
         client.start_task(idle(&format!("idle-{n}"))).await.expect("starts");
     }
-    let began = Instant::now();
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process");
-    kill_process(pid, Signal::TERM).expect("delivers");
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("waits") {
-            break status;
-        }
-        if began.elapsed() > BOUND + Duration::from_secs(5) {
-            child.kill().expect("kills");
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    assert_eq!(status.code(), Some(0), "after {:?}", began.elapsed());
+    served.signal();
+    // Held up by its log, it would not end at all, and nor would this.
+    let code = tokio::task::spawn_blocking(move || served.ended()).await.expect("no panic");
+    assert_eq!(code, Some(0));
 }

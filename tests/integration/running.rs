@@ -247,8 +247,9 @@ const FED: [&str; 15] = [
 ];
 
 /// Families that may well be zero.
-const THERE: [&str; 13] = [
+const THERE: [&str; 14] = [
     "circuit_breaker_loop_queue_length",
+    "circuit_breaker_tasks_left",
     "circuit_breaker_scheduling_lag_seconds_count",
     "circuit_breaker_checks_missed_total",
     r#"circuit_breaker_alerts_active{alert="abort_required"}"#,

@@ -26,12 +26,15 @@ pub(super) struct CursorFile {
 }
 
 impl CursorFile {
-    /// Reads the file, if there is one.
+    /// Reads the file, if there is one, and replaces it by the same: where that cannot be done, it is better known now than after the
+    /// first event. What is not there is written by the first save, which comes with the head's cursor.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         // A link stays one: what it leads to is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let saved = read(&path).map_err(|why| Failure::Usage(format!("{}: {why}", path.display())))?;
-        Ok(Self { path, saved, unsaved: None, next_save: Instant::now() })
+        let file = Self { path, saved, unsaved: None, next_save: Instant::now() };
+        file.saved.as_deref().map_or(Ok(()), |saved| file.write(saved))?;
+        Ok(file)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -66,11 +69,15 @@ impl CursorFile {
     /// Saves what is not saved yet.
     pub(super) fn save(&mut self) -> Result<(), Failure> {
         let Some(cursor) = self.unsaved.take() else { return Ok(()) };
-        write(&self.path, &cursor)
-            .map_err(|error| Failure::Local(format!("cannot write {}: {error}", self.path.display())))?;
+        self.write(&cursor)?;
         self.saved = Some(cursor);
         self.next_save = Instant::now() + INTERVAL;
         Ok(())
+    }
+
+    fn write(&self, cursor: &str) -> Result<(), Failure> {
+        let failed = |error| Failure::Local(format!("cannot write {}: {error}", self.path.display()));
+        write(&self.path, cursor).map_err(failed)
     }
 }
 
@@ -167,6 +174,18 @@ mod tests {
         }
         assert!(matches!(CursorFile::open(&directory.0), Err(Failure::Usage(_))));
         assert!(matches!(CursorFile::open(Path::new("/dev/null")), Err(Failure::Usage(_))));
+    }
+
+    /// A name that leaves no room for the temporary file's: like a directory that is read-only, but for root, too.
+    #[test]
+    fn a_file_that_cannot_be_replaced_is_told_of_before_anything_is_shown() {
+        let directory = Directory::new();
+        let path = directory.0.join("c".repeat(250));
+        fs::write(&path, "c1\n").expect("written");
+        let Err(Failure::Local(why)) = CursorFile::open(&path) else { panic!("must be refused") };
+        assert!(why.starts_with(&format!("cannot write {}: ", path.display())), "{why}");
+        assert_eq!(read(&path), Ok(Some("c1".to_owned())));
+        assert_eq!(fs::read_dir(&directory.0).expect("there").count(), 1, "nothing else is left");
     }
 
     #[test]

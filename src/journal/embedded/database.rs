@@ -16,8 +16,8 @@ use super::tables::{
 };
 
 /// What redb may keep in memory. The system's page cache is behind it, so it need only hold what commits touch again and again:
-/// inner nodes, and the tasks that change.
-const CACHE_BYTES: usize = 64 << 20;
+/// inner nodes, and the tasks that change. Less in tests, whose stores are small, and whose readers are to read from the disk.
+const CACHE_BYTES: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 
 /// What is to be done with a medium that is empty.
 #[derive(Clone, Copy, PartialEq, Eq)]

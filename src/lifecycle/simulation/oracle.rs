@@ -84,7 +84,6 @@ struct Seen<'a> {
     relief: &'a Relief,
     world: &'a World,
     intake: &'a Intake,
-    recovery: &'a Recovery,
     head: Sequence,
     draining: bool,
     now: Now,
@@ -202,12 +201,12 @@ impl Oracle {
         self.ticked = matches!(input, Input::Tick);
         self.late = about(input).is_some_and(|id| world.key(id).is_none());
         self.intake.before(input, now);
-        self.recovery.reaches(input, &self.view, self.intake.is_open());
-        let (roles, relief, intake, recovery) = (&self.roles, &self.relief, &self.intake, &self.recovery);
-        let closed = recovery.as_closed(input, &self.view, now);
+        self.recovery.reaches(input, &self.view);
+        let (roles, relief, intake) = (&self.roles, &self.relief, &self.intake);
+        let closed = self.recovery.as_closed(input, &self.view, now);
         let (view, recovers) = (closed.as_ref().unwrap_or(&self.view), closed.is_some());
         let (head, draining) = (self.head, self.draining);
-        let seen = Seen { view, recovers, roles, relief, world, intake, recovery, head, draining, now };
+        let seen = Seen { view, recovers, roles, relief, world, intake, head, draining, now };
         self.answers.before(input, &seen)?;
         self.commits.before(input)?;
         self.relief.before(input, &self.view, roles, world, (self.draining, now))?;
@@ -242,7 +241,7 @@ impl Oracle {
         line(effect).hash(&mut self.hasher);
         check(!self.late, || format!("what has ended brings about {effect:?}"))?;
         self.commits.effect(effect, world);
-        self.intake.effect(effect, &self.view, world)?;
+        self.intake.effect(effect, &self.view, &self.recovery, world)?;
         match effect {
             Effect::Append(event) => self.event(event, world, now),
             Effect::Launch(launch) => self.launch(launch, world),
@@ -254,12 +253,12 @@ impl Oracle {
             }),
             Effect::Answer { after, reply } => {
                 self.intake.answered(*after, reply, self.head)?;
-                let (roles, relief, intake, recovery) = (&self.roles, &self.relief, &self.intake, &self.recovery);
+                let (roles, relief, intake) = (&self.roles, &self.relief, &self.intake);
                 // Where its task was taken over, the command may have been done before that goes on.
                 let earlier = self.taken_over(reply);
                 let (view, recovers) = (earlier.as_ref().unwrap_or(&self.view), earlier.is_some());
                 let (head, draining) = (self.head, self.draining);
-                let seen = Seen { view, recovers, roles, relief, world, intake, recovery, head, draining, now };
+                let seen = Seen { view, recovers, roles, relief, world, intake, head, draining, now };
                 self.answers.answered(reply, &seen)?;
                 if !world.journal.keeps_waiting(*after) {
                     self.answers.at_once(self.commits.shows(*after));
@@ -297,8 +296,7 @@ impl Oracle {
     /// What must hold between any two steps.
     pub(super) fn after(&mut self, machine: &Lifecycle<Rng>, world: &World, now: Now) -> Checked {
         self.history.step_ends(self.head);
-        let admits = self.intake.is_open();
-        self.recovery.after(machine, &self.view, &mut self.roles, (&self.step, self.draining, admits, now))?;
+        self.recovery.after(machine, &self.view, &mut self.roles, (&self.step, self.draining, now))?;
         if let Some(id) = self.must_end {
             check(!self.ended_in_step.is_empty(), || format!("instance {id} has ended, and nobody says so"))?;
         }

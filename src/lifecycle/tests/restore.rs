@@ -78,6 +78,25 @@ fn a_running_task_is_closed_and_started_again_with_its_first_check_spread() {
 }
 
 #[test]
+fn what_ran_is_checked_again_though_the_journal_takes_nothing_in() {
+    use EventType::*;
+    for admission in [Admission::Stalled, Admission::Full] {
+        let (mut bench, _) = Bench::ready(custom());
+        bench.restart(SECOND);
+        bench.feed(Input::Admission(admission));
+        assert!(bench.machine.has_orphans(), "{admission:?}");
+        assert_eq!(bench.adopt(), [InstanceEnded, InstanceStarting]);
+        let id = bench.launched();
+        bench.feed(Input::Ready(id));
+        assert_eq!((bench.task().state, bench.attempt()), (State::Running, number(1, 2)));
+        // Once: what fails waits for the journal, as ever.
+        failing(&mut bench, id);
+        bench.pass(3_600 * SECOND);
+        assert_eq!((bench.task().state, bench.machine.live()), (State::Pending, 0));
+    }
+}
+
+#[test]
 fn one_server_after_another_counts_attempts_on() {
     let (mut bench, _) = Bench::ready(custom());
     for attempt in 2..5 {
@@ -150,6 +169,23 @@ fn a_pause_lasts_and_ends_when_it_was_to() {
     assert_eq!(bench.task().state, State::Paused);
     bench.pass(2 * SECOND);
     assert_eq!((bench.task().state, bench.attempt()), (State::Starting, number(1, 2)));
+}
+
+#[test]
+fn a_pause_that_was_over_while_no_server_ran_ends_with_the_spread_of_all_others() {
+    for (down, spread) in [(30 * SECOND, Duration::ZERO), (60 * SECOND, MS / 10), (90 * SECOND, MS / 10)] {
+        let (mut bench, id) = Bench::ready(custom());
+        let expire_time = Some(bench.now.wall + 60 * SECOND);
+        let pause = PauseTask { name: name(), expire_time, etag: None, cause: cause(), idempotency: None };
+        bench.command(Command::Pause(pause)).unwrap();
+        bench.end(id, RootEnd::Returned);
+        bench.restart(down);
+        bench.adopt();
+        bench.pass(30 * SECOND);
+        assert_eq!((bench.task().state, bench.attempt()), (State::Starting, number(1, 2)));
+        let Some(Effect::Launch(launch)) = bench.effects.last() else { panic!("it is launched") };
+        assert_eq!(launch.spread, spread, "{down:?}");
+    }
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn beside_a_cancelled_one() -> Bench {
 }
 
 #[test]
-fn a_cancel_that_is_refused_while_the_journal_takes_nothing_in_leaves_the_task_to_be_taken_over() {
+fn a_cancel_that_is_refused_while_the_journal_takes_nothing_in_takes_the_task_over_nevertheless() {
     let stale = || cancel_by(Some(Etag::given("stale")), None);
     let reused = || cancel_by(None, request(1, b""));
     for (admission, refused) in [(Admission::Stalled, stale()), (Admission::Full, stale()), (Admission::Full, reused())]
@@ -149,20 +149,26 @@ fn a_cancel_that_is_refused_while_the_journal_takes_nothing_in_leaves_the_task_t
             let refusal = bench.command(refused.clone()).unwrap_err();
             assert!(matches!(refusal, Refusal::EtagMismatch { .. } | Refusal::RequestIdReused), "{refusal:?}");
         }
-        assert_eq!(bench.kinds()[events..], [EventType::InstanceEnded], "closed once");
-        assert!(launches(&bench.effects[effects..]).is_empty() && bench.machine.next_due().is_none());
-        assert!(bench.task().state == State::Pending && !bench.machine.has_orphans());
-
-        bench.feed(Input::Admission(Admission::Open));
-        assert!(bench.machine.has_orphans());
-        bench.feed(Input::Adopt);
+        assert_eq!(bench.kinds()[events..], [EventType::InstanceEnded, EventType::InstanceStarting], "once");
         let launches = launches(&bench.effects[effects..]);
         assert!(launches.len() == 1 && !launches[0].spread.is_zero() && bench.task().state == State::Starting);
     }
 }
 
 #[test]
-fn a_pause_whose_cancel_is_refused_then_waits_for_the_journal_before_it_ends() {
+fn what_is_not_admitted_takes_the_task_over_and_is_refused_at_once() {
+    let (bench, _) = Bench::ready(custom());
+    let mut bench = killed(bench, &[]);
+    bench.feed(Input::Admission(Admission::Full));
+    let delete = DeleteTask { name: name(), etag: None, cause: cause(), idempotency: None };
+    let effects = bench.feed(Input::Command(Command::Delete(delete)));
+    let Some(Effect::Answer { after, reply }) = effects.last() else { panic!("it is answered") };
+    assert_eq!((*after, reply), (Sequence::default(), &Err(Refusal::StoreFull)));
+    assert_eq!((launches(&effects).len(), bench.machine.orphans()), (1, 0));
+}
+
+#[test]
+fn a_pause_ends_when_it_was_to_though_the_journal_takes_nothing_in_when_it_is_taken_over() {
     let (mut bench, id) = Bench::ready(custom());
     let expire_time = Some(bench.now.wall + 60 * SECOND);
     let pause = PauseTask { name: name(), expire_time, etag: None, cause: cause(), idempotency: None };
@@ -170,22 +176,21 @@ fn a_pause_whose_cancel_is_refused_then_waits_for_the_journal_before_it_ends() {
     bench.end(id, RootEnd::Returned);
     let mut bench = killed(bench, &[]);
     bench.feed(Input::Admission(Admission::Stalled));
-    bench.command(cancel_by(Some(Etag::given("stale")), None)).unwrap_err();
-    assert!(bench.machine.next_due().is_none() && bench.task().state == State::Paused);
-    bench.feed(Input::Admission(Admission::Open));
     bench.feed(Input::Adopt);
     assert_eq!(bench.machine.next_due(), Some(bench.now.mono + 59 * SECOND));
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.task().state, State::Paused, "that a client's pause is over can wait");
+    bench.feed(Input::Admission(Admission::Open));
+    bench.pass(Duration::ZERO);
+    assert_eq!(bench.task().state, State::Starting);
 }
 
 #[test]
-fn what_a_dry_run_would_find_of_a_task_that_was_left_is_not_known_yet() {
+fn a_dry_run_takes_over_what_it_looks_at_though_the_journal_takes_nothing_in() {
     let (bench, _) = Bench::ready(custom());
     let mut bench = killed(bench, &[]);
-    let before = bench.events.len();
-    let dry = || Command::Swap(Box::new(SwapTask { validate_only: true, ..swap(tcp()) }), target("b"));
+    let dry = Command::Swap(Box::new(SwapTask { validate_only: true, ..swap(tcp()) }), target("b"));
     bench.feed(Input::Admission(Admission::Stalled));
-    assert_eq!(bench.command(dry()), Err(Refusal::JournalStalled));
-    assert_eq!(bench.events.len(), before);
-    bench.feed(Input::Admission(Admission::Open));
-    assert!(bench.command(dry()).is_ok());
+    assert!(bench.command(dry).is_ok());
+    assert_eq!((bench.task().state, bench.machine.orphans()), (State::Starting, 0));
 }

@@ -90,10 +90,27 @@ async fn a_copy_is_made_and_its_size_told() {
     let _control = Control::start(&directory.0, copies()).expect("listens");
     let mode = fs::metadata(directory.0.join(SOCKET)).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let dest = directory.0.join("copy");
+    let place = Directory::new("");
+    let dest = place.0.join("copy");
     assert_eq!(Client::ask(&directory.0, &backup(&dest)).await.answer().await, Some(Answer::Done { bytes: 7 }));
     let again = why(Client::ask(&directory.0, &backup(&dest)).await.answer().await);
     assert!(again.starts_with(&format!("writing the backup to {}: ", dest.display())), "{again}");
+}
+
+#[tokio::test]
+async fn no_copy_goes_into_the_data_directory_itself_whatever_leads_there() {
+    let directory = Directory::new("");
+    let _control = Control::start(&directory.0, copies()).expect("listens");
+    let (below, place) = (directory.0.join("below"), Directory::new(""));
+    fs::create_dir(&below).expect("made");
+    let link = place.0.join("link");
+    std::os::unix::fs::symlink(&below, &link).expect("linked");
+    for dest in [directory.0.join("copy"), below.join("copy"), link.join("copy")] {
+        let why = why(Client::ask(&directory.0, &backup(&dest)).await.answer().await);
+        assert!(why.contains("lies in the data directory itself") && !dest.exists(), "{why}");
+    }
+    let beside = below.join("../..").join(place.0.file_name().expect("named")).join("copy");
+    assert_eq!(Client::ask(&directory.0, &backup(&beside)).await.answer().await, Some(Answer::Done { bytes: 7 }));
 }
 
 #[tokio::test]
@@ -125,7 +142,8 @@ async fn copies_are_made_one_at_a_time_and_outlive_their_client() {
     let directory = Directory::new("");
     let (copy, begins, let_go) = lasting();
     let _control = Control::start(&directory.0, copy).expect("listens");
-    let dest = directory.0.join("copy");
+    let place = Directory::new("");
+    let dest = place.0.join("copy");
     let first = Client::ask(&directory.0, &backup(&dest)).await;
     let begins = spawn_blocking(move || {
         begins.recv().expect("begun");
@@ -154,7 +172,8 @@ async fn a_socket_that_was_left_there_is_replaced_and_none_stays() {
     let directory = Directory::new(&"-".repeat(120));
     drop(at(&directory.0, |path| blocking::UnixListener::bind(path)).expect("bound"));
     let control = Control::start(&directory.0, copies()).expect("listens");
-    let mut client = Client::ask(&directory.0, &backup(&directory.0.join("copy"))).await;
+    let place = Directory::new("");
+    let mut client = Client::ask(&directory.0, &backup(&place.0.join("copy"))).await;
     assert_eq!(client.answer().await, Some(Answer::Done { bytes: 7 }));
     drop(control);
     assert!(!directory.0.join(SOCKET).exists() && connect(&directory.0).is_err());

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process_group};
 
@@ -157,8 +157,20 @@ impl Served {
         Self::spawn(command)
     }
 
+    /// A server whose log is the caller's to read or not; panics have their backtraces.
+    pub(crate) fn begin_with_log(flags: &[&str]) -> (Self, ChildStderr) {
+        let mut command = command(&[SERVE.as_slice(), &IN_MEMORY, flags].concat());
+        let mut child = command.env("RUST_BACKTRACE", "1").spawn().expect("starts");
+        let log = child.stderr.take().expect("piped");
+        (Self::listening(child), log)
+    }
+
     fn spawn(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::null()).spawn().expect("starts");
+        Self::listening(command.stderr(Stdio::null()).spawn().expect("starts"))
+    }
+
+    /// Waits until it says where it listens.
+    fn listening(mut child: Child) -> Self {
         let mut banner = BufReader::new(child.stdout.take().expect("piped")).lines().map(|line| line.expect("reads"));
         let mut listens = |what: &str| {
             let line = banner.find(|line| line.trim_start().starts_with(what)).expect("the banner says where");

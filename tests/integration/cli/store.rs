@@ -66,6 +66,30 @@ fn nobody_else_can_look_into_it_and_a_clean_end_leaves_no_socket() {
 }
 
 #[test]
+fn a_directory_that_others_may_look_into_is_warned_of_once() {
+    let scratch = Scratch::new("store-open");
+    let data_dir = scratch.join("data");
+    fs::create_dir(&data_dir).expect("made");
+    let log = |mode: u32| {
+        fs::set_permissions(&data_dir, fs::Permissions::from_mode(mode)).expect("set");
+        let any = "127.0.0.1:0";
+        let flags = ["serve", "--listen", any, "--http-listen", any, "--data-dir", text(&data_dir)];
+        let mut served = super::process::Alone::begin(scratch.path(), &flags);
+        served.until("--initial");
+        served.interrupt();
+        served.end().0.stderr
+    };
+    let warnings = |log: &str| log.lines().filter(|line| line.contains("others may look into the data")).count();
+    let open = log(0o755);
+    assert_eq!(warnings(&open), 1, "{open}");
+    assert!(open.contains("WARN") && open.contains("755") && open.contains(text(&data_dir)), "{open}");
+    for closed in [0o700, 0o750] {
+        let log = log(closed);
+        assert_eq!(warnings(&log), 0, "{closed:o}: {log}");
+    }
+}
+
+#[test]
 fn a_server_in_memory_writes_nothing() {
     let scratch = Scratch::new("store-memory");
     let mut served = super::process::Alone::begin(
@@ -149,8 +173,9 @@ fn the_tools_work_on_a_directory_that_nobody_holds() {
     assert!(tool(&["compact", "-o", "yaml"], &data_dir).stdout.contains("bytesAfter"));
     assert!(tool(&["compact"], &data_dir).stdout.contains(" before, "));
 
+    let elsewhere = Scratch::new("store-tools-elsewhere");
     for nothing in [scratch.join("nowhere"), scratch.path().to_owned()] {
-        for arguments in [&["check"][..], &["compact"], &["backup", text(&scratch.join("copy"))]] {
+        for arguments in [&["check"][..], &["compact"], &["backup", text(&elsewhere.join("copy"))]] {
             let said = tool(arguments, &nothing);
             assert_eq!(said.code, 2, "{said:?}");
             assert!(said.stderr.contains("there is no store in"), "{said:?}");
@@ -189,6 +214,21 @@ fn a_backup_of_a_running_server_is_of_one_moment_and_a_store_of_its_own() {
     assert_eq!(restored.terminate(), Some(0));
     assert_eq!(tool(&["check"], &copy).code, 0);
     assert_eq!(names(&served).len(), 2, "the original goes on");
+}
+
+#[test]
+fn a_backup_into_the_data_directory_is_refused_with_and_without_a_server() {
+    let scratch = Scratch::new("store-backup-inside");
+    let data_dir = stored(&scratch);
+    let refused = || {
+        let inside = tool(&["backup", text(&data_dir.join("copy"))], &data_dir);
+        assert_eq!(inside.code, 2, "{inside:?}");
+        assert!(inside.stderr.contains("lies in the data directory itself"), "{inside:?}");
+        assert!(!data_dir.join("copy").exists());
+    };
+    refused();
+    let _served = Served::begin_in(&data_dir, &[]);
+    refused();
 }
 
 #[test]

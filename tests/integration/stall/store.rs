@@ -1,8 +1,10 @@
-//! A store in memory that does as it is told.
+//! A store in memory that does as it is told, and has what was committed for the next server.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use switchyard::journal::{Failure, Group, MemoryStore, Reader, Recovered, Store, StoreError};
+use switchyard::model::{Event, EventType, Task, Uid};
 
 /// How commits fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,23 @@ struct State {
     nearly_full: bool,
     /// The last event of each group that was committed, after the first.
     groups: Vec<(u64, u64)>,
+    /// What was committed.
+    log: Vec<Arc<Event>>,
+}
+
+impl State {
+    /// The tasks as the log has them.
+    fn tasks(&self) -> Vec<Arc<Task>> {
+        let mut tasks = BTreeMap::<Uid, Arc<Task>>::new();
+        for event in &self.log {
+            match &event.task {
+                Some(task) if event.kind == EventType::TaskDeleted => drop(tasks.remove(&task.uid)),
+                Some(task) => drop(tasks.insert(task.uid, Arc::clone(task))),
+                None => {}
+            }
+        }
+        tasks.into_values().collect()
+    }
 }
 
 struct OnDisk(MemoryStore, Arc<Shared>);
@@ -80,7 +99,11 @@ impl Shared {
 
 impl Store for OnDisk {
     fn recover(&mut self) -> Result<Recovered, StoreError> {
-        self.0.recover()
+        let Recovered { store_id, head, tasks: _, requests } = self.0.recover()?;
+        let state = self.1.lock();
+        self.0.commit(Group { events: &state.log, requests: &[] })?;
+        let head = state.log.last().map_or(head, |last| last.sequence);
+        Ok(Recovered { store_id, head, tasks: state.tasks(), requests })
     }
 
     fn commit(&mut self, group: Group<'_>) -> Result<(), StoreError> {
@@ -90,6 +113,7 @@ impl Store for OnDisk {
                 if let (Some(first), Some(last)) = (group.events.first(), group.events.last()) {
                     state.groups.push((first.sequence.get(), last.sequence.get()));
                 }
+                state.log.extend_from_slice(group.events);
                 return self.0.commit(group);
             }
             Some(Fault::Passing) => Failure::Passing,

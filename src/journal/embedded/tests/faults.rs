@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::history::{Batch, History, assert_is};
 use super::media::{Disk, Done, Fails};
 use crate::journal::testing::start;
-use crate::journal::{Append, EmbeddedStore, Failure, Journal, OpenError, Range, ReadError, Release, Retention, Store};
+use crate::journal::{Append, EmbeddedStore, Failure, Journal, OpenError, Range, Release, Retention, Store};
 use crate::model::{Event, Sequence};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -81,6 +81,27 @@ fn a_group_that_a_failed_sync_left_in_the_cache_is_on_the_disk_before_it_is_ackn
     assert!(found > 0, "no sync fails that comes after the word that the group counts");
 }
 
+/// As redb is, it is there by then: opening a file that was not closed commits. That is redb's own affair, and may change.
+#[test]
+fn a_group_that_is_found_after_a_failed_sync_is_acknowledged_by_a_commit_on_top_of_it() {
+    let disk = Disk::default();
+    let (mut store, mut history, mut log) = filled(&disk);
+    let batch = history.batch(10);
+    // The second is that of the word by which it counts.
+    disk.fail_one_sync_after(Some(1));
+    store.commit(batch.group()).expect_err("it fails");
+    let copy = Disk::of(disk.bytes());
+    copy.record();
+    let mut opened = open(&copy);
+    let syncs = copy.recorded().iter().filter(|done| matches!(done, Done::Sync)).count();
+    assert_eq!(opened.recover().expect("read").head.get(), history.fold.head, "it is found");
+    disk.fail_one_sync_after(Some(syncs));
+    store.commit(batch.group()).expect_err("what was committed on top of it is not on the disk");
+    store.commit(batch.group()).expect("it works again");
+    log.extend(batch.events);
+    assert_is(&mut store, &history.fold, &log, "once");
+}
+
 #[test]
 fn requests_alone_are_not_remembered_twice_after_a_failure() {
     let disk = Disk::default();
@@ -105,23 +126,6 @@ fn what_does_not_follow_the_log_is_refused_for_good() {
     let error = store.commit(later.group()).expect_err("a gap");
     assert_eq!(error.failure(), Failure::Final, "{error}");
     assert_is(&mut store, &fold, &log, "nothing of it is there");
-}
-
-#[test]
-fn a_reader_fails_with_its_disk_and_works_again_with_it() {
-    let disk = Disk::default();
-    let (store, _, log) = filled(&disk);
-    drop(store);
-    let mut store = open(&disk);
-    let reader = store.reader();
-    let range = Range { after: Sequence::default(), through: Sequence::new(log.len() as u64) };
-    disk.fail(Fails::All);
-    // What redb has in memory it may still answer.
-    let read = reader.read(range, 10);
-    assert!(read.is_ok() || matches!(read, Err(ReadError::Store(_))));
-    disk.fail(Fails::Never);
-    store.maintain().expect("opened anew, if it must");
-    assert_eq!(reader.read(range, 10).expect("works again"), log[..10]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Readers and copies while the writer opens the store anew.
 
 use std::sync::Arc;
-use std::thread;
+use std::sync::mpsc::Receiver;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use redb::{ReadableDatabase, ReadableTable, StorageBackend, WriteTransaction};
@@ -11,7 +12,7 @@ use super::media::{Disk, Fails, TestDir};
 use crate::journal::embedded::medium::{Fence, Fenced};
 use crate::journal::embedded::tables::{EVENTS, META, TASKS, identity};
 use crate::journal::testing::start;
-use crate::journal::{Append, EmbeddedStore, Failure, Range, ReadError, Retention, Store};
+use crate::journal::{Append, BackupError, EmbeddedStore, Failure, Range, ReadError, Retention, Store};
 use crate::model::{Event, Sequence};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -47,6 +48,14 @@ fn reopen_often(store: &mut EmbeddedStore, history: &mut History, log: &mut Vec<
     }
 }
 
+/// Waits until a thread has made so many reads, and is held up in the next.
+fn await_reading<T>(there: &Receiver<()>, thread: &JoinHandle<T>, after: usize) {
+    while there.try_recv().is_err() {
+        assert!(!thread.is_finished(), "it makes no {after} reads: what it asks for is in memory");
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn a_closed_fence_lets_no_read_end() {
     let (disk, fence) = (Disk::of(vec![7; 8]), Fence::default());
@@ -71,18 +80,68 @@ fn a_read_of_what_was_given_up_meanwhile_finds_nothing_that_came_later() {
         let (there, go_on) = disk.hold("reader", after);
         let read = move || reader.read(range, through);
         let read = thread::Builder::new().name("reader".to_owned()).spawn(read).expect("started");
-        // What needs fewer reads is not held up.
-        while there.recv_timeout(Duration::from_millis(20)).is_err() && !read.is_finished() {}
+        await_reading(&there, &read, after);
         reopen_often(&mut store, &mut history, &mut log);
-        // Nobody waits where it was not held up.
-        let _ = go_on.send(());
-        match read.join().expect("no panic") {
-            Ok(events) => assert_eq!(events, log[..events.len()], "{after}"),
-            Err(ReadError::Trimmed) => {}
-            Err(ReadError::Store(error)) => assert_eq!(error.failure(), Failure::Passing, "{after}: {error}"),
-        }
+        go_on.send(()).expect("it waits");
+        // It is made anew, of what was opened instead, which keeps that no more.
+        let read = read.join().expect("no panic");
+        assert!(matches!(read, Err(ReadError::Trimmed)), "{after}: {read:?}");
         assert!(!store.shared.has_failed(), "what replaced it has not failed");
         assert_is(&mut store, &history.fold, &log, "goes on");
+    }
+}
+
+#[test]
+fn a_reader_fails_with_its_disk_and_works_again_once_the_store_is_opened_anew() {
+    let disk = Disk::default();
+    let (mut store, _, log) = filled(&disk);
+    let (reader, opened) = (store.reader(), disk.opened());
+    let range = Range { after: Sequence::default(), through: Sequence::new(log.len() as u64) };
+    let fails = || {
+        let read = reader.read(range, log.len());
+        assert!(matches!(&read, Err(ReadError::Store(error)) if error.failure() == Failure::Passing), "{read:?}");
+    };
+    disk.fail(Fails::All);
+    fails();
+    assert!(store.shared.has_failed(), "the writer is to hear of it");
+    disk.fail(Fails::Never);
+    // After an error redb reads nothing more.
+    fails();
+    store.maintain().expect("opened anew");
+    assert_eq!(disk.opened(), opened + 1);
+    assert_eq!(reader.read(range, log.len()).expect("works again"), log);
+}
+
+/// The thread that reads for it is held up early, in the midst of the events, and late.
+#[test]
+fn a_backup_of_what_was_given_up_meanwhile_says_so_and_leaves_nothing() {
+    let disk = Disk::default();
+    for after in [0, 8, 32] {
+        disk.empty();
+        let dir = TestDir::new();
+        let (mut store, mut history, mut log) = filled(&disk);
+        let (archive, dest) = (store.archive(), dir.path());
+        let (there, go_on) = disk.hold("backup", after);
+        let copied = thread::spawn(move || archive.backup(&dest));
+        await_reading(&there, &copied, after);
+        reopen_often(&mut store, &mut history, &mut log);
+        go_on.send(()).expect("it waits");
+        let refused = copied.join().expect("no panic").expect_err("what it copied is overwritten");
+        let BackupError::Read(error) = refused else { panic!("{after}: {refused:?}") };
+        assert_eq!(
+            error.to_string(),
+            "the journal's store failed: it failed meanwhile, and was opened anew",
+            "{after}"
+        );
+        assert_eq!(dir.join(".").read_dir().expect("there").count(), 0, "{after}: nothing is left");
+        assert_is(&mut store, &history.fold, &log, "goes on");
+        store.archive().backup(&dir.path()).expect("another one is whole");
+        assert_is(
+            &mut EmbeddedStore::open(&dir.path(), Retention::default()).expect("opened"),
+            &history.fold,
+            &log,
+            "copy",
+        );
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::super::{Command, Effect, Input, Launch, Reply};
 use super::super::world::World;
+use super::recovery::Recovery;
 use super::{Checked, View, check};
 use crate::model::*;
 
@@ -65,11 +66,11 @@ impl Intake {
         self.told.get(&uid).copied().unwrap_or_default()
     }
 
-    /// Why a command that is new is refused. `left`: whether it is about a task that nobody has taken over.
-    pub(super) fn refuses(&self, command: &Command, left: bool) -> Option<Refusal> {
+    /// Why a command that is new is refused.
+    pub(super) fn refuses(&self, command: &Command) -> Option<Refusal> {
         let passes = match command {
-            Command::Start(start, _) => start.validate_only && !left,
-            Command::Swap(swap, _) => swap.validate_only && !left,
+            Command::Start(start, _) => start.validate_only,
+            Command::Swap(swap, _) => swap.validate_only,
             Command::Cancel(_) => true,
             Command::Delete(_) | Command::Pause(_) | Command::Resume(_) | Command::Run(_) => false,
         };
@@ -118,7 +119,7 @@ impl Intake {
         self.piles(task.uid)
     }
 
-    pub(super) fn effect(&mut self, effect: &Effect, view: &View, world: &World) -> Checked {
+    pub(super) fn effect(&mut self, effect: &Effect, view: &View, recovery: &Recovery, world: &World) -> Checked {
         match effect {
             _ if self.is_open() => Ok(()),
             Effect::Remember(request) => self.piles(request.uid),
@@ -132,16 +133,16 @@ impl Intake {
                 let swapped = |task: &Task| task.uid == *uid && task.swap.is_some();
                 check(view.values().any(|task| swapped(task)), || format!("the circuit of {uid} is stepped"))
             }
-            Effect::Launch(launch) => self.launched(launch),
+            Effect::Launch(launch) => self.launched(launch, recovery),
             _ => Ok(()),
         }
     }
 
-    /// Nothing is started but for a swap that had begun, or in the place of what was displaced.
-    fn launched(&self, launch: &Launch) -> Checked {
+    /// Nothing is started but for a swap that had begun, in the place of what was displaced, or where an earlier server has left it.
+    fn launched(&self, launch: &Launch, recovery: &Recovery) -> Checked {
         let swapped = launch.generation != launch.task.generation || matches!(self.input, Some(Input::Built(..)));
         let displaced = matches!(self.input, Some(Input::Stalled { .. } | Input::HeldUp(_)));
-        check(swapped || displaced, || {
+        check(swapped || displaced || recovery.is_at_hand(launch.task.uid), || {
             format!("{} is started, and the journal is {:?}", launch.task.name, self.admission)
         })
     }

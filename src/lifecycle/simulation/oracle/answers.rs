@@ -240,8 +240,7 @@ impl Answers {
 }
 
 fn afresh(command: &Command, seen: &Seen<'_>) -> Verdict {
-    let left = seen.view.get(command.name()).is_some_and(|task| seen.recovery.is_left(task.uid));
-    if let Some(refusal) = seen.intake.refuses(command, left) {
+    if let Some(refusal) = seen.intake.refuses(command) {
         return Verdict::Refused(refusal);
     }
     let known = seen.view.get(command.name());

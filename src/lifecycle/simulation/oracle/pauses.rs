@@ -64,6 +64,16 @@ fn not_running(task: &Task) -> Refusal {
     Refusal::TaskNotRunning { name: task.name.clone(), state: task.state }
 }
 
+/// The pause that a client asks for in this step, where the event is of it: what is taken over is closed first.
+fn asked<'a>(input: Option<&'a Input>, event: &Event, task: &Task, recovers: bool) -> Option<&'a PauseTask> {
+    match input {
+        Some(Input::Command(Command::Pause(pause))) if pause.name == task.name => {
+            Some(pause).filter(|asked| !recovers || asked.cause == event.cause)
+        }
+        _ => None,
+    }
+}
+
 impl Pauses {
     pub(super) fn before(&mut self, input: &Input) {
         self.told.clear();
@@ -86,13 +96,8 @@ impl Pauses {
         let wrong = |what: &str| format!("{:?} of {}: {what}", event.kind, task.name);
         check(task.pause.is_some() == (task.intent == Intent::Pause), || wrong("the intent and the pause differ"))?;
         let was = before.map_or(Intent::Run, |before| before.intent);
-        let asked = match &self.input {
-            Some(Input::Command(Command::Pause(pause))) if pause.name == task.name => Some(pause),
-            _ => None,
-        };
-        // What is taken over is closed first.
         let recovers = recovery.is_at_hand(task.uid);
-        let asked = asked.filter(|asked| !recovers || asked.cause == event.cause);
+        let asked = asked(self.input.as_ref(), event, task, recovers);
         let begins = was == Intent::Run && task.intent == Intent::Pause;
         check(!begins || asked.is_some(), || wrong("nobody wants it to rest"))?;
         if let Some(asked) = asked {

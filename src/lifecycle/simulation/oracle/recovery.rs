@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::super::{Command, Input, Lifecycle, RootEnd, Timer};
+use super::super::super::{Input, Lifecycle, RootEnd, Timer};
 use super::super::Rng;
 use super::history::History;
 use super::orphan::Orphan;
@@ -40,11 +40,15 @@ pub(super) struct Recovery {
     /// How many restarts count of what was left, and until when at least.
     counted: BTreeMap<Uid, (u32, Timestamp)>,
     adopts: bool,
+    /// When the server began.
+    began: Timestamp,
+    /// Those that go on in this step since their pause was over by then.
+    overslept: BTreeSet<Uid>,
 }
 
 impl Recovery {
     pub(super) fn crashed(&mut self, kept: &Kept<'_>, unknown_kinds: &BTreeSet<String>) {
-        *self = Self::default();
+        *self = Self { began: kept.now.wall, ..Self::default() };
         for task in kept.view.values() {
             self.counts(task, kept.now);
             match task.end {
@@ -84,6 +88,14 @@ impl Recovery {
                 self.counted.remove(&task.uid);
                 Ok(())
             }
+            EventType::TaskResumed => {
+                let Some(Detail::Pause(pause)) = &event.detail else { return Ok(()) };
+                let by_time = event.cause.actor == Actor::System("pause".into());
+                if by_time && pause.expire_time.is_some_and(|expires| expires <= self.began) {
+                    self.overslept.insert(task.uid);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -112,6 +124,11 @@ impl Recovery {
         self.taken_over.contains(&uid)
     }
 
+    /// Whether the task goes on in this step since its pause was over before the server began.
+    pub(super) fn is_overslept(&self, uid: Uid) -> bool {
+        self.overslept.contains(&uid)
+    }
+
     /// Whether a command is about a task that is taken over by that.
     pub(super) fn is_commanded(&self) -> bool {
         !self.adopts && !self.at_hand.is_empty()
@@ -122,13 +139,14 @@ impl Recovery {
         self.is_at_hand(uid) && self.orphans.get(&uid).is_some_and(|orphan| !orphan.known)
     }
 
-    /// Who may be taken over in this step; where the journal takes in nothing, that is whom a client cancels alone.
-    pub(super) fn reaches(&mut self, input: &Input, view: &View, admits: bool) {
-        self.adopts = matches!(input, Input::Adopt) && admits;
+    /// Who may be taken over in this step, however the journal does.
+    pub(super) fn reaches(&mut self, input: &Input, view: &View) {
+        self.adopts = matches!(input, Input::Adopt);
         self.taken_over.clear();
+        self.overslept.clear();
         self.at_hand = match input {
-            Input::Adopt if admits => self.orphans.keys().copied().collect(),
-            Input::Command(command) if admits || matches!(command, Command::Cancel(_)) => {
+            Input::Adopt => self.orphans.keys().copied().collect(),
+            Input::Command(command) => {
                 let named = view.get(command.name()).map(|task| task.uid);
                 named.into_iter().filter(|uid| self.orphans.contains_key(uid)).collect()
             }
@@ -157,14 +175,13 @@ impl Recovery {
         }
     }
 
-    /// What was taken over is what it had to become; of the others nothing was told. Where the journal takes in nothing, whom a client
-    /// could not cancel is closed, and left to be taken over.
+    /// What was taken over is what it had to become; of the others nothing was told.
     pub(super) fn after(
         &mut self,
         machine: &Lifecycle<Rng>,
         view: &View,
         roles: &mut Roles,
-        (step, draining, admits, now): (&[(Uid, EventType)], bool, bool, Now),
+        (step, draining, now): (&[(Uid, EventType)], bool, Now),
     ) -> Checked {
         let at_hand = std::mem::take(&mut self.at_hand);
         let (before, kept) =
@@ -174,8 +191,7 @@ impl Recovery {
         })?;
         for uid in at_hand {
             let told: Vec<_> = step.iter().filter(|(of, _)| *of == uid).map(|(_, kind)| *kind).collect();
-            let put_back = machine.orphans.contains_key(&uid);
-            if put_back && admits {
+            if machine.orphans.contains_key(&uid) {
                 check(told.is_empty(), || format!("{told:?} of {uid}, which nobody has taken over"))?;
                 roles.live.retain(|key, _| key.0 != uid);
                 continue;
@@ -187,15 +203,8 @@ impl Recovery {
             // Unless it was deleted at once.
             let Some(task) = view.values().find(|task| task.uid == uid) else { continue };
             let wrong = |what: &str| format!("{} was taken over, {told:?}: {what}", task.name);
-            orphan.told(task, &told, self.adopts || put_back).map_err(|what| wrong(&what))?;
-            if put_back {
-                check(!told.contains(&EventType::InstanceStarting), || wrong("it is started"))?;
-                check(matches!(task.state, State::Pending | State::Paused), || wrong("it waits for nothing"))?;
-                self.orphans.insert(uid, Orphan { left: Arc::clone(task), ..orphan });
-            } else {
-                check(admits || task.state.is_ended(), || wrong("it goes on, and the journal takes in nothing"))?;
-                self.goes_on(&orphan, task, &told, machine, (draining, now)).map_err(|what| wrong(&what))?;
-            }
+            orphan.told(task, &told, self.adopts).map_err(|what| wrong(&what))?;
+            self.goes_on(&orphan, task, &told, machine, (draining, now)).map_err(|what| wrong(&what))?;
         }
         let left = self.orphans.keys().eq(machine.orphans.keys());
         check(left, || "what is left to take over differs".to_owned())

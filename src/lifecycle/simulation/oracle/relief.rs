@@ -141,7 +141,10 @@ impl Relief {
                 check(!std::mem::replace(&mut displaced.told, true), || format!("{id} is displaced twice"))
             }
             (Effect::Displace(id), None) => Err(format!("{id} is displaced for nothing")),
-            (Effect::Launch(launch), _) => self.launched(launch, recovery.is_at_hand(launch.task.uid)),
+            (Effect::Launch(launch), _) => {
+                let uid = launch.task.uid;
+                self.launched(launch, recovery.is_at_hand(uid) || recovery.is_overslept(uid))
+            }
             _ => Ok(()),
         }
     }
