@@ -69,7 +69,7 @@ impl<C: Chance> Lifecycle<C> {
     }
 
     fn begin_swap(&mut self, uid: Uid, swap: SwapTask, target: Target, now: Now) {
-        let SwapTask { annotations, spec, strategy, cause, .. } = swap;
+        let SwapTask { annotations, spec, strategy, state_policy, cause, .. } = swap;
         let id = self.chance.uuid();
         self.last_instance = self.last_instance.next();
         let candidate = self.last_instance;
@@ -92,6 +92,7 @@ impl<C: Chance> Lifecycle<C> {
             candidate,
             annotations,
             target,
+            state_policy,
             cause: cause.clone(),
             stage: Stage::Building,
             past: false,

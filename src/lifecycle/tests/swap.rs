@@ -1,5 +1,8 @@
 //! The hot swap, phase by phase.
 
+mod gate;
+mod policy;
+
 use super::*;
 
 /// Another spec than `custom()`.

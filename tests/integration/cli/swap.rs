@@ -99,3 +99,18 @@ fn completions_need_no_server() {
     assert!(script.stdout.contains("_switchyard") && script.stdout.contains("swap"));
     assert_eq!(switchyard(&["completions", "csh"], "").code, 2);
 }
+
+#[test]
+fn the_flags_of_a_takeover_reach_the_spec_and_the_circuit() {
+    let served = Served::begin(&["--enable-drills"]);
+    ready(&served);
+    let flags = ["--min-healthy-time", "100ms", "--state-policy", "reset", "--wait"];
+    let swapped = swap(&served, &[&OTHER[..], &flags].concat());
+    assert_eq!(swapped.code, 0, "{swapped:?}");
+    let got = served.run(&["get", "api", "-o", "json"]).json();
+    assert_eq!(got["spec"]["swap"]["minHealthyTime"], "0.100s");
+    assert_eq!(got["circuit"]["reason"], "CIRCUIT_REASON_RESET");
+    let refused = swap(&served, &[&OTHER[..], &["--min-healthy-time", "11m"]].concat());
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("task.spec.swap.min_healthy_time"), "{refused:?}");
+}

@@ -181,7 +181,8 @@ impl Roles {
             }
             (EventType::SwapRolledBack, Some(Detail::Swap(swap))) => {
                 let was = before.and_then(|task| task.swap.as_ref()).map(|swap| swap.phase);
-                let broke = swap.strategy == SwapStrategy::BreakBeforeMake && was == Some(SwapPhase::Starting);
+                let tried = matches!(was, Some(SwapPhase::Starting | SwapPhase::Gating));
+                let broke = swap.strategy == SwapStrategy::BreakBeforeMake && tried;
                 let recovers = recovery.is_at_hand(task.uid);
                 if broke && !recovers && task.intent == Intent::Run && self.find(task.uid, Role::Active).is_none() {
                     self.revived.insert(task.uid);

@@ -1,15 +1,21 @@
 //! Whether swaps are refused, go on and end as lifecycle.md §5 says; and that each candidate that was built is launched or
 //! discarded, each instance signalled for a reason.
 
+mod gates;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::super::{Command, Effect, Input, Launch};
 use super::super::world::World;
+use super::admission::Intake;
 use super::recovery::{Kept, Recovery};
+use super::relief::Relief;
 use super::roles::{Role, Roles, is_running};
 use super::{Checked, Seen, View, check};
 use crate::model::*;
+use gates::Gates;
 
 #[derive(Debug, Default)]
 pub(super) struct Swaps {
@@ -20,6 +26,7 @@ pub(super) struct Swaps {
     /// The newest generation given.
     newest: BTreeMap<Uid, Generation>,
     builds: BTreeMap<InstanceId, Build>,
+    gates: Gates,
     draining: bool,
 }
 
@@ -80,7 +87,15 @@ impl Swaps {
         *self = Self { asked, newest: kept.history.generations(), ..Self::default() };
     }
 
-    pub(super) fn event(&mut self, event: &Event, task: &Task, before: Option<&Task>, recovery: &Recovery) -> Checked {
+    pub(super) fn event(
+        &mut self,
+        event: &Event,
+        task: &Task,
+        before: Option<&Task>,
+        (recovery, relief): (&Recovery, &Relief),
+        roles: &Roles,
+        now: Now,
+    ) -> Checked {
         let Some(before) = before else {
             self.newest.insert(task.uid, task.generation);
             return Ok(());
@@ -96,6 +111,8 @@ impl Swaps {
             (Some(was), Some(is)) if was == is => {
                 !matches!(told, EventType::SwapStarted | EventType::SwapCommitted | EventType::SwapRolledBack)
             }
+            // A candidate that was ready is displaced, and the next one begins from the beginning.
+            (Some(SwapPhase::Gating), Some(SwapPhase::Starting)) => told == EventType::InstanceEnded,
             (Some(was), Some(SwapPhase::RolledBack | SwapPhase::Cancelled)) => {
                 was < SwapPhase::Committed && told == EventType::SwapRolledBack
             }
@@ -112,12 +129,21 @@ impl Swaps {
         )?;
         match told {
             EventType::SwapStarted => self.started(task)?,
-            EventType::SwapCommitted => return self.committed(task, before),
+            EventType::SwapCommitted => {
+                if before.swap.as_ref().is_some_and(|swap| swap.phase == SwapPhase::Gating) {
+                    let candidate = roles.find(task.uid, Role::Active).map(|live| &live.instance);
+                    let blocks = candidate.is_some_and(|it| relief.blocks((task.uid, it.generation, it.attempt)));
+                    self.gates.opens(task, self.input.as_ref(), blocks, now)?;
+                }
+                self.gates.event(event, task, roles, now);
+                return self.committed(task, before);
+            }
             // How it had to end is looked at elsewhere.
             EventType::SwapRolledBack if recovery.is_at_hand(task.uid) => {}
             EventType::SwapRolledBack => self.rolled_back(task)?,
             _ => {}
         }
+        self.gates.event(event, task, roles, now);
         let same = (&task.spec, task.generation, &task.annotations, &task.labels)
             == (&before.spec, before.generation, &before.annotations, &before.labels);
         check(same, || format!("{told:?} changes what only a swap may change of {}", task.name))
@@ -164,7 +190,14 @@ impl Swaps {
         check(right, || format!("a swap of {} ends {phase:?}", task.name))
     }
 
-    pub(super) fn effect(&mut self, effect: &Effect, view: &View, roles: &Roles, world: &World, now: Now) -> Checked {
+    pub(super) fn effect(
+        &mut self,
+        effect: &Effect,
+        view: &View,
+        (roles, relief): (&Roles, &Relief),
+        world: &World,
+        now: Now,
+    ) -> Checked {
         match effect {
             Effect::Build { instance, .. } => {
                 let building = |task: &&Arc<Task>| {
@@ -184,7 +217,7 @@ impl Swaps {
                 let build = self.builds.remove(id).ok_or_else(|| format!("{id} is discarded, but is no candidate"))?;
                 check(build.built.is_some(), || format!("{id} is discarded before it is built"))
             }
-            Effect::Signal(id) => self.signalled(*id, view, roles, world, now),
+            Effect::Signal(id) => self.signalled(*id, view, (roles, relief), world, now),
             _ => Ok(()),
         }
     }
@@ -202,7 +235,14 @@ impl Swaps {
     }
 
     /// An instance is asked to stop because of a cancel or a drain, or for a reason that depends on what it is to its task.
-    fn signalled(&self, id: InstanceId, view: &View, roles: &Roles, world: &World, now: Now) -> Checked {
+    fn signalled(
+        &self,
+        id: InstanceId,
+        view: &View,
+        (roles, relief): (&Roles, &Relief),
+        world: &World,
+        now: Now,
+    ) -> Checked {
         let key = world.key(id).ok_or("signalled, but not live")?;
         let live = roles.get(&key).ok_or("signalled, but has ended")?;
         let task = view.values().find(|task| task.uid == key.0).ok_or("signalled without a task")?;
@@ -220,6 +260,9 @@ impl Swaps {
             }
             Some(Input::Tick) => match (live.role, &task.swap) {
                 (Role::Active, _) => is_late(task.spec.start_timeout()),
+                (Role::Candidate, Some(_)) if live.instance.ready_time.is_some() => {
+                    self.gates.is_over(key.0, now) && relief.blocks(key)
+                }
                 (Role::Candidate, Some(swap)) => is_late(swap.to_spec.swap().readiness_timeout()),
                 _ => false,
             },
@@ -229,10 +272,19 @@ impl Swaps {
     }
 
     /// What must hold after every step: a swap that has not ended waits for something, and one that has ended for nothing.
-    pub(super) fn after(&mut self, view: &View, roles: &Roles, world: &World, recovery: &Recovery) -> Checked {
+    pub(super) fn after(
+        &mut self,
+        view: &View,
+        roles: &Roles,
+        world: &World,
+        (recovery, intake): (&Recovery, &Intake),
+        ticked: bool,
+        now: Now,
+    ) -> Checked {
         self.builds.retain(|_, build| build.built != Some(false));
         for task in view.values().filter(|task| !recovery.is_left(task.uid)) {
             self.waits(task, roles)?;
+            self.gates.after(task, roles, (intake.puts_off(now), ticked), now)?;
         }
         for (id, build) in self.builds.iter().filter(|(_, build)| build.built == Some(true)) {
             let task = view.values().find(|task| task.uid == build.uid);
@@ -258,6 +310,10 @@ impl Swaps {
                 beside.is_none() && stops
             }
             Some(SwapPhase::Starting) => beside == Some((Role::Candidate, false)),
+            Some(SwapPhase::Gating) => {
+                let candidate = roles.find(task.uid, Role::Candidate).filter(|live| live.instance.ready_time.is_some());
+                candidate.is_some_and(|live| live.spec.swap().min_healthy_time() > Duration::ZERO)
+            }
             Some(SwapPhase::Committed | SwapPhase::Draining) => beside == Some((Role::Replaced, false)),
             Some(_) => false,
         };
