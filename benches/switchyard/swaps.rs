@@ -92,6 +92,7 @@ async fn swap(managed: &Managed, number: usize, round: usize) -> Result<()> {
         spec,
         strategy,
         state_policy,
+        preempt: false,
         validate_only,
         etag,
         cause,

@@ -1,14 +1,15 @@
 //! The hot swap (lifecycle.md §5): make before break, break before make, or a plain replacement where no ready instance stands.
 //!
 //! ```text
+//! Waiting ─ what it has preempted has ended or is stuck ─▶ Building
 //! Building ─┬─ ready, make before break ────────────────────────────▶ Trying ─ ready, and stays so ─▶ commit ─▶ Retiring ─▶ DONE
 //!           ├─ ready, break before make ─▶ Breaking ─ old has ended ─▶ Trying                             ▲
 //!           └─ not ready, or nothing live ──────────────────────────────────────────────────── commit ────┘
-//! Building, Breaking: not built, old one stuck, cancel, drain ─▶ ROLLED_BACK, CANCELLED
+//! Waiting, Building, Breaking: not built, old one stuck, cancel, drain ─▶ ROLLED_BACK, CANCELLED
 //! Trying: has failed, not ready in time, cancel, drain ─▶ Refused ─ ended or stuck ─▶ ROLLED_BACK, CANCELLED
 //! ```
 //!
-//! `command`: how a swap begins. `ending`: how one ends without effect.
+//! `command`: how a swap begins, and how it preempts another. `ending`: how one ends without effect.
 
 mod command;
 mod ending;
@@ -16,6 +17,7 @@ mod ending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::entry::Held;
 use super::io::{Chance, Effect};
 use super::record::Change;
 use super::restore::INTERRUPTED;
@@ -47,6 +49,8 @@ pub(super) struct Swapping {
 /// Where a swap is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// What it has preempted has to end first.
+    Waiting,
     /// The candidate's monitor is being built.
     Building,
     /// It is built; the old instance stops first.
@@ -136,6 +140,10 @@ impl<C: Chance> Lifecycle<C> {
             return self.finish_swap(uid, SwapPhase::RolledBack, "an earlier instance is stuck".to_owned(), now);
         }
         match strategy {
+            // What was ready has been stopped by a swap that this one has preempted: it comes back if this one fails.
+            _ if entry.active.is_none() && entry.held == Some(Held::Launch { once: true }) => {
+                self.try_candidate(uid, now)
+            }
             // There is nothing that could be lost: a broken roll-out must always be replaceable (kubernetes #67250).
             _ if !entry.is_ready() => {
                 let runs = entry.task.intent == Intent::Run;

@@ -126,6 +126,8 @@ pub struct SwapTask {
     pub strategy: Option<SwapStrategy>,
     /// What becomes of the circuit; where none is given, it is kept for the same target, and begins anew for another one.
     pub state_policy: Option<StatePolicy>,
+    /// A swap that is under way and has not been committed gives way.
+    pub preempt: bool,
     /// Check everything, change nothing.
     pub validate_only: bool,
     /// If given, must match.

@@ -4,6 +4,7 @@ mod course;
 mod ending;
 mod gate;
 mod policy;
+mod preempt;
 mod request;
 
 use std::net::TcpListener;

@@ -60,7 +60,7 @@ impl<C: Chance> Lifecycle<C> {
         let Some(swapping) = &mut entry.swap else { return };
         let candidate = swapping.candidate;
         match swapping.stage {
-            Stage::Building => {
+            Stage::Waiting | Stage::Building => {
                 self.candidates.remove(&candidate);
                 self.finish_swap(uid, SwapPhase::Cancelled, reason.to_owned(), now);
             }
@@ -101,6 +101,7 @@ impl<C: Chance> Lifecycle<C> {
                 let error = swapping.swap.error.clone();
                 self.finish_swap(uid, phase, error, now);
             }
+            Stage::Waiting if !entry.lingers() => self.build_candidate(uid),
             Stage::Breaking if entry.has_stuck() => {
                 self.log.effects.push(Effect::Discard(candidate));
                 self.finish_swap(uid, SwapPhase::RolledBack, "the old instance is stuck".to_owned(), now);
@@ -110,8 +111,14 @@ impl<C: Chance> Lifecycle<C> {
         }
     }
 
-    /// The swap ends without effect. Where it had stopped the old instance before, the old spec is started once more.
+    /// The swap ends without effect, and what has waited for that goes on.
     pub(super) fn finish_swap(&mut self, uid: Uid, phase: SwapPhase, error: String, now: Now) {
+        self.end_swap(uid, phase, error, now);
+        self.settle_held(uid, now);
+    }
+
+    /// The swap ends without effect. Where it had stopped the old instance before, the old spec is to be started once more.
+    pub(super) fn end_swap(&mut self, uid: Uid, phase: SwapPhase, error: String, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let Some(swapping) = &mut entry.swap else { return };
         let broke = matches!(swapping.stage, Stage::Trying | Stage::Refused(_))
@@ -126,7 +133,6 @@ impl<C: Chance> Lifecycle<C> {
         }
         self.record(uid, cause, Change::SwapRolledBack, now);
         self.forget_swap(uid);
-        self.settle_held(uid, now);
     }
 
     /// The swap was not decided when the server ended, and had brought about no candidate.

@@ -2,6 +2,7 @@
 
 mod gate;
 mod policy;
+mod preempt;
 
 use super::*;
 

@@ -57,6 +57,7 @@ fn a_swap_says_everything_of_the_new_task_at_once() {
         task: Some(task),
         strategy: v1::SwapStrategy::BreakBeforeMake.into(),
         state_policy: v1::StatePolicy::Reset.into(),
+        preempt: true,
         wait: true,
         etag: "e".to_owned(),
         ..Default::default()
@@ -64,7 +65,7 @@ fn a_swap_says_everything_of_the_new_task_at_once() {
     let (swap, waits) = swap_task(request.clone(), ACTOR).expect("valid");
     assert_eq!((swap.strategy, waits), (Some(SwapStrategy::BreakBeforeMake), true));
     assert_eq!(swap.state_policy, Some(StatePolicy::Reset));
-    assert!(swap.etag.is_some() && !swap.validate_only);
+    assert!(swap.etag.is_some() && swap.preempt && !swap.validate_only);
     let unspecified = v1::SwapTaskRequest { strategy: 0, state_policy: 0, ..request };
     let swap = swap_task(unspecified, ACTOR).expect("valid").0;
     assert_eq!((swap.strategy, swap.state_policy), (None, None));
