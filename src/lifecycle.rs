@@ -206,6 +206,7 @@ impl<C: Chance> Lifecycle<C> {
                 Timer::Abort(id) => self.on_abort_over(id, now),
                 Timer::SlowCancellation(id) => self.on_slow_cancellation(id, now),
                 Timer::LongRunning(id) => self.on_long_running(id, now),
+                Timer::Healthy(id) => self.on_healthy(id, now),
                 Timer::Restart(uid) => self.on_restart_due(uid, now),
                 Timer::PauseExpires(uid) => self.on_pause_expired(uid, now),
                 Timer::Circuit(uid) => self.on_circuit_due(uid, now),

@@ -1,10 +1,13 @@
 //! Flags for the common parts of a task. They go on top of the file, if there is one: each replaces the same field.
 
+mod swap;
+
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use prost_reflect::DynamicMessage;
 
+use self::swap::SwapFlags;
 use super::{Failure, duration, json};
 use crate::pb::v1;
 use v1::task_spec::Monitor;
@@ -79,6 +82,8 @@ pub(super) struct SpecFlags {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
           help_heading = "When the circuit opens")]
     circuit_successes: Option<u32>,
+    #[command(flatten)]
+    swap: SwapFlags,
     /// A label, as key=value; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     label: Vec<(String, String)>,
@@ -128,6 +133,7 @@ impl SpecFlags {
         let spec = task.spec.get_or_insert_default();
         self.apply_timing(spec);
         self.apply_circuit(spec);
+        self.swap.apply(spec);
         let mut problems = Vec::new();
         self.apply_monitor(spec, &mut problems)?;
         if problems.is_empty() { Ok(()) } else { Err(Failure::Usage(problems.join("\nerror: "))) }

@@ -24,6 +24,8 @@ Examples:
   switchyard swap -f task.yaml --wait
   switchyard get api -o yaml | switchyard swap api -f - --interval 1m30s
   switchyard swap db --tcp 127.0.0.1:5433 --strategy break-before-make
+  switchyard swap db --tcp 127.0.0.1:5433 --min-healthy-time 10s --state-policy keep
+  switchyard swap api -f other.yaml --preempt --wait
   switchyard swap api -f task.yaml --dry-run
 
 The spec is replaced as a whole, by what flags and file say, as `start` reads them. So are the
@@ -40,6 +42,12 @@ pub(super) struct Swap {
     /// In which order to start and stop; the new spec's by default.
     #[arg(long, value_enum)]
     strategy: Option<Strategy>,
+    /// What becomes of the circuit; by default it is kept for the same target, and begins anew for another one.
+    #[arg(long, value_enum)]
+    state_policy: Option<StatePolicy>,
+    /// End a swap that runs and has not been committed, instead of being refused.
+    #[arg(long)]
+    preempt: bool,
     /// Check everything, swap nothing: answers the spec as it would be.
     #[arg(long, visible_alias = "dry-run", conflicts_with = "wait")]
     validate_only: bool,
@@ -59,6 +67,24 @@ enum Strategy {
     BreakBeforeMake,
 }
 
+/// What becomes of the circuit.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StatePolicy {
+    /// It goes on as it is, with the new spec's thresholds.
+    Keep,
+    /// It begins anew: closed, with nothing counted.
+    Reset,
+}
+
+impl From<StatePolicy> for v1::StatePolicy {
+    fn from(policy: StatePolicy) -> Self {
+        match policy {
+            StatePolicy::Keep => Self::Keep,
+            StatePolicy::Reset => Self::Reset,
+        }
+    }
+}
+
 impl From<Strategy> for v1::SwapStrategy {
     fn from(strategy: Strategy) -> Self {
         match strategy {
@@ -70,7 +96,7 @@ impl From<Strategy> for v1::SwapStrategy {
 
 impl Swap {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let Self { name, source, strategy, validate_only, wait, change } = self;
+        let Self { name, source, strategy, state_policy, preempt, validate_only, wait, change } = self;
         let output = Output::new(&change.output);
         let (name, mut task) = source.task(name)?;
         let name = change.namespace.task(&name);
@@ -83,6 +109,8 @@ impl Swap {
             name,
             task: Some(task),
             strategy: strategy.map_or(v1::SwapStrategy::Unspecified, v1::SwapStrategy::from).into(),
+            state_policy: state_policy.map_or(v1::StatePolicy::Unspecified, v1::StatePolicy::from).into(),
+            preempt,
             validate_only,
             wait: false,
             etag: change.etag,

@@ -56,7 +56,9 @@ impl<C: Chance> Lifecycle<C> {
     /// Whether what is due may happen now. The deadlines of a shutdown, and what is told of them, always may.
     pub(super) fn is_admitted(&self, timer: Timer) -> bool {
         let waits = match timer {
-            Timer::Restart(_) | Timer::PauseExpires(_) | Timer::Circuit(_) | Timer::Expire(_) => true,
+            Timer::Healthy(_) | Timer::Restart(_) | Timer::PauseExpires(_) | Timer::Circuit(_) | Timer::Expire(_) => {
+                true
+            }
             Timer::StartTimeout(_)
             | Timer::Grace(_)
             | Timer::Abort(_)

@@ -36,20 +36,25 @@ impl<C: Chance> Lifecycle<C> {
         self.on_transition(uid, transition, 0, now);
     }
 
-    /// Another target: what was known says nothing of it.
-    pub(super) fn reset_circuit(&mut self, uid: Uid, now: Now) {
+    /// What was known is to say nothing any more.
+    pub(super) fn reset_circuit(&mut self, uid: Uid, why: &'static str, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        let transition = entry.circuit.reset(now);
+        // Whatever it led from, it is told of as what it is.
+        let _transition = entry.circuit.reset(now);
         let counts = entry.circuit.counts();
         self.log.effects.push(Effect::Counted(uid, counts));
-        self.on_transition(uid, Some(transition), 0, now);
+        self.tell(uid, EventType::CircuitReset, why.to_owned(), now);
     }
 
     /// Each transition is one event, and the active instance is told under what its checks run from here.
     fn on_transition(&mut self, uid: Uid, transition: Option<Transition>, bad_in_a_row: u32, now: Now) {
         let Some(transition) = transition else { return self.set_circuit_timer(uid) };
         let Some(entry) = self.tasks.get(&uid) else { return };
-        let (kind, reason) = tell(transition, bad_in_a_row, entry.task.spec.circuit());
+        let (kind, words) = words(transition, bad_in_a_row, entry.task.spec.circuit());
+        self.tell(uid, kind, words, now);
+    }
+
+    fn tell(&mut self, uid: Uid, kind: EventType, reason: String, now: Now) {
         self.record(uid, Cause::system("circuit", reason), Change::Circuit(kind), now);
         let Some(entry) = self.tasks.get(&uid) else { return };
         if let Some(active) = &entry.active {
@@ -67,9 +72,13 @@ impl<C: Chance> Lifecycle<C> {
 }
 
 /// A transition as an event, and in words.
-fn tell(Transition { from, to, reason }: Transition, bad_in_a_row: u32, policy: &CircuitPolicy) -> (EventType, String) {
+fn words(
+    Transition { from, to, reason }: Transition,
+    bad_in_a_row: u32,
+    policy: &CircuitPolicy,
+) -> (EventType, String) {
     let words = match (from, reason) {
-        (_, CircuitReason::Reset) => "a swap has changed the target".to_owned(),
+        (_, CircuitReason::Reset) => "it begins anew".to_owned(),
         (CircuitState::Open, _) => "the open span is over; the next checks decide".to_owned(),
         (_, CircuitReason::Recovered) => format!("{} checks in a row passed", policy.close_successes()),
         (_, CircuitReason::Waived) => "nothing spoke against it until the deadline of the trial".to_owned(),

@@ -7,7 +7,7 @@ use super::run::{Phase, Run};
 use super::swap::Swapping;
 use crate::circuit::Circuit;
 use crate::model::{
-    AlertKind, Attempt, CircuitState, Generation, Instance, InstanceId, InstanceState, Intent, Mono, Now, Pause,
+    AlertKind, Asked, Attempt, CircuitState, Generation, Instance, InstanceId, InstanceState, Intent, Mono, Now, Pause,
     Regime, Sequence, State, Task,
 };
 
@@ -101,6 +101,12 @@ impl Entry {
     /// Whether an instance that should be gone is in the way of another.
     pub(super) fn has_stuck(&self) -> bool {
         self.runs().any(Run::is_stuck)
+    }
+
+    /// Whether an instance still stops that a swap has asked to, or that was its candidate: the next one waits for that.
+    pub(super) fn lingers(&self) -> bool {
+        let lingers = |run: &Run| run.stop().is_some_and(|stop| stop.asked == Asked::Swap) && !run.is_stuck();
+        self.active.as_ref().is_some_and(lingers) || self.beside.as_ref().is_some_and(|run| !run.is_stuck())
     }
 
     /// Whether an alert of the kind is open about an instance.

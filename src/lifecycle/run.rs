@@ -203,6 +203,11 @@ impl Run {
         self.lost || self.is_stuck()
     }
 
+    /// Whether one of its polls keeps its thread for too long, as far as that is known.
+    pub(super) const fn blocks(&self) -> bool {
+        self.lost || self.blocked_since.is_some()
+    }
+
     /// Why it was asked to stop, if it was.
     pub(super) fn asked(&self) -> Asked {
         self.stop().map_or(Asked::None, |stop| stop.asked)

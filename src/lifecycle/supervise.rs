@@ -139,6 +139,7 @@ impl<C: Chance> Lifecycle<C> {
         match asking {
             Asking::Begun => {
                 self.timers.clear(Timer::StartTimeout(id));
+                self.timers.clear(Timer::Healthy(id));
                 self.timers.set(Timer::SlowCancellation(id), now.mono + slow_after);
                 self.record(uid, cause, Change::Moved { run: id, intent }, now);
                 self.log.effects.push(Effect::Signal(id));

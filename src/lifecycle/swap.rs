@@ -1,29 +1,32 @@
 //! The hot swap (lifecycle.md §5): make before break, break before make, or a plain replacement where no ready instance stands.
 //!
 //! ```text
-//! Building ─┬─ ready, make before break ────────────────────────────▶ Trying ─ ready ─▶ commit ─▶ Retiring ─▶ DONE
-//!           ├─ ready, break before make ─▶ Breaking ─ old has ended ─▶ Trying               ▲
-//!           └─ not ready, or nothing live ───────────────────────────────────── commit ──────┘
-//! Building, Breaking: not built, old one stuck, cancel, drain ─▶ ROLLED_BACK, CANCELLED
+//! Waiting ─ what it has preempted has ended or is stuck ─▶ Building
+//! Building ─┬─ ready, make before break ────────────────────────────▶ Trying ─ ready, and stays so ─▶ commit ─▶ Retiring ─▶ DONE
+//!           ├─ ready, break before make ─▶ Breaking ─ old has ended ─▶ Trying                             ▲
+//!           └─ not ready, or nothing live ──────────────────────────────────────────────────── commit ────┘
+//! Waiting, Building, Breaking: not built, old one stuck, cancel, drain ─▶ ROLLED_BACK, CANCELLED
 //! Trying: has failed, not ready in time, cancel, drain ─▶ Refused ─ ended or stuck ─▶ ROLLED_BACK, CANCELLED
 //! ```
+//!
+//! `command`: how a swap begins, and how it preempts another. `ending`: how one ends without effect.
 
 mod command;
+mod ending;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::entry::Held;
-use super::io::{Chance, Effect, RootEnd};
+use super::io::{Chance, Effect};
 use super::record::Change;
-use super::relief::RELIEVED;
 use super::restore::INTERRUPTED;
 use super::run::Run;
 use super::supervise::Entering;
 use super::{Lifecycle, Timer};
 use crate::model::{
-    Annotations, Asked, Attempt, Cause, InstanceId, Intent, Now, Pretty, Swap, SwapPhase, SwapStrategy, Target, Task,
-    Uid, cut, limits,
+    Annotations, Asked, Attempt, Cause, InstanceId, Intent, Now, Pretty, StatePolicy, Swap, SwapPhase, SwapStrategy,
+    Target, Task, Uid,
 };
 
 /// A swap that has not ended.
@@ -34,6 +37,8 @@ pub(super) struct Swapping {
     candidate: InstanceId,
     annotations: Annotations,
     target: Target,
+    /// What becomes of the circuit, where the client has said so.
+    state_policy: Option<StatePolicy>,
     /// The client's.
     pub(super) cause: Cause,
     stage: Stage,
@@ -44,11 +49,13 @@ pub(super) struct Swapping {
 /// Where a swap is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// What it has preempted has to end first.
+    Waiting,
     /// The candidate's monitor is being built.
     Building,
     /// It is built; the old instance stops first.
     Breaking,
-    /// The candidate runs, shadowed.
+    /// The candidate runs, shadowed; it is not ready, or has not been for long enough.
     Trying,
     /// The candidate stops; then the swap ends in this phase.
     Refused(SwapPhase),
@@ -81,6 +88,7 @@ impl Swapping {
             candidate: beside.map(|run| run.id).unwrap_or_default(),
             annotations: Annotations::default(),
             target: task.target,
+            state_policy: None,
             cause: Cause::system("restart", INTERRUPTED),
             stage,
             past: true,
@@ -89,6 +97,24 @@ impl Swapping {
 
     const fn is_done(&self) -> bool {
         matches!(self.swap.phase, SwapPhase::Done)
+    }
+
+    /// Why the candidate is refused. Once it was ready it had nothing to do but to stay so.
+    fn refusal(&self, why: &str) -> String {
+        let healthy = Pretty(self.swap.to_spec.swap().min_healthy_time());
+        match self.swap.phase {
+            SwapPhase::Gating => format!("the candidate {why}; it had to stay ready for {healthy}"),
+            _ => format!("the candidate {why}"),
+        }
+    }
+
+    /// Whether the circuit begins anew, and why.
+    fn resets(&self, task: &Task) -> Option<&'static str> {
+        match self.state_policy {
+            None => (self.target != task.target).then_some("a swap has changed the target"),
+            Some(StatePolicy::Keep) => None,
+            Some(StatePolicy::Reset) => Some("a swap has asked for it"),
+        }
     }
 
     fn cause_of(&self, component: &'static str, reason: impl Into<String>) -> Cause {
@@ -114,6 +140,10 @@ impl<C: Chance> Lifecycle<C> {
             return self.finish_swap(uid, SwapPhase::RolledBack, "an earlier instance is stuck".to_owned(), now);
         }
         match strategy {
+            // What was ready has been stopped by a swap that this one has preempted: it comes back if this one fails.
+            _ if entry.active.is_none() && entry.held == Some(Held::Launch { once: true }) => {
+                self.try_candidate(uid, now)
+            }
             // There is nothing that could be lost: a broken roll-out must always be replaceable (kubernetes #67250).
             _ if !entry.is_ready() => {
                 let runs = entry.task.intent == Intent::Run;
@@ -152,14 +182,28 @@ impl<C: Chance> Lifecycle<C> {
         self.enter(uid, id, Entering { ready_within: within, regime, spread: Duration::ZERO }, cause, now);
     }
 
-    /// The candidate is ready: it takes over.
+    /// The candidate is ready: it takes over, at once or once it has been so for long enough.
     pub(super) fn on_candidate_ready(&mut self, id: InstanceId, now: Now) {
         let Some((uid, entry)) = self.entry_of(id) else { return };
         if let Some(swapping) = &mut entry.swap {
             swapping.swap.phase = SwapPhase::Gating;
         }
         self.moved(id, Cause::system("monitor", "ready"), now);
-        self.commit(uid, now);
+        let Some(run) = self.tasks.get(&uid).and_then(|entry| entry.run(id)) else { return };
+        match run.spec.swap().min_healthy_time() {
+            Duration::ZERO => self.commit(uid, now),
+            healthy => self.timers.set(Timer::Healthy(id), now.mono + healthy),
+        }
+    }
+
+    /// The candidate has been ready for long enough. One that blocks its thread only seems to be.
+    pub(super) fn on_healthy(&mut self, id: InstanceId, now: Now) {
+        let Some((uid, entry)) = self.entry_of(id) else { return };
+        match entry.run(id) {
+            Some(run) if run.blocks() => self.refuse(id, Asked::Swap, "blocks its thread".to_owned(), now),
+            Some(_) => self.commit(uid, now),
+            None => {}
+        }
     }
 
     /// The cut-over, in one step: the new generation is the task's, and from here nothing of the old one counts. The old instance
@@ -174,9 +218,9 @@ impl<C: Chance> Lifecycle<C> {
         swapping.stage = Stage::Retiring;
         swapping.swap.phase = if retires.is_some() { SwapPhase::Committed } else { SwapPhase::Done };
         let (annotations, cause) = (std::mem::take(&mut swapping.annotations), swapping.cause.clone());
-        let same_target = swapping.target == entry.task.target;
+        let resets = swapping.resets(&entry.task);
         Arc::make_mut(&mut entry.task).target = swapping.target;
-        if same_target {
+        if resets.is_none() {
             entry.circuit.retune(entry.task.spec.circuit(), swapping.swap.to_spec.circuit(), now);
             self.log.effects.push(Effect::Counted(uid, entry.circuit.counts()));
         }
@@ -184,8 +228,8 @@ impl<C: Chance> Lifecycle<C> {
         entry.held = None;
         self.timers.clear(Timer::Restart(uid));
         self.record(uid, cause, Change::SwapCommitted(annotations), now);
-        if !same_target {
-            self.reset_circuit(uid, now);
+        if let Some(why) = resets {
+            self.reset_circuit(uid, why, now);
         }
         self.promote(uid);
         match retires {
@@ -203,125 +247,6 @@ impl<C: Chance> Lifecycle<C> {
         self.shutdown_task(old, Asked::Swap, cause, None, now);
     }
 
-    /// The undecided candidate was on a thread that another instance blocks: it is started once more elsewhere, and has what is left
-    /// of its time.
-    pub(super) fn try_candidate_again(&mut self, uid: Uid, id: InstanceId, now: Now) {
-        let Some(entry) = self.tasks.get(&uid) else { return };
-        let Some(attempt) = entry.run(id).map(|run| run.attempt().next()) else { return };
-        let due = self.timers.due(Timer::StartTimeout(id)).unwrap_or(now.mono);
-        self.last_instance = self.last_instance.next();
-        let again = self.last_instance;
-        let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        let Some(swapping) = &mut entry.swap else { return };
-        swapping.candidate = again;
-        let (spec, generation) = (Arc::clone(&swapping.swap.to_spec), swapping.swap.to_generation);
-        let cause = swapping.cause_of("relief", RELIEVED);
-        self.ended(id, RootEnd::Displaced, false, now);
-        let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        let regime = entry.shadow_regime();
-        entry.beside = Some(Box::new(Run::new(again, spec, generation, attempt, now)));
-        self.enter(
-            uid,
-            again,
-            Entering { ready_within: due.since(now.mono), regime, spread: Duration::ZERO },
-            cause,
-            now,
-        );
-    }
-
-    /// The candidate was not ready in time.
-    pub(super) fn on_candidate_late(&mut self, id: InstanceId, now: Now) {
-        let Some((_, entry)) = self.entry_of(id) else { return };
-        let Some(run) = entry.run(id) else { return };
-        let within = Pretty(run.spec.swap().readiness_timeout());
-        self.refuse(id, Asked::Swap, format!("was not ready within {within}"), now);
-    }
-
-    /// The undecided candidate stops, and the old instance has never noticed.
-    pub(super) fn refuse(&mut self, id: InstanceId, asked: Asked, why: String, now: Now) {
-        let Some((_, entry)) = self.entry_of(id) else { return };
-        let Some(swapping) = &mut entry.swap else { return };
-        let error = format!("the candidate {why}");
-        let cause = swapping.cause_of("swap", error.clone());
-        (swapping.stage, swapping.swap.error) = (Stage::Refused(SwapPhase::RolledBack), error);
-        self.shutdown_task(id, asked, cause, None, now);
-    }
-
-    /// A cancel or a drain wins over a swap that has not been committed. The candidate itself is stopped by the caller, with the
-    /// rest of the task.
-    pub(super) fn abandon_swap(&mut self, uid: Uid, reason: &str, now: Now) {
-        let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        let Some(swapping) = &mut entry.swap else { return };
-        let candidate = swapping.candidate;
-        match swapping.stage {
-            Stage::Building => {
-                self.candidates.remove(&candidate);
-                self.finish_swap(uid, SwapPhase::Cancelled, reason.to_owned(), now);
-            }
-            Stage::Breaking => {
-                self.log.effects.push(Effect::Discard(candidate));
-                self.finish_swap(uid, SwapPhase::Cancelled, reason.to_owned(), now);
-            }
-            Stage::Trying => {
-                swapping.stage = Stage::Refused(SwapPhase::Cancelled);
-                swapping.swap.error = reason.to_owned();
-            }
-            Stage::Refused(_) | Stage::Retiring => {}
-        }
-    }
-
-    /// An instance is about to be shown as ended or stuck: the phase that rides on that.
-    pub(super) fn swap_decides(&mut self, id: InstanceId) {
-        let Some((_, entry)) = self.entry_of(id) else { return };
-        let is_beside = entry.beside.as_ref().is_some_and(|run| run.id == id);
-        if let Some(swapping) = entry.swap.as_mut().filter(|s| is_beside && s.stage == Stage::Retiring) {
-            swapping.swap.phase = SwapPhase::Done;
-        }
-    }
-
-    /// An instance has been shown as ended or stuck: what that means for the swap that it took part in. `why` is the reason where
-    /// it was the candidate and nobody had asked it to stop.
-    pub(super) fn swap_goes_on(&mut self, uid: Uid, id: InstanceId, why: &str, now: Now) {
-        let Some(entry) = self.tasks.get(&uid) else { return };
-        let Some(swapping) = &entry.swap else { return };
-        let (stage, candidate) = (swapping.stage, swapping.candidate);
-        match stage {
-            Stage::Retiring if swapping.is_done() => self.forget_swap(uid),
-            Stage::Trying if candidate == id => {
-                self.finish_swap(uid, SwapPhase::RolledBack, format!("the candidate {why}"), now);
-            }
-            Stage::Refused(phase) if candidate == id => {
-                let error = swapping.swap.error.clone();
-                self.finish_swap(uid, phase, error, now);
-            }
-            Stage::Breaking if entry.has_stuck() => {
-                self.log.effects.push(Effect::Discard(candidate));
-                self.finish_swap(uid, SwapPhase::RolledBack, "the old instance is stuck".to_owned(), now);
-            }
-            Stage::Breaking if entry.active.is_none() => self.try_candidate(uid, now),
-            _ => {}
-        }
-    }
-
-    /// The swap ends without effect. Where it had stopped the old instance before, the old spec is started once more.
-    fn finish_swap(&mut self, uid: Uid, phase: SwapPhase, error: String, now: Now) {
-        let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        let Some(swapping) = &mut entry.swap else { return };
-        let broke = matches!(swapping.stage, Stage::Trying | Stage::Refused(_))
-            && swapping.swap.strategy == SwapStrategy::BreakBeforeMake;
-        // A kind's own words may be as long as it likes.
-        let error = cut(error, limits::MESSAGE_BYTES);
-        (swapping.swap.phase, swapping.swap.error) = (phase, error.clone());
-        let cause = swapping.cause_of("swap", error);
-        // Where the server that began it has ended, the task is started with all others, if its kind is known at all.
-        if broke && !swapping.past && entry.task.intent == Intent::Run {
-            entry.held = Some(Held::Launch { once: true });
-        }
-        self.record(uid, cause, Change::SwapRolledBack, now);
-        self.forget_swap(uid);
-        self.settle_held(uid, now);
-    }
-
     /// The active instance counts from here, and what it has replaced does not.
     fn promote(&mut self, uid: Uid) {
         let Some(entry) = self.tasks.get(&uid) else { return };
@@ -329,21 +254,6 @@ impl<C: Chance> Lifecycle<C> {
         self.log.effects.push(Effect::Promote { instance: active.id, uid, regime: entry.regime() });
         if let Some(old) = &entry.beside {
             self.log.effects.push(Effect::Regime(old.id, entry.shadow_regime()));
-        }
-    }
-
-    /// The swap was not decided when the server ended, and had brought about no candidate.
-    pub(super) fn give_up_swap(&mut self, uid: Uid, now: Now) {
-        let Some(swapping) = self.tasks.get(&uid).and_then(|entry| entry.swap.as_ref()) else { return };
-        if swapping.stage == Stage::Building {
-            let why = swapping.swap.error.clone();
-            self.finish_swap(uid, SwapPhase::RolledBack, why, now);
-        }
-    }
-
-    fn forget_swap(&mut self, uid: Uid) {
-        if let Some(entry) = self.tasks.get_mut(&uid) {
-            entry.swap = None;
         }
     }
 }

@@ -242,8 +242,20 @@ fn target(key: &str) -> Target {
 
 fn swap(draft: SpecDraft) -> SwapTask {
     let StartTask { name, labels, annotations, spec, validate_only, cause, idempotency } = start(draft, None);
-    let (strategy, etag) = (None, None);
-    SwapTask { name, labels, annotations, spec, strategy, validate_only, etag, cause, idempotency }
+    let (strategy, state_policy, preempt, etag) = (None, None, false, None);
+    SwapTask {
+        name,
+        labels,
+        annotations,
+        spec,
+        strategy,
+        state_policy,
+        preempt,
+        validate_only,
+        etag,
+        cause,
+        idempotency,
+    }
 }
 
 fn start(draft: SpecDraft, idempotency: Option<Idempotency>) -> StartTask {

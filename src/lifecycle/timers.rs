@@ -18,6 +18,8 @@ pub(super) enum Timer {
     SlowCancellation(InstanceId),
     /// The instance's piece of work may have run for too long.
     LongRunning(InstanceId),
+    /// The swap's candidate has been ready for long enough.
+    Healthy(InstanceId),
     /// The task's next instance is due.
     Restart(Uid),
     /// The task has been paused for long enough.
@@ -55,10 +57,9 @@ impl Timers {
 
     /// Clears every timer of an instance.
     pub(super) fn clear_instance(&mut self, id: InstanceId) {
-        for timer in [Timer::StartTimeout, Timer::Grace, Timer::Abort, Timer::SlowCancellation, Timer::LongRunning]
-            .map(|f| f(id))
-        {
-            self.clear(timer);
+        use Timer::{Abort, Grace, Healthy, LongRunning, SlowCancellation, StartTimeout};
+        for timer in [StartTimeout, Grace, Abort, SlowCancellation, LongRunning, Healthy] {
+            self.clear(timer(id));
         }
     }
 

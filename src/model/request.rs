@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::{
-    Actor, Annotations, Cause, Etag, Labels, Sequence, SwapStrategy, TaskName, TaskSpec, Timestamp, Uid, limits,
+    Actor, Annotations, Cause, Etag, Labels, Sequence, StatePolicy, SwapStrategy, TaskName, TaskSpec, Timestamp, Uid,
+    limits,
 };
 
 /// The free text of an audit trail: at most 1 KiB.
@@ -123,6 +124,10 @@ pub struct SwapTask {
     pub spec: TaskSpec,
     /// In which order to stop and start; the spec's own where none is given.
     pub strategy: Option<SwapStrategy>,
+    /// What becomes of the circuit; where none is given, it is kept for the same target, and begins anew for another one.
+    pub state_policy: Option<StatePolicy>,
+    /// A swap that is under way and has not been committed gives way.
+    pub preempt: bool,
     /// Check everything, change nothing.
     pub validate_only: bool,
     /// If given, must match.

@@ -32,6 +32,20 @@ impl Swap {
     }
 }
 
+/// What a swap does with what is known of the target: the circuit's state, streak and windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StatePolicy {
+    /// It stays.
+    Keep,
+    /// The circuit begins anew.
+    Reset,
+}
+
+impl StatePolicy {
+    /// Every policy.
+    pub const ALL: [Self; 2] = [Self::Keep, Self::Reset];
+}
+
 /// How far a swap has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SwapPhase {

@@ -33,6 +33,7 @@ same_names! {
     }
     Isolation { Shared, Thread }
     SwapStrategy { MakeBeforeBreak, BreakBeforeMake }
+    StatePolicy { Keep, Reset }
     SwapPhase { Building, Starting, Gating, Committed, Draining, Done, RolledBack, Cancelled }
     CircuitState { Closed, Open, HalfOpen }
     CircuitReason { Failure, Inconclusive, Recovered, Waived, Reset }
@@ -50,6 +51,12 @@ pub(super) fn swap_strategy(number: i32) -> Result<Option<model::SwapStrategy>, 
     Ok(model::SwapStrategy::ALL.into_iter().find(|strategy| v1::SwapStrategy::from(*strategy) == wire))
 }
 
+/// The state policy of a number on the wire, `None` within for the unspecified one; `Err` for those that this version does not know.
+pub(super) fn state_policy(number: i32) -> Result<Option<model::StatePolicy>, UnknownStatePolicy> {
+    let wire = v1::StatePolicy::try_from(number).map_err(|_| UnknownStatePolicy(number))?;
+    Ok(model::StatePolicy::ALL.into_iter().find(|policy| v1::StatePolicy::from(*policy) == wire))
+}
+
 /// The isolation of a number on the wire, `None` within for the unspecified one; `Err` for those that this version does not know.
 pub(super) fn isolation(number: i32) -> Result<Option<model::Isolation>, UnknownIsolation> {
     let wire = v1::Isolation::try_from(number).map_err(|_| UnknownIsolation(number))?;
@@ -60,6 +67,11 @@ pub(super) fn isolation(number: i32) -> Result<Option<model::Isolation>, Unknown
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be one of ISOLATION_SHARED and ISOLATION_THREAD, got {0}")]
 pub(super) struct UnknownIsolation(i32);
+
+/// A number that is no state policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of STATE_POLICY_KEEP and STATE_POLICY_RESET, got {0}")]
+pub(super) struct UnknownStatePolicy(i32);
 
 /// A number that is no strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

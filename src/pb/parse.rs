@@ -14,7 +14,7 @@ pub use mutation::{cancel_task, delete_task, drain_server, pause_task, resume_ta
 pub use read::{ListTasks, Start, Until, WaitTask, WatchTasks, get_task, list_tasks, wait_task, watch_tasks};
 
 use super::names;
-use crate::model::{Isolation, SwapStrategy, TaskName, Violations};
+use crate::model::{Isolation, StatePolicy, SwapStrategy, TaskName, Violations};
 
 fn task_name(v: &mut Violations, name: &str) -> Option<TaskName> {
     TaskName::parse(name).map_err(|problem| v.add("name", problem.to_string())).ok()
@@ -24,6 +24,14 @@ fn task_name(v: &mut Violations, name: &str) -> Option<TaskName> {
 fn isolation(v: &mut Violations, number: i32) -> Option<Isolation> {
     names::isolation(number).unwrap_or_else(|problem| {
         v.add("isolation", problem.to_string());
+        None
+    })
+}
+
+/// The state policy, where one was given and there is such a one.
+fn state_policy(v: &mut Violations, number: i32) -> Option<StatePolicy> {
+    names::state_policy(number).unwrap_or_else(|problem| {
+        v.add("state_policy", problem.to_string());
         None
     })
 }

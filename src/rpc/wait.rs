@@ -196,7 +196,12 @@ async fn reach(
     let deadline = tokio::time::Instant::now() + timeout;
     loop {
         match toward(until, &task) {
-            Progress::Reached => return Ok((watched.latest(task), true)),
+            Progress::Reached => {
+                // Where what ended has made room for another one, who waited shall see how it ended.
+                let latest = watched.latest(Arc::clone(&task));
+                let next_runs = matches!(until, Until::SwapEnded) && toward(until, &latest) == Progress::Pending;
+                return Ok((if next_runs { task } else { latest }, true));
+            }
             Progress::Unreachable => return Ok((watched.latest(task), false)),
             Progress::Pending => match tokio::time::timeout_at(deadline, watched.next()).await {
                 Ok(next) => task = next?,

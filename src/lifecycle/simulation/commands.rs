@@ -77,6 +77,8 @@ fn random(restless: bool, rng: &mut Rng, oracle: &Oracle, now: Now) -> Command {
                 annotations: annotations(rng),
                 spec,
                 strategy: rng.one_in(4).then(|| SwapStrategy::ALL[usize::from(rng.one_in(2))]),
+                state_policy: rng.one_in(3).then(|| StatePolicy::ALL[usize::from(rng.one_in(2))]),
+                preempt: rng.one_in(3),
                 validate_only: rng.one_in(10),
                 etag,
                 cause,

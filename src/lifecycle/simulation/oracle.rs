@@ -285,7 +285,7 @@ impl Oracle {
         self.promises.effect(effect, now)?;
         self.relief.effect(effect, &self.recovery)?;
         self.circuits.effect(effect)?;
-        self.swaps.effect(effect, &self.view, &self.roles, world, now)
+        self.swaps.effect(effect, &self.view, (&self.roles, &self.relief), world, now)
     }
 
     /// What the log says of an instance of the world.
@@ -318,7 +318,7 @@ impl Oracle {
         check(self.drain.is_none(), || "it drains, and nobody is told".to_owned())?;
         let (recovery, intake, puts_off) = (&self.recovery, &self.intake, self.intake.puts_off(now));
         self.promises.after(&self.view, &self.roles, world, (recovery, intake), self.ticked, now)?;
-        self.swaps.after(&self.view, &self.roles, world, recovery)?;
+        self.swaps.after(&self.view, &self.roles, world, (recovery, intake), self.ticked, now)?;
         self.pauses.after(&self.view, &self.roles, recovery, (self.ticked, self.draining || puts_off), now)?;
         self.relief.after(machine, &self.view, &self.roles, world, intake.is_open())?;
         self.circuits.after(&self.view, &self.roles, world, (recovery, puts_off), self.ticked, now)?;

@@ -1,12 +1,16 @@
-//! How a swap begins: what is refused, what needs no instance, and the candidate's build.
+//! How a swap begins: what is refused, what gives way to it, what needs no instance, and the candidate's build.
 
 use std::sync::Arc;
 
 use super::{Stage, Swapping};
 use crate::lifecycle::Lifecycle;
+use crate::lifecycle::entry::Held;
 use crate::lifecycle::io::{Chance, Effect, Reply};
 use crate::lifecycle::record::Change;
-use crate::model::{Generation, Intent, Now, Refusal, State, Swap, SwapPhase, SwapTask, Target, Task, Uid};
+use crate::model::{Asked, Generation, Intent, Now, Refusal, State, Swap, SwapPhase, SwapTask, Target, Task, Uid};
+
+/// Why a swap has ended that another one has preempted.
+const PREEMPTED: &str = "another swap has preempted it";
 
 impl<C: Chance> Lifecycle<C> {
     pub(in crate::lifecycle) fn swap(
@@ -27,15 +31,22 @@ impl<C: Chance> Lifecycle<C> {
         if entry.task.state.is_ended() || entry.task.intent == Intent::Cancel {
             return Err(not_running());
         }
-        if entry.swap.is_some() {
+        let is_free = match &entry.swap {
+            Some(other) => swap.preempt && other.stage != Stage::Retiring,
+            // What is left of one that was preempted, and nothing has taken its place.
+            None => swap.preempt || !entry.lingers(),
+        };
+        if !is_free {
             return Err(Refusal::SwapInProgress(swap.name));
         }
         let same_spec = *entry.task.spec == swap.spec;
+        let preempts = entry.swap.is_some();
         if !same_spec {
             if entry.has_stuck() {
                 return Err(Refusal::PredecessorStuck(swap.name));
             }
-            if matches!(entry.task.state, State::Stopping | State::Aborting) {
+            let waits = preempts || entry.lingers();
+            if matches!(entry.task.state, State::Stopping | State::Aborting) && !waits {
                 return Err(not_running());
             }
             self.may_be_put_at_risk(&swap.spec)?;
@@ -44,12 +55,50 @@ impl<C: Chance> Lifecycle<C> {
             let task = preview(&entry.task, swap, same_spec, entry.task.last_generation.next());
             return Ok((uid, Reply::Accepted { task, sequence: self.log.head }));
         }
+        let same_annotations = entry.task.annotations == swap.annotations;
+        if preempts {
+            self.preempt(uid, now);
+        }
         match same_spec {
-            true if entry.task.annotations == swap.annotations => {}
+            true if same_annotations => {}
             true => self.annotate(uid, swap, now),
             false => self.begin_swap(uid, swap, target, now),
         }
+        if preempts {
+            self.settle_held(uid, now);
+        }
         Ok((uid, self.accepted(uid)?))
+    }
+
+    /// Ends the swap that runs: its candidate stops, and is not waited for. Where it has stopped the old instance, the
+    /// old spec is to be started once more, unless another one takes over.
+    fn preempt(&mut self, uid: Uid, now: Now) {
+        let Some(entry) = self.tasks.get_mut(&uid) else { return };
+        let Some(swapping) = &mut entry.swap else { return };
+        let candidate = swapping.candidate;
+        let phase = match swapping.stage {
+            // It has failed by itself before.
+            Stage::Refused(phase) => phase,
+            Stage::Waiting | Stage::Building | Stage::Breaking | Stage::Trying | Stage::Retiring => {
+                swapping.swap.error = PREEMPTED.to_owned();
+                SwapPhase::Cancelled
+            }
+        };
+        let error = swapping.swap.error.clone();
+        match swapping.stage {
+            Stage::Building => drop(self.candidates.remove(&candidate)),
+            Stage::Breaking => {
+                self.log.effects.push(Effect::Discard(candidate));
+                entry.held = Some(Held::Launch { once: true });
+            }
+            Stage::Trying => {
+                swapping.stage = Stage::Refused(phase);
+                let cause = swapping.cause_of("swap", PREEMPTED);
+                self.shutdown_task(candidate, Asked::Swap, cause, None, now);
+            }
+            Stage::Waiting | Stage::Refused(_) | Stage::Retiring => {}
+        }
+        self.end_swap(uid, phase, error, now);
     }
 
     /// Other annotations, the same spec: no instance is concerned.
@@ -69,7 +118,7 @@ impl<C: Chance> Lifecycle<C> {
     }
 
     fn begin_swap(&mut self, uid: Uid, swap: SwapTask, target: Target, now: Now) {
-        let SwapTask { annotations, spec, strategy, cause, .. } = swap;
+        let SwapTask { annotations, spec, strategy, state_policy, cause, .. } = swap;
         let id = self.chance.uuid();
         self.last_instance = self.last_instance.next();
         let candidate = self.last_instance;
@@ -77,12 +126,11 @@ impl<C: Chance> Lifecycle<C> {
         let to_generation = entry.task.last_generation.next();
         Arc::make_mut(&mut entry.task).last_generation = to_generation;
         let strategy = strategy.unwrap_or(spec.swap().strategy());
-        let spec = Arc::new(spec);
         let record = Swap {
             id,
             from_generation: entry.task.generation,
             to_generation,
-            to_spec: Arc::clone(&spec),
+            to_spec: Arc::new(spec),
             strategy,
             phase: SwapPhase::Building,
             error: String::new(),
@@ -92,14 +140,26 @@ impl<C: Chance> Lifecycle<C> {
             candidate,
             annotations,
             target,
+            state_policy,
             cause: cause.clone(),
-            stage: Stage::Building,
+            stage: Stage::Waiting,
             past: false,
         };
+        let waits = entry.lingers();
         entry.swap = Some(Box::new(swapping));
-        self.candidates.insert(candidate, uid);
         self.record(uid, cause, Change::SwapStarted, now);
-        self.log.effects.push(Effect::Build { instance: candidate, spec });
+        if !waits {
+            self.build_candidate(uid);
+        }
+    }
+
+    /// Nothing is in the way of the candidate: it is built.
+    pub(super) fn build_candidate(&mut self, uid: Uid) {
+        let Some(swapping) = self.tasks.get_mut(&uid).and_then(|entry| entry.swap.as_mut()) else { return };
+        swapping.stage = Stage::Building;
+        let (instance, spec) = (swapping.candidate, Arc::clone(&swapping.swap.to_spec));
+        self.candidates.insert(instance, uid);
+        self.log.effects.push(Effect::Build { instance, spec });
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 
 impl Bench {
     /// The server is gone, with everything that it ran; the next one begins `after` that, from the log.
-    fn restart(&mut self, after: Duration) {
+    pub(super) fn restart(&mut self, after: Duration) {
         self.restart_without(after, &[]);
     }
 
@@ -37,7 +37,7 @@ impl Bench {
     }
 
     /// Everything that was left is taken over; what that appends.
-    fn adopt(&mut self) -> Vec<EventType> {
+    pub(super) fn adopt(&mut self) -> Vec<EventType> {
         let before = self.events.len();
         while self.machine.has_orphans() {
             self.feed(Input::Adopt);

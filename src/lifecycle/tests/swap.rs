@@ -1,5 +1,9 @@
 //! The hot swap, phase by phase.
 
+mod gate;
+mod policy;
+mod preempt;
+
 use super::*;
 
 /// Another spec than `custom()`.

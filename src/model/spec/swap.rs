@@ -35,6 +35,8 @@ pub struct SwapDraft {
     pub strategy: Option<SwapStrategy>,
     /// How long the new instance may take to become ready.
     pub readiness_timeout: Option<Duration>,
+    /// How long it has to stay ready before it takes over.
+    pub min_healthy_time: Option<Duration>,
 }
 
 /// How a new spec takes over. A swap goes by the new spec's policy.
@@ -42,11 +44,12 @@ pub struct SwapDraft {
 pub struct SwapPolicy {
     strategy: SwapStrategy,
     readiness_timeout: Duration,
+    min_healthy_time: Duration,
 }
 
 impl SwapPolicy {
     pub(super) fn new(draft: &SwapDraft, violations: &mut Violations) -> Self {
-        let SwapDraft { strategy, readiness_timeout } = *draft;
+        let SwapDraft { strategy, readiness_timeout, min_healthy_time } = *draft;
         Self {
             strategy: strategy.unwrap_or(SwapStrategy::MakeBeforeBreak),
             readiness_timeout: ranged(
@@ -55,6 +58,14 @@ impl SwapPolicy {
                 readiness_timeout,
                 30 * SECOND,
                 100 * MS,
+                10 * MINUTE,
+            ),
+            min_healthy_time: ranged(
+                violations,
+                "min_healthy_time",
+                min_healthy_time,
+                Duration::ZERO,
+                Duration::ZERO,
                 10 * MINUTE,
             ),
         }
@@ -69,6 +80,11 @@ impl SwapPolicy {
     pub const fn readiness_timeout(&self) -> Duration {
         self.readiness_timeout
     }
+
+    /// How long it has to stay ready before it takes over.
+    pub const fn min_healthy_time(&self) -> Duration {
+        self.min_healthy_time
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +93,7 @@ mod tests {
 
     fn policy(readiness_timeout: Option<Duration>) -> (SwapPolicy, Violations) {
         let mut violations = Violations::new();
-        let policy = SwapPolicy::new(&SwapDraft { strategy: None, readiness_timeout }, &mut violations);
+        let policy = SwapPolicy::new(&SwapDraft { readiness_timeout, ..SwapDraft::default() }, &mut violations);
         (policy, violations)
     }
 
@@ -98,5 +114,21 @@ mod tests {
             let (_, violations) = policy(Some(bad));
             assert_eq!(violations.as_slice()[0].field, "readiness_timeout", "{bad:?}");
         }
+    }
+
+    #[test]
+    fn it_takes_over_as_soon_as_it_is_ready_or_up_to_10_min_later() {
+        let policy = |min_healthy_time| {
+            let mut violations = Violations::new();
+            let draft = SwapDraft { min_healthy_time, ..SwapDraft::default() };
+            let policy = SwapPolicy::new(&draft, &mut violations);
+            violations.finish(Some(policy.min_healthy_time()))
+        };
+        assert_eq!(policy(None), Ok(Duration::ZERO));
+        for good in [Duration::ZERO, MS, 10 * MINUTE] {
+            assert_eq!(policy(Some(good)), Ok(good));
+        }
+        let violations = policy(Some(10 * MINUTE + MS)).expect_err("too long");
+        assert_eq!(violations.as_slice()[0].field, "min_healthy_time");
     }
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::spec::spec;
 use super::time::timestamp;
-use super::{swap_strategy, task_name};
+use super::{state_policy, swap_strategy, task_name};
 use crate::model::{
     Actor, Annotations, CancelTask, Cause, DeleteTask, Etag, Idempotency, Labels, Namespace, PauseTask, Reason,
     ResumeTask, RunTask, StartTask, SwapTask, TaskName, TaskSpec, Violations,
@@ -43,10 +43,22 @@ pub fn swap_task(mut request: v1::SwapTaskRequest, actor: Actor) -> Result<(Swap
     let id = std::mem::take(&mut request.request_id);
     let idempotency = idempotency(&mut v, &id, &request);
     // `request_id` was taken above.
-    let v1::SwapTaskRequest { name, task, strategy, validate_only, wait, etag, reason, request_id: _ } = request;
+    let v1::SwapTaskRequest {
+        name,
+        task,
+        strategy,
+        state_policy: policy,
+        preempt,
+        validate_only,
+        wait,
+        etag,
+        reason,
+        request_id: _,
+    } = request;
     let name = task_name(&mut v, &name);
     let task = v.within("task", |v| new_task(v, task));
     let strategy = swap_strategy(&mut v, strategy);
+    let state_policy = state_policy(&mut v, policy);
     let cause = cause(&mut v, actor, reason, idempotency);
     let request = name.zip(task).map(|(name, NewTask { labels, annotations, spec })| SwapTask {
         name,
@@ -54,6 +66,8 @@ pub fn swap_task(mut request: v1::SwapTaskRequest, actor: Actor) -> Result<(Swap
         annotations,
         spec,
         strategy,
+        state_policy,
+        preempt,
         validate_only,
         etag: given(etag),
         cause,

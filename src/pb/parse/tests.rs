@@ -310,6 +310,7 @@ fn a_rendered_spec_reads_back_as_the_same() {
         swap: Some(v1::SwapPolicy {
             strategy: v1::SwapStrategy::BreakBeforeMake.into(),
             readiness_timeout: seconds(11),
+            min_healthy_time: seconds(12),
         }),
         ..spec()
     };

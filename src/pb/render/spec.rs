@@ -124,6 +124,7 @@ fn swap(policy: &SwapPolicy) -> v1::SwapPolicy {
     v1::SwapPolicy {
         strategy: v1::SwapStrategy::from(policy.strategy()).into(),
         readiness_timeout: Some(duration(policy.readiness_timeout())),
+        min_healthy_time: Some(duration(policy.min_healthy_time())),
     }
 }
 

@@ -348,20 +348,26 @@ fn circuit() -> Vec<Case> {
 fn swap() -> Vec<Case> {
     let with = |what: &str, field, policy| with_spec(what, field, |spec| spec.swap = Some(policy));
     vec![
-        with(
-            "a strategy of the future",
-            "task.spec.swap.strategy",
-            SwapPolicy { strategy: 3, readiness_timeout: None },
-        ),
+        with("a strategy of the future", "task.spec.swap.strategy", SwapPolicy { strategy: 3, ..Default::default() }),
         with(
             "ready at once",
             "task.spec.swap.readiness_timeout",
-            SwapPolicy { strategy: 0, readiness_timeout: seconds(0) },
+            SwapPolicy { readiness_timeout: seconds(0), ..Default::default() },
         ),
         with(
             "ready after 11 min",
             "task.spec.swap.readiness_timeout",
-            SwapPolicy { strategy: 0, readiness_timeout: seconds(660) },
+            SwapPolicy { readiness_timeout: seconds(660), ..Default::default() },
+        ),
+        with(
+            "healthy before it began",
+            "task.spec.swap.min_healthy_time",
+            SwapPolicy { min_healthy_time: seconds(-1), ..Default::default() },
+        ),
+        with(
+            "healthy for 11 min",
+            "task.spec.swap.min_healthy_time",
+            SwapPolicy { min_healthy_time: seconds(660), ..Default::default() },
         ),
     ]
 }

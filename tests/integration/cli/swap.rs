@@ -99,3 +99,35 @@ fn completions_need_no_server() {
     assert!(script.stdout.contains("_switchyard") && script.stdout.contains("swap"));
     assert_eq!(switchyard(&["completions", "csh"], "").code, 2);
 }
+
+#[test]
+fn the_flags_of_a_takeover_reach_the_spec_and_the_circuit() {
+    let served = Served::begin(&["--enable-drills"]);
+    ready(&served);
+    let flags = ["--min-healthy-time", "100ms", "--state-policy", "reset", "--wait"];
+    let swapped = swap(&served, &[&OTHER[..], &flags].concat());
+    assert_eq!(swapped.code, 0, "{swapped:?}");
+    let got = served.run(&["get", "api", "-o", "json"]).json();
+    assert_eq!(got["spec"]["swap"]["minHealthyTime"], "0.100s");
+    assert_eq!(got["circuit"]["reason"], "CIRCUIT_REASON_RESET");
+    let refused = swap(&served, &[&OTHER[..], &["--min-healthy-time", "11m"]].concat());
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("task.spec.swap.min_healthy_time"), "{refused:?}");
+}
+
+#[test]
+fn a_swap_with_preempt_ends_the_one_that_runs() {
+    let served = Served::begin(&["--enable-drills"]);
+    ready(&served);
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let unready = format!(
+        "spec: {{tcp: {{address: '{}', steps: [{{expect: aGVsbG8=}}]}}, schedule: {{interval: 5m, timeout: 5m}}}}",
+        silent.local_addr().expect("bound")
+    );
+    let begun = served.run_with(&["swap", "api", "-f", "-"], &unready);
+    assert_eq!((begun.code, begun.stdout.as_str()), (0, "api  BUILDING  1 → 2\n"), "{begun:?}");
+    let refused = swap(&served, &OTHER);
+    assert!(refused.code == 5 && refused.stderr.contains("SWAP_IN_PROGRESS"), "{refused:?}");
+    let swapped = swap(&served, &[&OTHER[..], &["--preempt", "--wait"]].concat());
+    assert_eq!((swapped.code, swapped.stdout.lines().last()), (0, Some("api  DONE  1 → 3")), "{swapped:?}");
+}

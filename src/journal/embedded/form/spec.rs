@@ -45,6 +45,9 @@ pub(in crate::journal::embedded) struct SpecForm {
     terminal_ttl: u64,
     #[prost(uint32, tag = "19")]
     isolation: u32,
+    /// Absent in stores of before: 0, as all had it.
+    #[prost(uint64, tag = "20")]
+    min_healthy_time: u64,
 }
 
 /// A restart policy.
@@ -117,6 +120,7 @@ impl SpecForm {
             readiness_timeout: nanos(swap.readiness_timeout()),
             terminal_ttl: nanos(spec.terminal_ttl()),
             isolation: spec.isolation().code(),
+            min_healthy_time: nanos(swap.min_healthy_time()),
         }
     }
 
@@ -138,6 +142,7 @@ impl SpecForm {
             readiness_timeout,
             terminal_ttl,
             isolation,
+            min_healthy_time,
         } = self;
         let draft = SpecDraft {
             monitor: Some(monitor.ok_or(Unreadable::Missing("monitor"))?.read()?),
@@ -157,6 +162,7 @@ impl SpecForm {
             swap: SwapDraft {
                 strategy: Some(SwapStrategy::of(swap_strategy)?),
                 readiness_timeout: spans(Some(readiness_timeout)),
+                min_healthy_time: spans(Some(min_healthy_time)),
             },
             terminal_ttl: spans(Some(terminal_ttl)),
             isolation: Some(Isolation::of(isolation)?),

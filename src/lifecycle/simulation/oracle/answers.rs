@@ -267,6 +267,7 @@ fn afresh(command: &Command, seen: &Seen<'_>) -> Verdict {
         Command::Swap(swap, _) => match swaps::verdict(swap, task, seen) {
             Err(refusal) => Verdict::Refused(refusal),
             Ok(()) if swap.validate_only => Verdict::Idle,
+            Ok(()) if swaps::preempts(swap, task) => Verdict::Done,
             Ok(()) if *task.spec == swap.spec && task.annotations == swap.annotations => Verdict::Idle,
             Ok(()) => Verdict::Done,
         },

@@ -17,7 +17,7 @@ use left::Left;
 pub(super) struct Circuits {
     known: BTreeMap<Uid, Known>,
     /// The target that the present command names.
-    target: Option<Target>,
+    target: Option<(Target, Option<StatePolicy>)>,
     /// What the present input proves, and whose check that was.
     evidence: Option<(Key, Evidence)>,
 }
@@ -28,6 +28,8 @@ struct Known {
     target: Target,
     /// What the running swap would bring.
     next_target: Target,
+    /// What it was asked to do with the circuit.
+    policy: Option<StatePolicy>,
     /// Another target has been committed: what follows directly is the reset.
     reset_due: bool,
     tally: Tally,
@@ -134,7 +136,7 @@ impl Circuits {
         // What a restart will know of it.
         check(task.target == known.target, || format!("{kind:?} of {} shows another target", task.name))?;
         match (kind, self.target) {
-            (EventType::SwapStarted, Some(target)) => known.next_target = target,
+            (EventType::SwapStarted, Some((target, policy))) => (known.next_target, known.policy) = (target, policy),
             (EventType::TaskDeleted, _) => {
                 self.known.remove(&task.uid);
             }
@@ -144,11 +146,12 @@ impl Circuits {
     }
 
     fn created(&mut self, task: &Task, now: Now) -> Checked {
-        let (status, target) = (task.circuit, self.target.ok_or("nobody asked")?);
+        let (status, (target, policy)) = (task.circuit, self.target.ok_or("nobody asked")?);
         let known = Known {
             status,
             target,
             next_target: target,
+            policy,
             reset_due: false,
             tally: Tally::default(),
             lasted: Duration::ZERO,
@@ -277,7 +280,8 @@ impl Known {
         if task.swap.as_ref().is_some_and(|swap| swap.from_generation == swap.to_generation) {
             return;
         }
-        self.reset_due = self.next_target != self.target;
+        let another = self.next_target != self.target;
+        self.reset_due = self.policy.map_or(another, |policy| policy == StatePolicy::Reset);
         self.target = self.next_target;
         if !self.reset_due {
             let limit = limit(self.status.state, task.spec.circuit());
@@ -286,10 +290,11 @@ impl Known {
     }
 }
 
-/// The target that a command names.
-fn target(input: &Input) -> Option<Target> {
+/// The target that a command names, and what it says of the circuit.
+fn target(input: &Input) -> Option<(Target, Option<StatePolicy>)> {
     match input {
-        Input::Command(Command::Start(_, target) | Command::Swap(_, target)) => Some(*target),
+        Input::Command(Command::Start(_, target)) => Some((*target, None)),
+        Input::Command(Command::Swap(swap, target)) => Some((*target, swap.state_policy)),
         _ => None,
     }
 }

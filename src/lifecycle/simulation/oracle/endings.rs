@@ -47,7 +47,9 @@ impl Roles {
             Role::Replaced => false,
         };
         if runs && again {
-            self.displaced.insert((key.0, live.role), live.since);
+            // A candidate that was ready has used its time, and the next one begins from the beginning.
+            let anew = live.role == Role::Candidate && live.instance.ready_time.is_some();
+            self.displaced.insert((key.0, live.role), if anew { task.update_time } else { live.since });
             if live.once {
                 self.revived.insert(key.0);
             }

@@ -53,7 +53,7 @@ impl Oracle {
         self.recovery.event(event, task)?;
         let recovery = &self.recovery;
         self.roles.event(event, task, before, self.draining, recovery)?;
-        self.swaps.event(event, task, before, recovery)?;
+        self.swaps.event(event, task, before, (recovery, &self.relief), &self.roles, now)?;
         self.pauses.event(event, task, before, recovery, now)?;
         self.relief.event(event, task, before)?;
         self.circuits.event(event, task, &self.roles, now)

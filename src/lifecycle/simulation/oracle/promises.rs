@@ -29,6 +29,8 @@ struct Known {
     spec: Arc<TaskSpec>,
     /// By when it has to be ready, as long as it is not replaced.
     ready_by: Mono,
+    /// Whether it has become so.
+    was_ready: bool,
     /// Since when the present piece of work goes on.
     work: Option<Mono>,
     /// How long the last one took.
@@ -52,6 +54,11 @@ impl Promises {
         self.displaced.clear();
         self.commanded = matches!(input, Input::Command(Command::Cancel(_)));
         match input {
+            Input::Ready(id) => {
+                if let Some(known) = self.live.get_mut(id) {
+                    known.was_ready = true;
+                }
+            }
             Input::CheckBegan(id, at) => {
                 if let Some(known) = self.live.get_mut(id) {
                     known.work = Some(*at);
@@ -87,7 +94,8 @@ impl Promises {
                 // Another's time goes on.
                 let goes_on = self.displaced.get(&(key.0, key.1)).copied().filter(|_| is_candidate);
                 let (ready_by, work) = (goes_on.unwrap_or(now.mono + within), Some(now.mono));
-                let known = Known { key, spec, ready_by, work, took: None, was_in_time: false, stop: None };
+                let known =
+                    Known { key, spec, ready_by, was_ready: false, work, took: None, was_in_time: false, stop: None };
                 self.live.insert(launch.instance, known);
                 Ok(())
             }
@@ -95,7 +103,10 @@ impl Promises {
             Effect::Abort(id) => self.aborted(*id, now.mono),
             Effect::Displace(id) => {
                 let displaced = self.live.remove(id).ok_or("displaced, but not live")?;
-                self.displaced.insert((displaced.key.0, displaced.key.1), displaced.ready_by);
+                // One that was ready has used its time, and the next one begins from the beginning.
+                if !displaced.was_ready {
+                    self.displaced.insert((displaced.key.0, displaced.key.1), displaced.ready_by);
+                }
                 Ok(())
             }
             _ => Ok(()),

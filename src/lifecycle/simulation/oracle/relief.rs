@@ -17,6 +17,8 @@ pub(super) struct Relief {
     blocked: BTreeMap<InstanceId, Timestamp>,
     /// Who has a thread for itself by blocking it.
     lost: BTreeSet<InstanceId>,
+    /// All of these, as clients know them.
+    blocking: BTreeSet<Key>,
     /// Who has begun a check, or takes the place of one that had.
     marks: BTreeSet<InstanceId>,
     /// What the present step is fed with, where that is news of the watchdog's.
@@ -47,7 +49,7 @@ struct Displaced {
 impl Relief {
     pub(super) fn new(max_stuck: usize) -> Self {
         let (blocked, lost, marks) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { max_stuck, blocked, lost, marks, news: None }
+        Self { max_stuck, blocked, lost, blocking: BTreeSet::new(), marks, news: None }
     }
 
     pub(super) fn before(
@@ -102,6 +104,7 @@ impl Relief {
             }
             _ => None,
         };
+        self.blocking = self.blocked.keys().chain(&self.lost).filter_map(of).collect();
         Ok(())
     }
 
@@ -167,6 +170,11 @@ impl Relief {
     pub(super) fn raised(&self, alert: &Alert, uid: Uid, world: &World) -> Checked {
         let mut told = self.blocked.keys().filter_map(|id| world.key(*id));
         check(told.any(|key| key == (uid, alert.generation, alert.attempt)), || format!("{alert:?} without a reason"))
+    }
+
+    /// Whether the instance is known to block its thread, or to have one to itself because it does.
+    pub(super) fn blocks(&self, key: Key) -> bool {
+        self.blocking.contains(&key)
     }
 
     /// Whether the active instance of a task is known to mark its checks.

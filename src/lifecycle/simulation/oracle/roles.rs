@@ -93,7 +93,7 @@ impl Roles {
             Input::Command(Command::Cancel(_)) => Asked::Cancel,
             Input::Command(Command::Pause(_)) => Asked::Pause,
             Input::Drain { .. } => Asked::Drain,
-            Input::Built(..) | Input::Committed(_) => Asked::Swap,
+            Input::Built(..) | Input::Committed(_) | Input::Command(Command::Swap(..)) => Asked::Swap,
             Input::Tick => Asked::StartTimeout,
             _ => Asked::None,
         };
@@ -181,9 +181,13 @@ impl Roles {
             }
             (EventType::SwapRolledBack, Some(Detail::Swap(swap))) => {
                 let was = before.and_then(|task| task.swap.as_ref()).map(|swap| swap.phase);
-                let broke = swap.strategy == SwapStrategy::BreakBeforeMake && was == Some(SwapPhase::Starting);
+                let tried = matches!(was, Some(SwapPhase::Starting | SwapPhase::Gating));
+                let broke = swap.strategy == SwapStrategy::BreakBeforeMake && tried;
                 let recovers = recovery.is_at_hand(task.uid);
-                if broke && !recovers && task.intent == Intent::Run && self.find(task.uid, Role::Active).is_none() {
+                // Preempted, it has broken what still stops.
+                let active = self.find(task.uid, Role::Active).map(|live| live.asked);
+                let stopped = active.is_none() || self.asking == Asked::Swap && active == Some(Asked::Swap);
+                if broke && !recovers && task.intent == Intent::Run && stopped {
                     self.revived.insert(task.uid);
                 }
             }
@@ -198,6 +202,7 @@ impl Roles {
             }
             (EventType::TaskPaused, _) => {
                 self.held.remove(&task.uid);
+                self.revived.remove(&task.uid);
             }
             _ => {}
         }
@@ -234,6 +239,7 @@ impl Roles {
         check(asked == live.asked, || format!("{} is shown to be asked {asked:?}, not {:?}", task.name, live.asked))?;
         if task.intent != Intent::Run {
             self.held.remove(&key.0);
+            self.revived.remove(&key.0);
         }
         if is == InstanceState::Ended {
             let stopper = live.stopper.as_ref();
@@ -266,6 +272,8 @@ impl Roles {
         let in_turn = match strategy {
             None => true,
             _ if again.is_some() => true,
+            // What was ready has been stopped by a swap that this one has preempted.
+            _ if self.revived.contains(&key.0) => others.is_empty(),
             Some(SwapStrategy::MakeBeforeBreak) => self.is_ready(key.0),
             Some(SwapStrategy::BreakBeforeMake) => others.is_empty(),
         };
@@ -290,6 +298,8 @@ impl Roles {
         }
         self.held.remove(&task.uid);
         self.restarts.remove(&task.uid);
+        let revives = self.revived.remove(&task.uid);
+        check(!revives || self.is_ready(task.uid), || format!("{} has lost what could come back", task.name))?;
         check(task.restart == Restart::default(), || format!("{} keeps the old restarts", task.name))?;
         check(!was_ready || self.is_ready(task.uid), || format!("{} has no ready instance any more", task.name))
     }

@@ -1,15 +1,21 @@
 //! Whether swaps are refused, go on and end as lifecycle.md §5 says; and that each candidate that was built is launched or
 //! discarded, each instance signalled for a reason.
 
-use std::collections::BTreeMap;
+mod gates;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::super::{Command, Effect, Input, Launch};
 use super::super::world::World;
+use super::admission::Intake;
 use super::recovery::{Kept, Recovery};
-use super::roles::{Role, Roles, is_running};
+use super::relief::Relief;
+use super::roles::{Live, Role, Roles, is_running};
 use super::{Checked, Seen, View, check};
 use crate::model::*;
+use gates::Gates;
 
 #[derive(Debug, Default)]
 pub(super) struct Swaps {
@@ -20,6 +26,9 @@ pub(super) struct Swaps {
     /// The newest generation given.
     newest: BTreeMap<Uid, Generation>,
     builds: BTreeMap<InstanceId, Build>,
+    gates: Gates,
+    /// The tasks of whose instances one may stop that is of no swap any more.
+    preempted: BTreeSet<Uid>,
     draining: bool,
 }
 
@@ -28,6 +37,8 @@ struct Build {
     uid: Uid,
     /// Whether it could be built, once that is known.
     built: Option<bool>,
+    /// Its swap has been preempted meanwhile.
+    given_up: bool,
 }
 
 /// What a swap must be answered, by what clients see of its task.
@@ -42,16 +53,29 @@ pub(super) fn verdict(swap: &SwapTask, task: &Task, seen: &Seen<'_>) -> Result<(
         Err(Refusal::LabelsImmutable(name()))
     } else if task.intent == Intent::Cancel || task.state.is_ended() {
         not_running
-    } else if is_running(task) {
+    } else if is_running(task) && !preempts(swap, task) || !swap.preempt && lingers(task) {
         Err(Refusal::SwapInProgress(name()))
     } else if other && instances.any(|instance| instance.state == InstanceState::Stuck) {
         Err(Refusal::PredecessorStuck(name()))
-    } else if other && matches!(task.state, State::Stopping | State::Aborting) {
+    } else if other && matches!(task.state, State::Stopping | State::Aborting) && !is_running(task) && !lingers(task) {
         not_running
     } else {
         let full = seen.relief.refuses(&swap.spec, seen.roles, seen.world).filter(|_| other);
         full.map_or(Ok(()), Err)
     }
+}
+
+/// Whether it ends a swap that runs, and that has not been committed.
+pub(super) fn preempts(swap: &SwapTask, task: &Task) -> bool {
+    swap.preempt && task.swap.as_ref().is_some_and(|other| other.phase < SwapPhase::Committed)
+}
+
+/// Whether something still stops of a swap that has ended, as only one does that was preempted.
+fn lingers(task: &Task) -> bool {
+    let stops = |live: &&Instance| matches!(live.state, InstanceState::Stopping | InstanceState::Aborting);
+    let by_swap = |live: &Instance| live.shutdown.is_some_and(|stop| stop.asked == Asked::Swap);
+    let active = task.instance.as_ref().filter(stops).is_some_and(by_swap);
+    !is_running(task) && (active || task.draining.iter().any(|live| stops(&live)))
 }
 
 /// Whether a dry run shows what would be.
@@ -61,6 +85,12 @@ pub(super) fn previews(swap: &SwapTask, seen: &Task, shown: &Task) -> bool {
     let generation = if same { shown.generation == seen.generation } else { shown.generation > seen.generation };
     let rest = Task { generation: seen.generation, ..rest };
     rest == *seen && generation && *shown.spec == swap.spec && shown.annotations == swap.annotations
+}
+
+/// Whether an instance still stops that a swap has asked to, or that was its candidate.
+fn is_waited_for(uid: Uid, roles: &Roles) -> bool {
+    let stops = |live: &Live| matches!(live.instance.state, InstanceState::Stopping | InstanceState::Aborting);
+    roles.of(uid).any(|(_, live)| stops(live) && (live.role == Role::Candidate || live.asked == Asked::Swap))
 }
 
 impl Swaps {
@@ -80,7 +110,15 @@ impl Swaps {
         *self = Self { asked, newest: kept.history.generations(), ..Self::default() };
     }
 
-    pub(super) fn event(&mut self, event: &Event, task: &Task, before: Option<&Task>, recovery: &Recovery) -> Checked {
+    pub(super) fn event(
+        &mut self,
+        event: &Event,
+        task: &Task,
+        before: Option<&Task>,
+        (recovery, relief): (&Recovery, &Relief),
+        roles: &Roles,
+        now: Now,
+    ) -> Checked {
         let Some(before) = before else {
             self.newest.insert(task.uid, task.generation);
             return Ok(());
@@ -96,6 +134,8 @@ impl Swaps {
             (Some(was), Some(is)) if was == is => {
                 !matches!(told, EventType::SwapStarted | EventType::SwapCommitted | EventType::SwapRolledBack)
             }
+            // A candidate that was ready is displaced, and the next one begins from the beginning.
+            (Some(SwapPhase::Gating), Some(SwapPhase::Starting)) => told == EventType::InstanceEnded,
             (Some(was), Some(SwapPhase::RolledBack | SwapPhase::Cancelled)) => {
                 was < SwapPhase::Committed && told == EventType::SwapRolledBack
             }
@@ -112,12 +152,21 @@ impl Swaps {
         )?;
         match told {
             EventType::SwapStarted => self.started(task)?,
-            EventType::SwapCommitted => return self.committed(task, before),
+            EventType::SwapCommitted => {
+                if before.swap.as_ref().is_some_and(|swap| swap.phase == SwapPhase::Gating) {
+                    let candidate = roles.find(task.uid, Role::Active).map(|live| &live.instance);
+                    let blocks = candidate.is_some_and(|it| relief.blocks((task.uid, it.generation, it.attempt)));
+                    self.gates.opens(task, self.input.as_ref(), blocks, now)?;
+                }
+                self.gates.event(event, task, roles, now);
+                return self.committed(task, before);
+            }
             // How it had to end is looked at elsewhere.
             EventType::SwapRolledBack if recovery.is_at_hand(task.uid) => {}
-            EventType::SwapRolledBack => self.rolled_back(task)?,
+            EventType::SwapRolledBack => self.rolled_back(task, roles)?,
             _ => {}
         }
+        self.gates.event(event, task, roles, now);
         let same = (&task.spec, task.generation, &task.annotations, &task.labels)
             == (&before.spec, before.generation, &before.annotations, &before.labels);
         check(same, || format!("{told:?} changes what only a swap may change of {}", task.name))
@@ -153,10 +202,22 @@ impl Swaps {
         check(right && task.generation == swap.to_generation, || format!("asked for {asked:?}, got {task:?}"))
     }
 
-    /// `CANCELLED` is what a cancel or a drain brings about.
-    fn rolled_back(&self, task: &Task) -> Checked {
+    /// `CANCELLED` is what a cancel, a drain or another swap brings about; but one that had failed before says so.
+    fn rolled_back(&mut self, task: &Task, roles: &Roles) -> Checked {
         let cancels = matches!(&self.input, Some(Input::Command(_) | Input::Drain { .. }));
         let phase = task.swap.as_ref().map(|swap| swap.phase);
+        if let Some(Input::Command(Command::Swap(swap, _))) = &self.input {
+            let candidate = roles.find(task.uid, Role::Candidate).map(|live| live.instance.state);
+            let words = task.swap.as_ref().is_some_and(|swap| swap.error == "another swap has preempted it");
+            let stops = candidate.is_none_or(|state| state >= InstanceState::Stopping);
+            let right =
+                swap.preempt && swap.name == task.name && stops && words == (phase == Some(SwapPhase::Cancelled));
+            self.preempted.insert(task.uid);
+            for build in self.builds.values_mut().filter(|build| build.uid == task.uid && build.built.is_none()) {
+                build.given_up = true;
+            }
+            return check(right, || format!("a swap of {} is preempted, and ends {:?}", task.name, task.swap));
+        }
         let right = match phase {
             Some(SwapPhase::Cancelled) => cancels || self.draining || task.intent == Intent::Cancel,
             _ => !cancels,
@@ -164,19 +225,29 @@ impl Swaps {
         check(right, || format!("a swap of {} ends {phase:?}", task.name))
     }
 
-    pub(super) fn effect(&mut self, effect: &Effect, view: &View, roles: &Roles, world: &World, now: Now) -> Checked {
+    pub(super) fn effect(
+        &mut self,
+        effect: &Effect,
+        view: &View,
+        (roles, relief): (&Roles, &Relief),
+        world: &World,
+        now: Now,
+    ) -> Checked {
         match effect {
-            Effect::Build { instance, .. } => {
-                let building = |task: &&Arc<Task>| {
-                    is_running(task)
-                        && !self.builds.values().any(|build| build.uid == task.uid && build.built.is_none())
+            Effect::Build { instance, spec } => {
+                let of = |task: &&Arc<Task>| {
+                    task.swap
+                        .as_ref()
+                        .is_some_and(|swap| swap.phase == SwapPhase::Building && Arc::ptr_eq(&swap.to_spec, spec))
                 };
-                let fresh = |task: &&Arc<Task>| {
-                    let Some(Input::Command(command)) = &self.input else { return false };
-                    *command.name() == task.name
-                };
-                let uid = view.values().filter(fresh).find(building).ok_or("a build for nothing")?.uid;
-                let twice = self.builds.insert(*instance, Build { uid, built: None });
+                let task = view.values().find(of).ok_or("a build for nothing")?;
+                let uid = task.uid;
+                let building = self.builds.values().any(|build| build.uid == uid && !build.given_up);
+                check(!building, || format!("two are built for {}", task.name))?;
+                check(!is_waited_for(uid, roles), || {
+                    format!("{instance} is built beside what {} has lost", task.name)
+                })?;
+                let twice = self.builds.insert(*instance, Build { uid, built: None, given_up: false });
                 check(twice.is_none(), || format!("{instance} is built twice"))
             }
             Effect::Launch(launch) => self.launched(launch),
@@ -184,7 +255,7 @@ impl Swaps {
                 let build = self.builds.remove(id).ok_or_else(|| format!("{id} is discarded, but is no candidate"))?;
                 check(build.built.is_some(), || format!("{id} is discarded before it is built"))
             }
-            Effect::Signal(id) => self.signalled(*id, view, roles, world, now),
+            Effect::Signal(id) => self.signalled(*id, view, (roles, relief), world, now),
             _ => Ok(()),
         }
     }
@@ -197,18 +268,28 @@ impl Swaps {
         };
         check(*spec == launch.spec, || format!("{} runs another spec", launch.instance))?;
         let Some(build) = self.builds.remove(&launch.instance) else { return Ok(()) };
-        let right = build.built == Some(true) && build.uid == launch.task.uid;
+        let right = build.built == Some(true) && !build.given_up && build.uid == launch.task.uid;
         check(right, || format!("{} is launched, but was not built", launch.instance))
     }
 
     /// An instance is asked to stop because of a cancel or a drain, or for a reason that depends on what it is to its task.
-    fn signalled(&self, id: InstanceId, view: &View, roles: &Roles, world: &World, now: Now) -> Checked {
+    fn signalled(
+        &self,
+        id: InstanceId,
+        view: &View,
+        (roles, relief): (&Roles, &Relief),
+        world: &World,
+        now: Now,
+    ) -> Checked {
         let key = world.key(id).ok_or("signalled, but not live")?;
         let live = roles.get(&key).ok_or("signalled, but has ended")?;
         let task = view.values().find(|task| task.uid == key.0).ok_or("signalled without a task")?;
         let is_late = |within| live.since + within <= now.wall && live.instance.ready_time.is_none();
         let right = match self.input.as_ref() {
             Some(Input::Command(Command::Cancel(cancel))) => cancel.name == task.name,
+            Some(Input::Command(Command::Swap(swap, _))) => {
+                swap.preempt && swap.name == task.name && live.role == Role::Candidate
+            }
             Some(Input::Command(Command::Pause(pause))) => pause.name == task.name && task.intent == Intent::Pause,
             Some(Input::Drain { .. }) => true,
             Some(Input::RootEnded { instance, children, .. }) => *instance == id && *children,
@@ -220,6 +301,9 @@ impl Swaps {
             }
             Some(Input::Tick) => match (live.role, &task.swap) {
                 (Role::Active, _) => is_late(task.spec.start_timeout()),
+                (Role::Candidate, Some(_)) if live.instance.ready_time.is_some() => {
+                    self.gates.is_over(key.0, now) && relief.blocks(key)
+                }
                 (Role::Candidate, Some(swap)) => is_late(swap.to_spec.swap().readiness_timeout()),
                 _ => false,
             },
@@ -229,10 +313,20 @@ impl Swaps {
     }
 
     /// What must hold after every step: a swap that has not ended waits for something, and one that has ended for nothing.
-    pub(super) fn after(&mut self, view: &View, roles: &Roles, world: &World, recovery: &Recovery) -> Checked {
+    pub(super) fn after(
+        &mut self,
+        view: &View,
+        roles: &Roles,
+        world: &World,
+        (recovery, intake): (&Recovery, &Intake),
+        ticked: bool,
+        now: Now,
+    ) -> Checked {
         self.builds.retain(|_, build| build.built != Some(false));
+        self.preempted.retain(|uid| is_waited_for(*uid, roles));
         for task in view.values().filter(|task| !recovery.is_left(task.uid)) {
             self.waits(task, roles)?;
+            self.gates.after(task, roles, (intake.puts_off(now), ticked), now)?;
         }
         for (id, build) in self.builds.iter().filter(|(_, build)| build.built == Some(true)) {
             let task = view.values().find(|task| task.uid == build.uid);
@@ -249,15 +343,21 @@ impl Swaps {
         let beside = beside.map(|live| (live.role, live.instance.state == InstanceState::Stuck));
         let active = roles.find(task.uid, Role::Active).map(|live| live.instance.state);
         let phase = task.swap.as_ref().map(|swap| swap.phase).filter(|phase| !phase.is_ended());
-        let build = |built| self.builds.values().any(|build| build.uid == task.uid && build.built == built);
+        let build = |built| self.builds.values().any(|it| it.uid == task.uid && !it.given_up && it.built == built);
+        let waited_for = is_waited_for(task.uid, roles);
         let right = match phase {
-            None => beside.is_none_or(|(_, stuck)| stuck),
-            Some(SwapPhase::Building) => beside.is_none() && build(None),
+            None => beside.is_none_or(|(_, stuck)| stuck || self.preempted.contains(&task.uid)),
+            Some(SwapPhase::Building) if waited_for => self.preempted.contains(&task.uid) && !build(None),
+            Some(SwapPhase::Building) => beside.is_none_or(|(_, stuck)| stuck) && build(None),
             Some(SwapPhase::Starting) if build(Some(true)) => {
                 let stops = matches!(active, Some(InstanceState::Stopping | InstanceState::Aborting));
                 beside.is_none() && stops
             }
             Some(SwapPhase::Starting) => beside == Some((Role::Candidate, false)),
+            Some(SwapPhase::Gating) => {
+                let candidate = roles.find(task.uid, Role::Candidate).filter(|live| live.instance.ready_time.is_some());
+                candidate.is_some_and(|live| live.spec.swap().min_healthy_time() > Duration::ZERO)
+            }
             Some(SwapPhase::Committed | SwapPhase::Draining) => beside == Some((Role::Replaced, false)),
             Some(_) => false,
         };

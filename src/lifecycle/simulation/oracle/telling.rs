@@ -12,8 +12,8 @@ impl Oracle {
     /// Each timer is of a live instance or of a task; that of an ended task is its expiry alone.
     pub(super) fn timers_are_needed(&self, machine: &Lifecycle<Rng>, world: &World, now: Now) -> Checked {
         let is_set = |timer| usize::from(machine.timers.is_set(timer));
-        let of_instance =
-            [Timer::StartTimeout, Timer::Grace, Timer::Abort, Timer::SlowCancellation, Timer::LongRunning];
+        use Timer::{Abort, Grace, Healthy, LongRunning, SlowCancellation, StartTimeout};
+        let of_instance = [StartTimeout, Grace, Abort, SlowCancellation, LongRunning, Healthy];
         let live = world.actors.iter().filter(|(_, actor)| actor.alive()).map(|(id, _)| *id);
         let mut counted: usize = live.map(|id| of_instance.map(|timer| is_set(timer(id))).iter().sum::<usize>()).sum();
         let left = |task: &Arc<Task>| self.recovery.is_left(task.uid);

@@ -48,6 +48,7 @@ pub(in crate::lifecycle::simulation) fn spec(rng: &mut Rng) -> TaskSpec {
         swap: SwapDraft {
             strategy: rng.one_in(3).then_some(SwapStrategy::BreakBeforeMake),
             readiness_timeout: milliseconds(100, rng.millis(4_000)),
+            min_healthy_time: rng.one_in(3).then(|| rng.millis(3_000)),
         },
     };
     let mut violations = Violations::new();

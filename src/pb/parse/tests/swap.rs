@@ -1,7 +1,7 @@
 //! Swaps, and the policies that came with them.
 
 use super::*;
-use crate::model::SwapStrategy;
+use crate::model::{StatePolicy, SwapStrategy};
 
 #[test]
 fn every_parameter_of_circuit_and_swap_is_refused_under_its_own_name() {
@@ -23,7 +23,7 @@ fn every_parameter_of_circuit_and_swap_is_refused_under_its_own_name() {
         stable_for: seconds(86_401),
         streak_cap: 65,
     };
-    let swap = v1::SwapPolicy { strategy: 9, readiness_timeout: seconds(601) };
+    let swap = v1::SwapPolicy { strategy: 9, readiness_timeout: seconds(601), min_healthy_time: seconds(601) };
     let mut found = refused(start(v1::TaskSpec { circuit: Some(circuit), swap: Some(swap), ..spec() }));
     found.sort();
     let circuit = [
@@ -44,7 +44,8 @@ fn every_parameter_of_circuit_and_swap_is_refused_under_its_own_name() {
         "trial_interval",
     ];
     let mut expected: Vec<_> = circuit.iter().map(|field| format!("task.spec.circuit.{field}")).collect();
-    expected.extend(["readiness_timeout", "strategy"].map(|field| format!("task.spec.swap.{field}")));
+    expected
+        .extend(["min_healthy_time", "readiness_timeout", "strategy"].map(|field| format!("task.spec.swap.{field}")));
     assert_eq!(found, expected);
 }
 
@@ -55,24 +56,29 @@ fn a_swap_says_everything_of_the_new_task_at_once() {
         name: "namespaces/default/tasks/api".to_owned(),
         task: Some(task),
         strategy: v1::SwapStrategy::BreakBeforeMake.into(),
+        state_policy: v1::StatePolicy::Reset.into(),
+        preempt: true,
         wait: true,
         etag: "e".to_owned(),
         ..Default::default()
     };
     let (swap, waits) = swap_task(request.clone(), ACTOR).expect("valid");
     assert_eq!((swap.strategy, waits), (Some(SwapStrategy::BreakBeforeMake), true));
-    assert!(swap.etag.is_some() && !swap.validate_only);
-    let unspecified = v1::SwapTaskRequest { strategy: 0, ..request };
-    assert_eq!(swap_task(unspecified, ACTOR).expect("valid").0.strategy, None);
+    assert_eq!(swap.state_policy, Some(StatePolicy::Reset));
+    assert!(swap.etag.is_some() && swap.preempt && !swap.validate_only);
+    let unspecified = v1::SwapTaskRequest { strategy: 0, state_policy: 0, ..request };
+    let swap = swap_task(unspecified, ACTOR).expect("valid").0;
+    assert_eq!((swap.strategy, swap.state_policy), (None, None));
 
     let all = v1::SwapTaskRequest {
         strategy: 3,
+        state_policy: 3,
         reason: "r".repeat(limits::REASON_BYTES + 1),
         request_id: "x".to_owned(),
         ..Default::default()
     };
     let violations = swap_task(all, ACTOR).expect_err("all bad");
-    assert_eq!(fields(&violations), ["request_id", "name", "task", "strategy", "reason"]);
+    assert_eq!(fields(&violations), ["request_id", "name", "task", "strategy", "state_policy", "reason"]);
 }
 
 #[test]

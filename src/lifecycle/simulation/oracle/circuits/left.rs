@@ -29,6 +29,7 @@ impl Circuits {
                 status: task.circuit,
                 target: task.target,
                 next_target: task.target,
+                policy: None,
                 reset_due: false,
                 tally: Tally::default(),
                 lasted: Duration::ZERO,
