@@ -11,15 +11,18 @@
 //! | `events` | the last sequence of a piece → the piece: events that were committed together, up to a page of them |
 //! | `tasks` | the sequence at which the task was first heard of → its last image |
 //! | `specs` | that, and the generation → the spec, which images only refer to |
-//! | `dying` | the sequence from which on nothing refers to it any more, and a spec's key → nothing |
+//! | `dying` | the sequence from which on nothing refers to it any more, and a spec's key → nothing but its seal |
 //! | `requests` | a running number → a request to be remembered |
 //!
-//! What is never so: a group half there; an event acknowledged and gone; a spec gone that a task or a retained event refers to; an
-//! older reader taking a newer form for its own.
+//! Every row has a seal (`seal`), and every table a tally (`rows`): what has flipped on the disk is found as it is read.
+//!
+//! What is never so: a group half there; an event acknowledged and gone; a spec gone that a task or a retained event refers to; a
+//! value served that is not the one that was written; an older reader taking a newer form for its own.
 
 mod age;
 mod archive;
 mod check;
+mod containment;
 mod copying;
 mod database;
 mod directory;
@@ -34,6 +37,8 @@ mod overlay;
 mod reading;
 mod recovery;
 mod report;
+mod rows;
+mod seal;
 mod specs;
 mod tables;
 #[cfg(test)]
@@ -45,14 +50,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redb::Database;
-
 pub use archive::{Archive, BackupError};
 pub use error::OpenError;
 pub use medium::Medium;
 pub use report::{CheckReport, Compaction};
 
 use self::age::AgeClock;
+use self::containment::{Database, caught};
 use self::database::Empty;
 use self::directory::Directory;
 use self::error::Fault;
@@ -107,7 +111,7 @@ impl EmbeddedStore {
     /// takes.
     pub fn open(data_dir: &Path, retention: Retention) -> Result<Self, OpenError> {
         let directory = Directory::hold(data_dir)?;
-        directory.begin().map_err(|fault| fault.opening(directory.place()))?;
+        directory.begin_if_none()?;
         Self::open_for_server(Box::new(directory), retention, Empty::Refuse)
     }
 
@@ -139,7 +143,7 @@ impl EmbeddedStore {
 
     /// Copies the store while it runs.
     pub fn archive(&self) -> Archive {
-        Archive::new(Arc::clone(&self.shared))
+        Archive::new(Arc::clone(&self.shared), self.medium.place())
     }
 
     /// Looks at all that the store in `data_dir` holds. No server may hold it meanwhile. Blocks, for as long as reading it takes.
@@ -180,8 +184,11 @@ impl EmbeddedStore {
     fn reopen(&mut self, empty: Empty) -> Result<(), Fault> {
         self.fence.close_to_writes();
         let (fence, clock) = (Fence::default(), self.clock);
-        let database = database::open(&*self.medium, fence.clone(), empty)?;
-        let loaded = database::bring_up(&database).and_then(|()| database::caught(|| Written::load(&database, clock)));
+        let mut database = database::open(&*self.medium, fence.clone(), empty)?;
+        let loaded = caught(|| {
+            database::bring_up(&mut database)?;
+            Written::load(&database, clock)
+        });
         let written = loaded.inspect_err(|_| fence.close())?;
         self.shared.set_oldest(written.counters.oldest);
         self.written = Some(written);
@@ -221,7 +228,7 @@ impl EmbeddedStore {
     ) -> Result<T, Fault> {
         let retention = self.retention;
         let acted = self.opened().and_then(|(database, written)| {
-            let done = act(&database, written, &retention)?;
+            let done = caught(|| act(&database, written, &retention))?;
             Ok((done, written.counters.oldest))
         });
         let (done, oldest) = acted.inspect_err(|_| self.let_go())?;
@@ -234,7 +241,7 @@ impl Store for EmbeddedStore {
     fn recover(&mut self) -> Result<Recovered, StoreError> {
         let recovered = self.attempt(|database, written, _| {
             let now = written.clock.now();
-            let mut recovered = database::caught(|| recovery::recover(database, now))?;
+            let mut recovered = recovery::recover(database, now)?;
             // Only now: of what cannot be begun with, nothing is changed.
             if let Some(id) = database::draw_id_if_copied(database)? {
                 recovered.store_id = id;

@@ -53,6 +53,16 @@ pub enum ToolError {
         /// What it says.
         why: String,
     },
+    /// A check has found the store damaged beyond what can be looked through.
+    #[error(
+        "{place} is damaged: {problem}. Restore a backup in its place, or move it away to begin anew, without its tasks"
+    )]
+    Damaged {
+        /// The store.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The store could not be opened.
     #[error(transparent)]
     Open(OpenError),
@@ -78,7 +88,7 @@ pub enum ToolError {
 impl ToolError {
     /// Whether it says that the store is damaged.
     pub const fn is_damage(&self) -> bool {
-        matches!(self, Self::Open(OpenError::Damaged { .. }))
+        matches!(self, Self::Damaged { .. } | Self::Open(OpenError::Damaged { .. }))
     }
 
     /// Whether something else should have been asked for.
@@ -109,7 +119,11 @@ pub struct Backup {
 
 /// Looks at all that the store holds.
 pub fn check(dir: &Path) -> Result<CheckReport, ToolError> {
-    EmbeddedStore::check(dir).map_err(|error| alone(dir, error, "the check"))
+    EmbeddedStore::check(dir).map_err(|error| match error {
+        // Its advice would be to check.
+        OpenError::Damaged { place, problem } => ToolError::Damaged { place, problem },
+        error => alone(dir, error, "the check"),
+    })
 }
 
 /// Gives the space back that the store does not use.

@@ -1,25 +1,25 @@
 //! Copies of a store: while it runs, and offline.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redb::ReadableDatabase;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::containment::caught;
 use super::copying::Reading;
-use super::database::{make_tables, open_backend, put_meta, writing};
+use super::database::{open_backend, put_meta, writing};
 use super::directory::{DIRECTORY_MODE, STORE, backend, options, sync_directory};
 use super::error::{Fault, OpenError};
 use super::form::{Counters, Identity};
 use super::medium::Fence;
 use super::reading::Opened;
-use super::tables::{META, counters, identity};
-use crate::journal::StoreError;
+use super::tables::{META, counters, identity, make_tables};
+use crate::journal::{Failure, StoreError};
 
 /// How long a copy may take: as long, no page that is freed can be used again.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -30,6 +30,7 @@ const ROWS: usize = 8_192;
 #[derive(Clone)]
 pub struct Archive {
     shared: Arc<Opened>,
+    place: String,
 }
 
 /// Why a store was not copied. Nothing is left at the destination.
@@ -38,7 +39,7 @@ pub enum BackupError {
     /// The destination exists.
     #[error("{} exists; a backup goes to a new directory", .0.display())]
     Exists(PathBuf),
-    /// The store to copy could not be opened.
+    /// The store to copy could not be opened, or is damaged.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The store could not be read.
@@ -56,12 +57,13 @@ pub enum BackupError {
 }
 
 impl Archive {
-    pub(super) fn new(shared: Arc<Opened>) -> Self {
-        Self { shared }
+    /// Of a store that an error calls `place`.
+    pub(super) fn new(shared: Arc<Opened>, place: String) -> Self {
+        Self { shared, place }
     }
 
     /// Copies the store as it stands to the new directory `dest`, which is laid out as the data directory is. Appears there whole or
-    /// not at all. A server that opens it draws a new store id, so that no cursor of the original is taken for its own. Blocks; gives
+    /// not at all; of a store of which a row is damaged or missing there is no copy. A server that opens it draws a new store id, so that no cursor of the original is taken for its own. Blocks; gives
     /// up after ten minutes, or where the destination hangs, as soon as it answers. The store is held up by neither: at ten minutes
     /// it is read no more.
     pub fn backup(&self, dest: &Path) -> Result<(), BackupError> {
@@ -77,6 +79,9 @@ impl Archive {
         let unfinished = Unfinished::make(dest).map_err(|error| write(error.into()))?;
         let copied = self.copy(&unfinished.path, Instant::now() + longest);
         copied.map_err(|failed| match failed {
+            Failed::Reading(fault) if fault.failure() == Failure::Final => {
+                BackupError::Open(fault.opening(self.place.clone()))
+            }
             Failed::Reading(fault) => BackupError::Read(fault.into()),
             Failed::Replaced => BackupError::Read(StoreError::new("it failed meanwhile, and was opened anew")),
             Failed::Writing(fault) => write(fault.into()),
@@ -87,12 +92,13 @@ impl Archive {
     fn copy(&self, to: &Path, until: Instant) -> Result<(), Failed> {
         let database = self.shared.database_or_fault().map_err(Failed::Reading)?;
         let copied = Arc::clone(&database);
-        let transaction = database.begin_read().map_err(|error| Failed::Reading(error.into()))?;
-        let meta = transaction.open_table(META).map_err(|error| Failed::Reading(error.into()))?;
-        let identity = identity(&meta).map_err(Failed::Reading)?;
-        let counters = counters(&meta).map_err(Failed::Reading)?;
-        drop(meta);
-        let reading = Reading::begin(database, transaction, until, ROWS);
+        let begun = caught(|| {
+            let transaction = database.begin_read()?;
+            let meta = transaction.open_table(META)?;
+            Ok((identity(&meta)?, counters(&meta)?, transaction))
+        });
+        let (identity, counters, transaction) = begun.map_err(Failed::Reading)?;
+        let reading = Reading::begin(database, transaction, counters, until, ROWS);
         let reading = reading.map_err(|error| Failed::Reading(Fault::Medium(error)))?;
         let written = write_copy(&reading, &identity.of_copy(), &counters, to).map_err(Failed::Writing);
         let read = reading.end();
@@ -118,25 +124,46 @@ enum Failed {
 /// A copy that is not whole yet, beside its destination. Goes when it is dropped.
 struct Unfinished {
     path: PathBuf,
+    /// Holds a lock, so that no other copy takes this one for what is left of one.
+    _held: File,
 }
 
 impl Unfinished {
     fn make(dest: &Path) -> io::Result<Self> {
         let mut name = dest.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        name.push(".unfinished-");
+        remove_left(dest, name.as_encoded_bytes());
         // Not by the process, whose id in a container is always the same: what one left that was killed must not be in the way.
-        name.push(format!(".unfinished-{}", Uuid::new_v4().simple()));
+        name.push(Uuid::new_v4().simple().to_string());
         let path = dest.with_file_name(name);
         DirBuilder::new().mode(DIRECTORY_MODE).create(&path)?;
-        Ok(Self { path })
+        let held = File::open(&path)?;
+        // Where there are no locks, what is left of others cannot be locked either, and stays.
+        let _ = held.try_lock();
+        Ok(Self { path, _held: held })
     }
 
     fn finish(self, dest: &Path) -> io::Result<()> {
         sync_directory(&self.path)?;
         // Fails where something else has appeared there meanwhile, but for an empty directory.
         fs::rename(&self.path, dest)?;
-        let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_directory(parent.unwrap_or(Path::new(".")))
+        sync_directory(parent(dest))
     }
+}
+
+/// Removes what copies to `dest` have left that were killed. What cannot be removed is in nobody's way.
+fn remove_left(dest: &Path, prefix: &[u8]) {
+    let entries = fs::read_dir(parent(dest)).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix)) {
+        let left = File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok());
+        if left && let Err(error) = fs::remove_dir_all(entry.path()) {
+            tracing::warn!(%error, path = %entry.path().display(), "what is left of a backup could not be removed");
+        }
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl Drop for Unfinished {
@@ -158,5 +185,5 @@ fn write_copy(reading: &Reading, identity: &Identity, counters: &Counters, to: &
         batch(&transaction)?;
         transaction.commit()?;
     }
-    Ok(database.close()?)
+    database.close()
 }

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::ReadTransaction;
 
-use super::database::{self, Empty, caught};
+use super::containment::{Database, caught};
+use super::database::{self, Empty};
 use super::directory::Directory;
-use super::error::Fault;
+use super::error::{Fault, gap};
 use super::form::{Counters, EventForm, PieceForm, RequestForm, SpecKey, TaskForm, TaskRow, Unreadable};
 use super::medium::Fence;
 use super::recovery::read_task;
 use super::report::{CheckReport, Compaction};
+use super::rows::ReadRows;
 use super::specs::{KnownSpecs, read_spec};
-use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, dying_bytes, identity};
+use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, identity};
 use crate::model::{EventType, TaskSpec};
 
 /// As many findings are reported: what is damaged is often so in many places, for one reason.
@@ -26,15 +28,14 @@ pub(super) fn check(directory: &Directory) -> Result<CheckReport, Fault> {
     let mut report = CheckReport { file_bytes: file_bytes(directory)?, ..CheckReport::default() };
     let mut database = database::look(directory)?;
     // Pages first: what they say of themselves is what all the rest is read from.
-    match caught(|| Ok(database.check_integrity()?)) {
-        Ok(true) => {}
-        Ok(false) => report
-            .problems
-            .push("redb found its own record of the pages in use wrong; a server that opens it repairs it".to_owned()),
-        Err(fault) => return Err(fault),
+    if !database.check_integrity()? {
+        let problem = "redb found its own record of the pages in use wrong; a server that opens it repairs it";
+        report.problems.push(problem.to_owned());
     }
-    database::bring_up(&database)?;
-    caught(|| look_through(&database, report))
+    caught(|| {
+        database::bring_up(&mut database)?;
+        look_through(&database, report)
+    })
 }
 
 /// Gives back what the store in a directory does not use.
@@ -42,7 +43,7 @@ pub(super) fn compact(directory: &Directory) -> Result<Compaction, Fault> {
     let before = file_bytes(directory)?;
     database::refuse_unfit(directory)?;
     let mut database = database::open(directory, Fence::default(), Empty::Refuse)?;
-    database::bring_up(&database)?;
+    caught(|| database::bring_up(&mut database))?;
     while database.compact()? {}
     database.close()?;
     Ok(Compaction { before, after: file_bytes(directory)? })
@@ -59,15 +60,15 @@ fn look_through(database: &Database, report: CheckReport) -> Result<CheckReport,
     let mut check = Check {
         report,
         transaction: &transaction,
-        specs: Specs { table: transaction.open_table(SPECS)?, known: KnownSpecs::default() },
+        specs: Specs { table: SPECS.read(&transaction)?, known: KnownSpecs::default() },
         images: BTreeMap::new(),
     };
     check.report.store_id = identity(&meta)?.id();
     (check.report.oldest, check.report.head) = (counters.oldest, counters.head);
     check.log(counters)?;
-    check.tasks(counters.head)?;
+    check.tasks(counters)?;
     check.kept_specs(counters)?;
-    check.requests()?;
+    check.requests(counters)?;
     Ok(check.report)
 }
 
@@ -81,7 +82,7 @@ struct Check<'a> {
 
 /// The specs, some of them decoded.
 struct Specs {
-    table: ReadOnlyTable<(u64, u64), &'static [u8]>,
+    table: ReadRows<(u64, u64)>,
     known: KnownSpecs,
 }
 
@@ -104,20 +105,31 @@ impl Check<'_> {
         }
     }
 
+    /// The row, if it is sound. What is wrong with one says nothing of the next.
+    fn sound<T>(&mut self, row: Result<T, Fault>) -> Result<Option<T>, Fault> {
+        match row {
+            Ok(row) => Ok(Some(row)),
+            Err(fault @ Fault::Damaged { .. }) => {
+                self.find(fault);
+                Ok(None)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
     fn log(&mut self, counters: Counters) -> Result<(), Fault> {
         let mut next = counters.oldest + 1;
-        for row in self.transaction.open_table(EVENTS)?.iter()? {
-            let (last, piece) = row?;
-            let last = last.value();
-            self.report.event_bytes += piece.value().len() as u64;
+        for row in EVENTS.read(self.transaction)?.every(counters.events)? {
+            let Some((last, piece)) = self.sound(row)? else { continue };
+            self.report.event_bytes += piece.bytes() as u64;
             match PieceForm::read(piece.value(), last) {
                 Ok(piece) => {
                     if piece.first != next {
-                        self.find(format!("the log has a gap: {} follows {}", piece.first, next - 1));
+                        self.find(gap(next - 1, piece.first).at(EVENTS.name(), last));
                     }
                     self.events(piece);
                 }
-                Err(problem) => self.find(Fault::from(problem).at(&EVENTS, last)),
+                Err(problem) => self.find(Fault::from(problem).at(EVENTS.name(), last)),
             }
             next = last + 1;
         }
@@ -152,17 +164,16 @@ impl Check<'_> {
     }
 
     /// Each task is as its last event left it, as far as the log still has that.
-    fn tasks(&mut self, head: u64) -> Result<(), Fault> {
-        let tasks = self.transaction.open_table(TASKS)?;
-        self.report.tasks = tasks.len()?;
+    fn tasks(&mut self, counters: Counters) -> Result<(), Fault> {
         let mut names = HashSet::new();
-        for row in tasks.iter()? {
-            let (born, row) = row?;
-            let (born, row) = (born.value(), row.value());
-            let task = match read_task(row, head, &mut |key| self.specs.get(key)) {
+        for row in TASKS.read(self.transaction)?.every(counters.tasks)? {
+            let Some((born, row)) = self.sound(row)? else { continue };
+            self.report.tasks += 1;
+            let row = row.value();
+            let task = match read_task(row, counters.head, &mut |key| self.specs.get(key)) {
                 Ok(task) => task,
                 Err(fault) => {
-                    self.find(fault.at(&TASKS, born));
+                    self.find(fault.at(TASKS.name(), born));
                     continue;
                 }
             };
@@ -190,46 +201,56 @@ impl Check<'_> {
 
     /// Every spec decodes, and is there for a task or an event.
     fn kept_specs(&mut self, counters: Counters) -> Result<(), Fault> {
-        let table = self.transaction.open_table(DYING)?;
-        let bytes = dying_bytes(&table, &self.specs.table)?;
-        if bytes != counters.dying_bytes {
-            self.find(format!(
-                "the specs of events alone have {bytes} bytes, where the counters say {}",
-                counters.dying_bytes
-            ));
-        }
-        let mut dying = HashSet::new();
-        for row in table.iter()? {
-            let (from, born, generation) = row?.0.value();
-            dying.insert((born, generation));
-            // What is due goes a step at a time; but it does not refer to what is not there.
-            if from > counters.oldest + 1 && self.specs.table.get((born, generation))?.is_none() {
-                self.find(format!("the spec {born}/{generation}, which events refer to until {from}, is missing"));
-            }
-        }
-        let tasks = self.transaction.open_table(TASKS)?;
-        self.report.specs = self.specs.table.len()?;
-        let keys: Vec<_> =
-            self.specs.table.iter()?.map(|row| row.map(|(key, _)| key.value())).collect::<Result<_, _>>()?;
-        for (born, generation) in keys {
+        let dying = self.dying(counters)?;
+        let tasks = TASKS.read(self.transaction)?;
+        let table = SPECS.read(self.transaction)?;
+        for row in table.every(counters.specs)? {
+            let Some(((born, generation), _)) = self.sound(row)? else { continue };
+            self.report.specs += 1;
             if let Err(fault) = self.specs.get(SpecKey { born, generation }) {
-                self.find(fault.at(&SPECS, (born, generation)));
+                self.find(fault.at(SPECS.name(), (born, generation)));
             }
-            if !dying.contains(&(born, generation)) && tasks.get(born)?.is_none() {
+            let task = tasks.get(born);
+            if !dying.contains(&(born, generation)) && self.sound(task)?.is_some_and(|task| task.is_none()) {
                 self.find(format!("the spec {born}/{generation} is kept for no task and no event"));
             }
         }
         Ok(())
     }
 
-    fn requests(&mut self) -> Result<(), Fault> {
-        let requests = self.transaction.open_table(REQUESTS)?;
-        self.report.requests = requests.len()?;
-        for row in requests.iter()? {
-            let (number, row) = row?;
+    /// Looks at the specs that are kept for events alone, and says which they are.
+    fn dying(&mut self, counters: Counters) -> Result<HashSet<(u64, u64)>, Fault> {
+        let (mut dying, mut bytes) = (HashSet::new(), 0);
+        for row in DYING.read(self.transaction)?.every(counters.dying)? {
+            let Some(((from, born, generation), _)) = self.sound(row)? else { continue };
+            dying.insert((born, generation));
+            let spec = self.specs.table.get((born, generation)).map(|spec| spec.map(|spec| spec.bytes()));
+            let Some(spec) = self.sound(spec)? else { continue };
+            match spec {
+                Some(spec) => bytes += spec as u64,
+                // What is due goes a step at a time; but it does not refer to what is not there.
+                None if from > counters.oldest + 1 => {
+                    self.find(format!("the spec {born}/{generation}, which events refer to until {from}, is missing"));
+                }
+                None => {}
+            }
+        }
+        if bytes != counters.dying_bytes {
+            self.find(format!(
+                "the specs of events alone have {bytes} bytes, where the counters say {}",
+                counters.dying_bytes
+            ));
+        }
+        Ok(dying)
+    }
+
+    fn requests(&mut self, counters: Counters) -> Result<(), Fault> {
+        for row in REQUESTS.read(self.transaction)?.every(counters.requests)? {
+            let Some((number, row)) = self.sound(row)? else { continue };
+            self.report.requests += 1;
             let form = RequestForm::decode(row.value()).map_err(Unreadable::from);
             if let Err(problem) = form.and_then(RequestForm::read) {
-                self.find(Fault::from(problem).at(&REQUESTS, number.value()));
+                self.find(Fault::from(problem).at(REQUESTS.name(), number));
             }
         }
         Ok(())

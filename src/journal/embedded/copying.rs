@@ -7,9 +7,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use redb::{Database, Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
+use redb::{ReadTransaction, WriteTransaction};
 
+use super::containment::Database;
 use super::error::Fault;
+use super::form::{Counters, Tally};
+use super::rows::{RowKey, SealedTable};
 use super::tables::{DYING, EVENTS, REQUESTS, SPECS, TASKS};
 
 /// How many batches wait: one, so that reading and writing overlap.
@@ -31,11 +34,12 @@ impl Reading {
     pub(super) fn begin(
         database: Arc<Database>,
         transaction: ReadTransaction,
+        counters: Counters,
         until: Instant,
         rows: usize,
     ) -> io::Result<Self> {
         let (batches, receiver) = sync_channel(WAITING);
-        let reader = Reader { transaction, until, rows, batches };
+        let reader = Reader { transaction, counters, until, rows, batches };
         let read = move || {
             let read = reader.read();
             drop(reader);
@@ -64,30 +68,29 @@ impl Reading {
 
 struct Reader {
     transaction: ReadTransaction,
+    counters: Counters,
     until: Instant,
     rows: usize,
     batches: SyncSender<Batch>,
 }
 
 impl Reader {
+    /// Reads every row there should be: where one is damaged or missing, there is no copy.
     fn read(&self) -> Result<(), Fault> {
-        self.table(EVENTS)?;
-        self.table(TASKS)?;
-        self.table(SPECS)?;
-        self.table(DYING)?;
-        self.table(REQUESTS)
+        let Counters { events, tasks, specs, dying, requests, .. } = self.counters;
+        self.table(EVENTS, events)?;
+        self.table(TASKS, tasks)?;
+        self.table(SPECS, specs)?;
+        self.table(DYING, dying)?;
+        self.table(REQUESTS, requests)
     }
 
-    fn table<K: Key + Send + 'static, V: Value + Send + 'static>(
-        &self,
-        table: TableDefinition<'static, K, V>,
-    ) -> Result<(), Fault> {
+    fn table<K: RowKey + Send>(&self, table: SealedTable<K>, tally: Tally) -> Result<(), Fault> {
         let (mut rows, mut bytes) = (Vec::new(), 0);
-        for row in self.transaction.open_table(table)?.iter()? {
-            let (key, value) = row?;
-            let row = (owned::<K>(&key.value()), owned::<V>(&value.value()));
-            bytes += row.0.len() + row.1.len();
-            rows.push(row);
+        for row in table.read(&self.transaction)?.every(tally)? {
+            let (key, row) = row?;
+            bytes += size_of::<K>() + row.bytes();
+            rows.push((key, row.value().to_vec()));
             if rows.len() >= self.rows || bytes >= BATCH_BYTES {
                 self.send(batch(table, std::mem::take(&mut rows)))?;
                 bytes = 0;
@@ -114,18 +117,12 @@ impl Reader {
     }
 }
 
-fn owned<T: Value>(value: &T::SelfType<'_>) -> Vec<u8> {
-    T::as_bytes(value).as_ref().to_vec()
-}
-
-fn batch<K: Key + Send + 'static, V: Value + Send + 'static>(
-    table: TableDefinition<'static, K, V>,
-    rows: Vec<(Vec<u8>, Vec<u8>)>,
-) -> Batch {
+fn batch<K: RowKey + Send>(table: SealedTable<K>, rows: Vec<(K, Vec<u8>)>) -> Batch {
     Box::new(move |transaction| {
-        let mut copy = transaction.open_table(table)?;
+        // The copy's tallies are the original's, and there already.
+        let mut copy = table.write(transaction, Tally::default())?;
         for (key, value) in &rows {
-            copy.insert(K::from_bytes(key), V::from_bytes(value))?;
+            copy.put_bytes(*key, value)?;
         }
         Ok(())
     })
@@ -137,18 +134,18 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use redb::ReadableDatabase;
-
     use super::Reading;
+    use crate::journal::embedded::containment::Database;
     use crate::journal::embedded::error::Fault;
     use crate::journal::embedded::tests::filled;
 
-    fn reading(longest: Duration) -> (Reading, std::sync::Weak<redb::Database>) {
+    fn reading(longest: Duration) -> (Reading, std::sync::Weak<Database>) {
         let store = filled();
         let database = store.shared.database().expect("open");
         let transaction = database.begin_read().expect("begun");
         let held = Arc::downgrade(&database);
-        let reading = Reading::begin(database, transaction, Instant::now() + longest, 1).expect("begun");
+        let counters = store.written.as_ref().expect("open").counters;
+        let reading = Reading::begin(database, transaction, counters, Instant::now() + longest, 1).expect("begun");
         (reading, held)
     }
 

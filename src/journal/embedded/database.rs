@@ -1,19 +1,15 @@
 //! Opening the database: beginning it, refusing what is not ours, migrating what is older.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use prost::Message;
-use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend, TableError, WriteTransaction};
+use redb::{Builder, Durability, StorageBackend, TableError, WriteTransaction};
 use uuid::Uuid;
 
+use super::containment::{Database, caught};
 use super::error::Fault;
 use super::form::{Counters, FORM, Identity};
 use super::medium::{Fence, Fenced, Medium};
 use super::migration;
 use super::overlay::Overlay;
-use super::tables::{
-    COUNTERS_KEY, DYING, EVENTS, FORM_KEY, IDENTITY_KEY, META, REQUESTS, SPECS, TASKS, form, identity,
-};
+use super::tables::{META, form, identity, make_tables, put_counters, put_form, put_identity};
 
 /// What redb may keep in memory. The system's page cache is behind it, so it need only hold what commits touch again and again:
 /// inner nodes, and the tasks that change. Less in tests, whose stores are small, and whose readers are to read from the disk.
@@ -66,7 +62,9 @@ pub(super) fn refuse_unfit(medium: &dyn Medium) -> Result<(), Fault> {
     }
     drop(backend);
     let database = look(medium)?;
-    caught(|| fit(&database)).map(|_| ())
+    caught(|| fit(&database))?;
+    // What redb cannot close in memory, it cannot commit to either.
+    database.close()
 }
 
 /// Opens a file of redb's.
@@ -77,17 +75,7 @@ pub(super) fn open_backend(backend: Box<dyn StorageBackend>, fence: Fence) -> Re
     builder.set_repair_callback(|repair| {
         tracing::info!(progress = repair.progress(), "the store was not closed, and is being looked through");
     });
-    // redb trusts what it has written; where something else has, it may panic instead of saying so.
-    caught(|| Ok(builder.create_with_backend(backend)?))
-}
-
-/// Takes a panic over damaged bytes for what it is.
-pub(super) fn caught<T>(read: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
-        let words = panic.downcast_ref::<String>().cloned();
-        let words = words.or_else(|| panic.downcast_ref::<&str>().map(|&words| words.to_owned()));
-        Err(Fault::damaged("the file", words.unwrap_or_default()))
-    })
+    caught(|| Ok(Database::new(builder.create_with_backend(backend)?)))
 }
 
 /// A transaction that lasts once it is committed. In two phases, for stored bytes are others' words (an exec check's output, an
@@ -111,28 +99,15 @@ pub(super) fn begin(database: &Database) -> Result<(), Fault> {
     Ok(transaction.commit()?)
 }
 
-/// Makes every table, so that reading never finds one missing.
-pub(super) fn make_tables(transaction: &WriteTransaction) -> Result<(), Fault> {
-    transaction.open_table(META)?;
-    transaction.open_table(EVENTS)?;
-    transaction.open_table(TASKS)?;
-    transaction.open_table(SPECS)?;
-    transaction.open_table(DYING)?;
-    transaction.open_table(REQUESTS)?;
-    Ok(())
-}
-
 /// Writes everything that `meta` has.
 pub(super) fn put_meta(transaction: &WriteTransaction, identity: &Identity, counters: &Counters) -> Result<(), Fault> {
-    let mut meta = transaction.open_table(META)?;
-    meta.insert(FORM_KEY, FORM.to_le_bytes().as_slice())?;
-    meta.insert(IDENTITY_KEY, identity.encode_to_vec().as_slice())?;
-    meta.insert(COUNTERS_KEY, counters.encode_to_vec().as_slice())?;
-    Ok(())
+    put_form(transaction)?;
+    put_identity(transaction, identity)?;
+    put_counters(transaction, counters)
 }
 
 /// Sees to it that the store is of the form that this version writes.
-pub(super) fn bring_up(database: &Database) -> Result<(), Fault> {
+pub(super) fn bring_up(database: &mut Database) -> Result<(), Fault> {
     match fit(database)? {
         FORM => Ok(()),
         older => migration::migrate(database, older),
@@ -160,7 +135,7 @@ pub(super) fn draw_id_if_copied(database: &Database) -> Result<Option<Uuid>, Fau
     }
     let transaction = writing(database)?;
     let id = Uuid::new_v4();
-    transaction.open_table(META)?.insert(IDENTITY_KEY, Identity::new(id).encode_to_vec().as_slice())?;
+    put_identity(&transaction, &Identity::new(id))?;
     transaction.commit()?;
     Ok(Some(id))
 }

@@ -1,7 +1,7 @@
 //! The data directory: `journal.redb`, and the `lock` that one process holds.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,8 @@ const FILE_MODE: u32 = 0o600;
 pub(super) struct Directory {
     path: PathBuf,
     lock: File,
+    /// Whether a process held it before.
+    was_held: bool,
 }
 
 impl Directory {
@@ -35,6 +37,7 @@ impl Directory {
         let made = DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path);
         made.map_err(io("making the data directory", path))?;
         let lock_path = path.join(LOCK);
+        let was_held = lock_path.try_exists().map_err(io("looking for", &lock_path))?;
         let mut lock = options().create(true).open(&lock_path).map_err(io("opening", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -45,13 +48,14 @@ impl Directory {
         }
         let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         written.map_err(io("writing", &lock_path))?;
-        Ok(Self { path: path.to_owned(), lock })
+        Ok(Self { path: path.to_owned(), lock, was_held })
     }
 
     /// Holds a directory that has a store.
     pub(super) fn hold_existing(path: &Path) -> Result<Self, OpenError> {
         let store = path.join(STORE);
         match store.metadata() {
+            Ok(found) if !found.is_file() => Err(OpenError::NoFile { path: store }),
             Ok(_) => Self::hold(path),
             Err(source) => Err(OpenError::Io { step: "opening", place: store.display().to_string(), source }),
         }
@@ -62,12 +66,27 @@ impl Directory {
         self.path.join(STORE)
     }
 
-    /// Begins a store where there is none. Under another name at first, so that whatever is found under its own is whole: one that
-    /// is not, was damaged.
-    pub(super) fn begin(&self) -> Result<(), Fault> {
-        if self.store().try_exists().map_err(Fault::Medium)? {
-            return Ok(());
+    /// Sees to it that there is a store.
+    pub(super) fn begin_if_none(&self) -> Result<(), OpenError> {
+        let store = self.store();
+        match store.metadata() {
+            Ok(found) if found.is_file() => return Ok(()),
+            Ok(_) => return Err(OpenError::NoFile { path: store }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(OpenError::Io { step: "opening", place: store.display().to_string(), source }),
         }
+        if self.was_held {
+            tracing::warn!(
+                directory = %self.path.display(),
+                "the data directory was in use before, but has no {STORE}: a new store begins, without the tasks of that one"
+            );
+        }
+        self.begin().map_err(|fault| fault.opening(self.place()))
+    }
+
+    /// Begins a store. Under another name at first, so that whatever is found under its own is whole: one that
+    /// is not, was damaged.
+    fn begin(&self) -> Result<(), Fault> {
         let unfinished = self.path.join(UNFINISHED);
         let file = options().create(true).truncate(true).open(&unfinished).map_err(Fault::Medium)?;
         database::begin(&database::open_backend(backend(file)?, Fence::default())?)?;

@@ -46,6 +46,15 @@ pub enum OpenError {
         /// The newest form that is known here.
         known: u32,
     },
+    /// Where the store's file should be is something else.
+    #[error(
+        "{} is no file, so it cannot be a store: name the directory that has the store in it with --data-dir, or move this away to \
+         begin anew", .path.display()
+    )]
+    NoFile {
+        /// Where.
+        path: PathBuf,
+    },
     /// The operating system refused something.
     #[error("{step} {place}")]
     Io {
@@ -105,10 +114,10 @@ impl Fault {
     }
 
     /// Says where the damage is, if that has not been said.
-    pub(super) fn at(self, table: &impl redb::TableHandle, key: impl Debug) -> Self {
+    pub(super) fn at(self, table: &str, key: impl Debug) -> Self {
         match self {
             Self::Damaged { place, problem } if place.is_empty() => {
-                Self::Damaged { place: format!("table {}, key {key:?}", table.name()), problem }
+                Self::Damaged { place: format!("table {table}, key {key:?}"), problem }
             }
             other => other,
         }
@@ -156,6 +165,11 @@ impl Fault {
             fault => OpenError::Io { step: "opening", place, source: io::Error::other(fault) },
         }
     }
+}
+
+/// The log has a hole.
+pub(super) fn gap(last: u64, next: u64) -> Fault {
+    Fault::damaged("", format!("the log has a gap: {next} follows {last}"))
 }
 
 impl From<Fault> for StoreError {

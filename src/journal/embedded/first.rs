@@ -1,10 +1,10 @@
 //! The first row of what is trimmed from its old end, and how old it is.
 
 use prost::Message;
-use redb::ReadableTable;
 
 use super::error::Fault;
 use super::form::{PieceForm, RequestForm};
+use super::rows::{RawTable, Rows};
 use super::tables::{EVENTS, REQUESTS};
 use crate::model::Timestamp;
 
@@ -25,25 +25,26 @@ pub(super) struct First {
 
 impl First {
     pub(super) fn piece(
-        events: &impl ReadableTable<u64, &'static [u8]>,
+        events: &Rows<u64, impl RawTable<u64>>,
         now: Timestamp,
         before: Option<Self>,
     ) -> Result<Option<Self>, Fault> {
         let read = |(last, piece): Row<'_>| {
-            let (first, newest) = PieceForm::head(piece).map_err(|problem| Fault::from(problem).at(&EVENTS, last))?;
+            let (first, newest) =
+                PieceForm::head(piece).map_err(|problem| Fault::from(problem).at(EVENTS.name(), last))?;
             Ok((first, Timestamp::from_nanos(newest)))
         };
         Self::of(events, now, before, read)
     }
 
     pub(super) fn request(
-        requests: &impl ReadableTable<u64, &'static [u8]>,
+        requests: &Rows<u64, impl RawTable<u64>>,
         now: Timestamp,
         before: Option<Self>,
     ) -> Result<Option<Self>, Fault> {
         let read = |(number, request): Row<'_>| {
             let request = RequestForm::decode(request);
-            let request = request.map_err(|problem| Fault::damaged("", problem).at(&REQUESTS, number))?;
+            let request = request.map_err(|problem| Fault::damaged("", problem).at(REQUESTS.name(), number))?;
             Ok((number, Timestamp::from_nanos(request.time)))
         };
         Self::of(requests, now, before, read)
@@ -52,13 +53,12 @@ impl First {
     /// A row whose time lies ahead is of a clock that did, and says nothing of its age; but what follows it was written later. So it is
     /// as old as the first one after it that does not lie ahead; `before`, which went just now, may know that one already.
     fn of(
-        rows: &impl ReadableTable<u64, &'static [u8]>,
+        rows: &Rows<u64, impl RawTable<u64>>,
         now: Timestamp,
         before: Option<Self>,
         read: impl Fn(Row<'_>) -> Result<(u64, Timestamp), Fault>,
     ) -> Result<Option<Self>, Fault> {
         let Some((key, row)) = rows.first()? else { return Ok(None) };
-        let key = key.value();
         let (first, time) = read((key, row.value()))?;
         let of_itself = Self { key, first, time, time_of: key };
         if time <= now {
@@ -69,7 +69,6 @@ impl First {
         }
         for later in rows.range(key + 1..)? {
             let (time_of, row) = later?;
-            let time_of = time_of.value();
             let (_, time) = read((time_of, row.value()))?;
             if time <= now {
                 return Ok(Some(Self { time, time_of, ..of_itself }));

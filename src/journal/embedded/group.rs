@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use prost::Message;
-use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::WriteTransaction;
 
 use super::Retention;
 use super::age::AgeClock;
+use super::containment::Database;
 use super::database::writing;
 use super::error::Fault;
-use super::form::{Counters, Pieces, RequestForm, TaskRow};
+use super::form::{Counters, Pieces, RequestForm, TaskRow, Whole};
 use super::index::{Changes, Index};
-use super::tables::{COUNTERS_KEY, DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters};
+use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, put_counters};
 use super::trimming::Ends;
 use crate::journal::Group;
 use crate::model::Event;
@@ -29,9 +30,10 @@ impl Written {
     pub(super) fn load(database: &Database, clock: AgeClock) -> Result<Self, Fault> {
         let transaction = database.begin_read()?;
         let counters = counters(&transaction.open_table(META)?)?;
-        let ends = Ends::of(&transaction.open_table(EVENTS)?, &transaction.open_table(REQUESTS)?, clock.now())?;
-        ends.check(&counters, &transaction.open_table(EVENTS)?)?;
-        Ok(Self { counters, index: Index::load(&transaction)?, ends, clock })
+        let events = EVENTS.read(&transaction)?;
+        let ends = Ends::of(&events, &REQUESTS.read(&transaction)?, clock.now())?;
+        ends.check(&counters, &events)?;
+        Ok(Self { counters, index: Index::load(&transaction, &counters)?, ends, clock })
     }
 
     /// Whether the group is in the store: it was committed, though the writer was told that it failed.
@@ -39,11 +41,11 @@ impl Written {
         if let Some(last) = group.events.last() {
             return Ok(last.sequence.get() <= self.counters.head);
         }
-        let table = database.begin_read()?.open_table(REQUESTS)?;
-        let mut rows = table.iter()?;
-        for request in group.requests.iter().rev() {
-            let Some(row) = rows.next_back() else { return Ok(false) };
-            if RequestForm::of(request).encode_to_vec() != row?.1.value() {
+        let rows = REQUESTS.read(&database.begin_read()?)?;
+        let Some(first) = self.ends.next_request.checked_sub(group.requests.len() as u64) else { return Ok(false) };
+        for (number, request) in (first..).zip(group.requests) {
+            let Some(row) = rows.get(number)? else { return Ok(false) };
+            if RequestForm::of(request).encode_to_vec() != row.value() {
                 return Ok(false);
             }
         }
@@ -54,8 +56,9 @@ impl Written {
     pub(super) fn commit(&mut self, database: &Database, group: Group<'_>, retention: &Retention) -> Result<(), Fault> {
         self.check_order(group.events)?;
         let transaction = writing(database)?;
+        let before = self.counters.head;
         let changes = self.write_events(&transaction, group.events)?;
-        self.counters.dying_bytes += write_changes(&transaction, changes)?;
+        self.write_changes(&transaction, changes, before)?;
         self.write_requests(&transaction, group)?;
         // Twice what came in, and some: so the log shrinks where it has to, and no commit waits for more than its own size's worth.
         let budget = 2 * (group.events.len() + group.requests.len()) + 32;
@@ -77,7 +80,7 @@ impl Written {
     }
 
     fn finish(&mut self, transaction: WriteTransaction) -> Result<(), Fault> {
-        transaction.open_table(META)?.insert(COUNTERS_KEY, self.counters.encode_to_vec().as_slice())?;
+        put_counters(&transaction, &self.counters)?;
         Ok(transaction.commit()?)
     }
 
@@ -108,53 +111,60 @@ impl Written {
             }
         }
         if !events.is_empty() {
-            let mut table = transaction.open_table(EVENTS)?;
-            for piece in pieces.finish() {
-                self.counters.log_bytes += piece.bytes.len() as u64;
-                self.counters.head = piece.last;
-                table.insert(piece.last, piece.bytes.as_slice())?;
+            let mut table = EVENTS.write(transaction, self.counters.events)?;
+            for Whole { last, piece } in pieces.finish() {
+                self.counters.log_bytes += table.put(last, &piece)?;
+                self.counters.head = last;
             }
+            self.counters.events = table.tally();
         }
         Ok(changes)
     }
 
     fn write_requests(&mut self, transaction: &WriteTransaction, group: Group<'_>) -> Result<(), Fault> {
         if !group.requests.is_empty() {
-            let mut table = transaction.open_table(REQUESTS)?;
+            let mut table = REQUESTS.write(transaction, self.counters.requests)?;
             for request in group.requests {
-                table.insert(self.ends.next_request, RequestForm::of(request).encode_to_vec().as_slice())?;
+                table.put(self.ends.next_request, &RequestForm::of(request))?;
                 self.ends.next_request += 1;
             }
+            self.counters.requests = table.tally();
         }
         Ok(())
     }
-}
 
-/// Says how many bytes the specs have that are kept for events alone from now on.
-fn write_changes(transaction: &WriteTransaction, changes: Changes) -> Result<u64, Fault> {
-    let Changes { tasks, specs, dying } = changes;
-    if !tasks.is_empty() {
-        let mut table = transaction.open_table(TASKS)?;
-        for (born, row) in tasks {
-            match row {
-                Some(row) => table.insert(born, row.encode_to_vec().as_slice())?,
-                None => table.remove(born)?,
-            };
+    /// Writes what changes beside the log, whose last event was `before`.
+    fn write_changes(&mut self, transaction: &WriteTransaction, changes: Changes, before: u64) -> Result<(), Fault> {
+        let Changes { tasks, specs, dying } = changes;
+        if !tasks.is_empty() {
+            let mut table = TASKS.write(transaction, self.counters.tasks)?;
+            for (born, row) in tasks {
+                let rows = table.tally().rows + u64::from(row.is_some());
+                match row {
+                    Some(row) => table.put(born, &row).map(|_| ())?,
+                    None => table.remove(born).map(|_| ())?,
+                }
+                // One that is not found may be there: it would be there twice, or come again after it was deleted.
+                if table.tally().rows + u64::from(born <= before) != rows {
+                    return Err(Fault::damaged("", "it is not where it belongs").at(TASKS.name(), born));
+                }
+            }
+            self.counters.tasks = table.tally();
         }
-    }
-    if !specs.is_empty() {
-        let mut table = transaction.open_table(SPECS)?;
+        if specs.is_empty() && dying.is_empty() {
+            return Ok(());
+        }
+        let mut kept = SPECS.write(transaction, self.counters.specs)?;
         for (key, spec) in specs {
-            table.insert((key.born, key.generation), spec.as_slice())?;
+            kept.put((key.born, key.generation), &spec)?;
         }
-    }
-    let mut dying_bytes = 0;
-    if !dying.is_empty() {
-        let (mut table, specs) = (transaction.open_table(DYING)?, transaction.open_table(SPECS)?);
+        let mut table = DYING.write(transaction, self.counters.dying)?;
         for (from, key) in dying {
-            table.insert((from, key.born, key.generation), ())?;
-            dying_bytes += specs.get((key.born, key.generation))?.map_or(0, |spec| spec.value().len() as u64);
+            table.put((from, key.born, key.generation), &())?;
+            let spec = kept.get((key.born, key.generation))?;
+            self.counters.dying_bytes += spec.map_or(0, |spec| spec.bytes() as u64);
         }
+        (self.counters.specs, self.counters.dying) = (kept.tally(), table.tally());
+        Ok(())
     }
-    Ok(dying_bytes)
 }

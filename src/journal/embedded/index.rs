@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use prost::Message;
-use redb::{ReadTransaction, ReadableTable};
+use redb::ReadTransaction;
 
 use super::error::Fault;
-use super::form::{EventForm, SpecForm, SpecKey, TaskRow, TaskRowUid};
+use super::form::{Counters, EventForm, SpecForm, SpecKey, TaskRow, TaskRowUid};
 use super::tables::{DYING, SPECS, TASKS};
 use crate::model::{Detail, Event, EventType, Swap, TaskSpec, Uid};
 
@@ -34,31 +33,30 @@ pub(super) struct Changes {
     /// The last row of each task that changed; `None` where it was deleted.
     pub(super) tasks: BTreeMap<u64, Option<TaskRow>>,
     /// New specs.
-    pub(super) specs: Vec<(SpecKey, Vec<u8>)>,
+    pub(super) specs: Vec<(SpecKey, SpecForm)>,
     /// Specs that are no longer kept for their tasks' sake, with the sequence from which on no event refers to them either.
     pub(super) dying: Vec<(u64, SpecKey)>,
 }
 
 impl Index {
     /// Reads what a store has.
-    pub(super) fn load(transaction: &ReadTransaction) -> Result<Self, Fault> {
+    pub(super) fn load(transaction: &ReadTransaction, counters: &Counters) -> Result<Self, Fault> {
         let mut tasks = HashMap::new();
         let mut kept: HashMap<u64, Vec<u64>> = HashMap::new();
         let mut dying = HashSet::new();
-        for row in transaction.open_table(DYING)?.iter()? {
-            let (_, born, generation) = row?.0.value();
+        for row in DYING.read(transaction)?.every(counters.dying)? {
+            let ((_, born, generation), _) = row?;
             dying.insert((born, generation));
         }
-        for row in transaction.open_table(SPECS)?.iter()? {
-            let (born, generation) = row?.0.value();
+        for row in SPECS.read(transaction)?.every(counters.specs)? {
+            let ((born, generation), _) = row?;
             if !dying.contains(&(born, generation)) {
                 kept.entry(born).or_default().push(generation);
             }
         }
-        for row in transaction.open_table(TASKS)?.iter()? {
-            let (key, value) = row?;
-            let born = key.value();
-            let uid = TaskRowUid::read(value.value()).map_err(|problem| Fault::from(problem).at(&TASKS, born))?;
+        for row in TASKS.read(transaction)?.every(counters.tasks)? {
+            let (born, row) = row?;
+            let uid = TaskRowUid::read(row.value()).map_err(|problem| Fault::from(problem).at(TASKS.name(), born))?;
             tasks.insert(uid, Known { born, kept: kept.remove(&born).unwrap_or_default() });
         }
         Ok(Self { tasks })
@@ -78,7 +76,7 @@ impl Index {
         for key in form.specs() {
             if let Err(place) = known.kept.binary_search(&key.generation) {
                 known.kept.insert(place, key.generation);
-                let spec = spec_of(event, key.generation).map(|spec| SpecForm::of(spec).encode_to_vec());
+                let spec = spec_of(event, key.generation).map(|spec| SpecForm::of(spec));
                 changes.specs.extend(spec.map(|spec| (key, spec)));
             }
         }

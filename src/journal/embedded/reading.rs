@@ -1,13 +1,13 @@
 //! Reading beside the writer.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prost::Message;
-use redb::{Database, ReadableDatabase};
 
-use super::database::caught;
-use super::error::Fault;
+use super::containment::{Database, caught};
+use super::error::{Fault, gap};
 use super::form::{Counters, EventForm, PieceForm, SpecKey, Unreadable};
 use super::specs::SpecCache;
 use super::tables::{EVENTS, META, SPECS, counters};
@@ -81,7 +81,7 @@ impl Opened {
         let Range { after, through } = range;
         let (after, through) = (after.get(), through.get());
         let transaction = database.begin_read()?;
-        let Counters { oldest, .. } = counters(&transaction.open_table(META)?)?;
+        let Counters { oldest, head, .. } = counters(&transaction.open_table(META)?)?;
         if after < oldest {
             return Ok(None);
         }
@@ -89,34 +89,40 @@ impl Opened {
         if after >= through || limit == 0 {
             return Ok(Some(found));
         }
-        let specs = transaction.open_table(SPECS)?;
-        let mut bytes = 0;
-        for row in transaction.open_table(EVENTS)?.range(after + 1..)? {
+        let specs = SPECS.read(&transaction)?;
+        let through = through.min(after.saturating_add(limit as u64));
+        let (mut next, mut bytes) = (after + 1, 0);
+        for row in EVENTS.read(&transaction)?.range(next..)? {
             let (last, piece) = row?;
-            let (last, piece) = (last.value(), piece.value());
-            bytes += piece.len();
+            bytes += piece.bytes();
             let mut spec_of = |key| self.specs.get(key, &specs);
-            let read = read_piece(piece, last, after, through.min(after.saturating_add(limit as u64)), &mut spec_of);
-            found.extend(read.map_err(|fault| fault.at(&EVENTS, last))?);
-            if last >= through || found.len() >= limit || bytes >= READ_BYTES {
-                break;
+            let read = read_piece(piece.value(), last, next..=through, &mut spec_of);
+            found.extend(read.map_err(|fault| fault.at(EVENTS.name(), last))?);
+            next = last + 1;
+            if last >= through || bytes >= READ_BYTES {
+                return Ok(Some(found));
             }
+        }
+        if next <= through.min(head) {
+            return Err(Fault::damaged("", format!("the log ends before {next}")).at(EVENTS.name(), next));
         }
         Ok(Some(found))
     }
 }
 
-/// The events of a piece that come after `after`, up to `through`.
-pub(super) fn read_piece(
+/// The events of a piece that are wanted, the first of which is not to be in a later one.
+fn read_piece(
     piece: &[u8],
     last: u64,
-    after: u64,
-    through: u64,
+    wanted: RangeInclusive<u64>,
     spec_of: &mut dyn FnMut(SpecKey) -> Result<Arc<TaskSpec>, Fault>,
 ) -> Result<Vec<Arc<Event>>, Fault> {
     let piece = PieceForm::read(piece, last)?;
-    let wanted = (piece.first..).zip(piece.events).filter(|(sequence, _)| (after + 1..=through).contains(sequence));
-    wanted
+    if piece.first > *wanted.start() {
+        return Err(gap(wanted.start() - 1, piece.first));
+    }
+    let events = (piece.first..).zip(piece.events).filter(|(sequence, _)| wanted.contains(sequence));
+    events
         .map(|(sequence, event)| {
             // From a slice: a `Bytes` counts its readers for each field.
             let form = EventForm::decode(&event[..]).map_err(Unreadable::from)?;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use prost::Message;
-use redb::{Database, ReadableDatabase, ReadableTable};
 
+use super::containment::Database;
 use super::error::Fault;
 use super::form::{RequestForm, SpecKey, TaskRow, Unreadable};
+use super::rows::{RawTable, Rows, Scan};
 use super::specs::read_spec;
 use super::tables::{META, REQUESTS, SPECS, TASKS, counters, identity};
 use super::trimming::REQUEST_AGE;
@@ -18,15 +19,15 @@ pub(super) fn recover(database: &Database, now: Timestamp) -> Result<Recovered, 
     let transaction = database.begin_read()?;
     let meta = transaction.open_table(META)?;
     let (identity, counters) = (identity(&meta)?, counters(&meta)?);
-    let specs = transaction.open_table(SPECS)?;
-    let tasks = read_tasks(&transaction.open_table(TASKS)?, &specs, counters.head)?;
-    let requests = read_requests(&transaction.open_table(REQUESTS)?, now)?;
+    let specs = SPECS.read(&transaction)?;
+    let tasks = read_tasks(TASKS.read(&transaction)?.every(counters.tasks)?, &specs, counters.head)?;
+    let requests = read_requests(REQUESTS.read(&transaction)?.every(counters.requests)?, now)?;
     Ok(Recovered { store_id: identity.id(), head: Sequence::new(counters.head), tasks, requests })
 }
 
 fn read_tasks(
-    table: &impl ReadableTable<u64, &'static [u8]>,
-    specs: &impl ReadableTable<(u64, u64), &'static [u8]>,
+    rows: Scan<'_, u64>,
+    specs: &Rows<(u64, u64), impl RawTable<(u64, u64)>>,
     head: u64,
 ) -> Result<Vec<Arc<Task>>, Fault> {
     let mut tasks = Vec::new();
@@ -42,9 +43,9 @@ fn read_tasks(
         last = Some((key, Arc::clone(&spec)));
         Ok(spec)
     };
-    for row in table.iter()? {
+    for row in rows {
         let (born, row) = row?;
-        tasks.push(read_task(row.value(), head, &mut spec_of).map_err(|fault| fault.at(&TASKS, born.value()))?);
+        tasks.push(read_task(row.value(), head, &mut spec_of).map_err(|fault| fault.at(TASKS.name(), born))?);
     }
     Ok(tasks)
 }
@@ -62,13 +63,13 @@ pub(super) fn read_task(
     row.read(spec_of)
 }
 
-fn read_requests(table: &impl ReadableTable<u64, &'static [u8]>, now: Timestamp) -> Result<Vec<Remembered>, Fault> {
+fn read_requests(rows: Scan<'_, u64>, now: Timestamp) -> Result<Vec<Remembered>, Fault> {
     let mut requests = Vec::new();
-    for row in table.iter()? {
+    for row in rows {
         let (number, row) = row?;
         let form = RequestForm::decode(row.value()).map_err(Unreadable::from);
         let request =
-            form.and_then(RequestForm::read).map_err(|problem| Fault::from(problem).at(&REQUESTS, number.value()))?;
+            form.and_then(RequestForm::read).map_err(|problem| Fault::from(problem).at(REQUESTS.name(), number))?;
         // The clock may have moved on while no server was there to forget.
         if now.since(request.time) <= REQUEST_AGE {
             requests.push(request);

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prost::Message;
-use redb::ReadableTable;
 
 use super::error::Fault;
 use super::form::{SpecForm, SpecKey, Unreadable};
+use super::rows::{RawTable, Rows};
 use super::tables::SPECS;
 use crate::model::TaskSpec;
 
@@ -25,16 +25,13 @@ pub(super) struct ReadSpec {
 }
 
 /// A spec, from its table.
-pub(super) fn read_spec(
-    key: SpecKey,
-    table: &impl ReadableTable<(u64, u64), &'static [u8]>,
-) -> Result<ReadSpec, Fault> {
+pub(super) fn read_spec(key: SpecKey, table: &Rows<(u64, u64), impl RawTable<(u64, u64)>>) -> Result<ReadSpec, Fault> {
     let SpecKey { born, generation } = key;
     let row = table.get((born, generation))?.ok_or(Unreadable::NoSpec { generation })?;
-    let bytes = row.value().len();
+    let bytes = row.bytes();
     let form = SpecForm::decode(row.value()).map_err(Unreadable::from);
     let read = form.and_then(SpecForm::read).map_err(Fault::from);
-    let spec = Arc::new(read.map_err(|fault| fault.at(&SPECS, (born, generation)))?);
+    let spec = Arc::new(read.map_err(|fault| fault.at(SPECS.name(), (born, generation)))?);
     Ok(ReadSpec { spec, bytes })
 }
 
@@ -91,7 +88,7 @@ impl SpecCache {
     pub(super) fn get(
         &self,
         key: SpecKey,
-        table: &impl ReadableTable<(u64, u64), &'static [u8]>,
+        table: &Rows<(u64, u64), impl RawTable<(u64, u64)>>,
     ) -> Result<Arc<TaskSpec>, Fault> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key);
         if let Some(spec) = known {

@@ -1,38 +1,67 @@
 //! The tables.
 
 use prost::Message;
-use redb::{ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 
 use super::error::Fault;
-use super::form::{Counters, Identity};
+use super::form::{Counters, FORM, Identity, Tally};
+use super::rows::{RawTable, Rows, SealedTable};
+use super::seal;
 
+/// Its rows are sealed too, but for the form's number: older and newer versions must read that.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-pub(super) const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
-pub(super) const TASKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tasks");
-pub(super) const SPECS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("specs");
-pub(super) const DYING: TableDefinition<'_, (u64, u64, u64), ()> = TableDefinition::new("dying");
-pub(super) const REQUESTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("requests");
+pub(super) const EVENTS: SealedTable<u64> = SealedTable::new("events");
+pub(super) const TASKS: SealedTable<u64> = SealedTable::new("tasks");
+pub(super) const SPECS: SealedTable<(u64, u64)> = SealedTable::new("specs");
+pub(super) const DYING: SealedTable<(u64, u64, u64)> = SealedTable::new("dying");
+pub(super) const REQUESTS: SealedTable<u64> = SealedTable::new("requests");
 
 /// The form's number: the one row that every version, older or newer, must find and understand.
 pub(super) const FORM_KEY: &str = "form";
 pub(super) const IDENTITY_KEY: &str = "identity";
 pub(super) const COUNTERS_KEY: &str = "counters";
 
+/// Makes every table, so that reading never finds one missing.
+pub(super) fn make_tables(transaction: &WriteTransaction) -> Result<(), Fault> {
+    transaction.open_table(META)?;
+    transaction.open_table(EVENTS.raw())?;
+    transaction.open_table(TASKS.raw())?;
+    transaction.open_table(SPECS.raw())?;
+    transaction.open_table(DYING.raw())?;
+    transaction.open_table(REQUESTS.raw())?;
+    Ok(())
+}
+
 /// A row of `meta` that is a message; each store has it.
-pub(super) fn meta<T: Message + Default>(
+fn meta<T: Message + Default>(
     table: &impl ReadableTable<&'static str, &'static [u8]>,
-    key: &str,
+    key: &'static str,
 ) -> Result<T, Fault> {
-    let row = table.get(key)?.ok_or_else(|| Fault::damaged("", "it is missing").at(&META, key))?;
-    T::decode(row.value()).map_err(|problem| Fault::damaged("", problem).at(&META, key))
+    let row = table.get(key)?.ok_or_else(|| Fault::damaged("", "it is missing").at(META.name(), key))?;
+    let (value, _) = seal::open(META.name(), key, row.value())?;
+    T::decode(value).map_err(|problem| Fault::damaged("", problem).at(META.name(), key))
+}
+
+fn put_meta(transaction: &WriteTransaction, key: &'static str, value: &impl Message) -> Result<(), Fault> {
+    let row = seal::sealed(META.name(), key, value)?;
+    transaction.open_table(META)?.insert(key, row.as_slice())?;
+    Ok(())
 }
 
 pub(super) fn counters(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Counters, Fault> {
     meta(table, COUNTERS_KEY)
 }
 
+pub(super) fn put_counters(transaction: &WriteTransaction, counters: &Counters) -> Result<(), Fault> {
+    put_meta(transaction, COUNTERS_KEY, counters)
+}
+
 pub(super) fn identity(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Identity, Fault> {
     meta(table, IDENTITY_KEY)
+}
+
+pub(super) fn put_identity(transaction: &WriteTransaction, identity: &Identity) -> Result<(), Fault> {
+    put_meta(transaction, IDENTITY_KEY, identity)
 }
 
 /// The number of the form, if the store has one.
@@ -41,21 +70,28 @@ pub(super) fn form(table: &impl ReadableTable<&'static str, &'static [u8]>) -> R
     let bytes = <[u8; 4]>::try_from(row.value());
     bytes
         .map(|bytes| Some(u32::from_le_bytes(bytes)))
-        .map_err(|problem| Fault::damaged("", problem).at(&META, FORM_KEY))
+        .map_err(|problem| Fault::damaged("", problem).at(META.name(), FORM_KEY))
+}
+
+/// Notes that the store is of the form that this version writes.
+pub(super) fn put_form(transaction: &WriteTransaction) -> Result<(), Fault> {
+    transaction.open_table(META)?.insert(FORM_KEY, FORM.to_le_bytes().as_slice())?;
+    Ok(())
 }
 
 /// How many bytes the pieces have.
-pub(super) fn log_bytes(events: &impl ReadableTable<u64, &'static [u8]>) -> Result<u64, Fault> {
-    events.iter()?.try_fold(0, |bytes, row| Ok(bytes + row?.1.value().len() as u64))
+pub(super) fn log_bytes(events: &Rows<u64, impl RawTable<u64>>, tally: Tally) -> Result<u64, Fault> {
+    events.every(tally)?.try_fold(0, |bytes, row| Ok(bytes + row?.1.bytes() as u64))
 }
 
 /// How many bytes the specs have that are kept for events alone. One that is missing is for others to find.
 pub(super) fn dying_bytes(
-    dying: &impl ReadableTable<(u64, u64, u64), ()>,
-    specs: &impl ReadableTable<(u64, u64), &'static [u8]>,
+    dying: &Rows<(u64, u64, u64), impl RawTable<(u64, u64, u64)>>,
+    specs: &Rows<(u64, u64), impl RawTable<(u64, u64)>>,
+    tally: Tally,
 ) -> Result<u64, Fault> {
-    dying.iter()?.try_fold(0, |bytes, row| {
-        let (_, born, generation) = row?.0.value();
-        Ok(bytes + specs.get((born, generation))?.map_or(0, |spec| spec.value().len() as u64))
+    dying.every(tally)?.try_fold(0, |bytes, row| {
+        let ((_, born, generation), _) = row?;
+        Ok(bytes + specs.get((born, generation))?.map_or(0, |spec| spec.bytes() as u64))
     })
 }

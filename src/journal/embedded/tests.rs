@@ -1,17 +1,21 @@
 //! The store as a whole.
 #![expect(clippy::disallowed_methods, reason = "tests may block")]
 
+mod backups;
 mod clocks;
 mod crashes;
 mod directories;
 mod faults;
 mod figures;
+mod flips;
 mod folds;
 mod history;
 mod media;
+mod migrations;
 mod reopening;
 mod retention;
 mod untouched;
+mod vanishing;
 
 use crate::journal::EmbeddedStore;
 

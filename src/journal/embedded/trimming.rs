@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::WriteTransaction;
 
 use super::Retention;
-use super::error::Fault;
+use super::error::{Fault, gap};
 use super::first::First;
-use super::form::Counters;
+use super::form::{Counters, Tally};
 use super::group::Written;
+use super::rows::{RawTable, Rows};
 use super::tables::{DYING, EVENTS, REQUESTS, SPECS, dying_bytes, log_bytes};
 use crate::model::Timestamp;
 
@@ -32,29 +33,25 @@ pub(super) struct Ends {
 
 impl Ends {
     pub(super) fn of(
-        events: &impl ReadableTable<u64, &'static [u8]>,
-        requests: &impl ReadableTable<u64, &'static [u8]>,
+        events: &Rows<u64, impl RawTable<u64>>,
+        requests: &Rows<u64, impl RawTable<u64>>,
         now: Timestamp,
     ) -> Result<Self, Fault> {
-        let next_request = requests.last()?.map_or(0, |(number, _)| number.value() + 1);
+        let next_request = requests.last()?.map_or(0, |(number, _)| number + 1);
         let (piece, request) = (First::piece(events, now, None)?, First::request(requests, now, None)?);
         Ok(Self { piece, request, next_request, specs_due: true })
     }
 
     /// A cheap look at whether the log is what the counters say.
-    pub(super) fn check(
-        &self,
-        counters: &Counters,
-        events: &impl ReadableTable<u64, &'static [u8]>,
-    ) -> Result<(), Fault> {
-        let last = events.last()?.map_or(counters.oldest, |(last, _)| last.value());
+    pub(super) fn check(&self, counters: &Counters, events: &Rows<u64, impl RawTable<u64>>) -> Result<(), Fault> {
+        let last = events.last()?.map_or(counters.oldest, |(last, _)| last);
         let first = self.piece.map_or(counters.head + 1, |piece| piece.first);
         if (first, last) == (counters.oldest + 1, counters.head) {
             return Ok(());
         }
         let Counters { oldest, head, .. } = counters;
         let problem = format!("the log has {first} to {last}, where it should have what follows {oldest}, to {head}");
-        Err(Fault::damaged("", problem).at(&EVENTS, last))
+        Err(Fault::damaged("", problem).at(EVENTS.name(), last))
     }
 }
 
@@ -67,7 +64,7 @@ impl Written {
 
     fn piece_is_due(&self, retention: &Retention, now: Timestamp) -> bool {
         let Some(piece) = self.ends.piece else { return false };
-        let Counters { head, log_bytes, dying_bytes, oldest: _ } = self.counters;
+        let Counters { head, log_bytes, dying_bytes, .. } = self.counters;
         let by_tasks = EVENTS_FOR_EACH_TASK.saturating_mul(self.index.len() as u64);
         let events = retention.events.unwrap_or_else(|| EVENTS_LEAST.max(by_tasks));
         // A piece goes as a whole, so when nothing of it is to be kept; and the last one stays, however large.
@@ -88,7 +85,7 @@ impl Written {
         if self.ends.specs_due {
             self.trim_specs(transaction, budget)?;
         }
-        self.ends.trim_requests(transaction, now, budget)
+        self.ends.trim_requests(transaction, &mut self.counters.requests, now, budget)
     }
 
     fn trim_events(
@@ -98,19 +95,24 @@ impl Written {
         now: Timestamp,
         budget: usize,
     ) -> Result<(), Fault> {
-        let mut events = transaction.open_table(EVENTS)?;
+        let mut events = EVENTS.write(transaction, self.counters.events)?;
         if self.ends.piece.is_none_or(|piece| piece.time > now) {
             self.ends.piece = First::piece(&events, now, None)?;
         }
         for _ in 0..budget {
             let Some(piece) = self.ends.piece.filter(|_| self.piece_is_due(retention, now)) else { break };
-            let bytes = remove(&mut events, piece.key)?;
+            let gone = events.remove(piece.key)?;
+            let bytes = gone.ok_or_else(|| Fault::damaged("", "it is missing").at(EVENTS.name(), piece.key))?;
+            self.counters.events = events.tally();
             self.counters.log_bytes = match self.counters.log_bytes.checked_sub(bytes) {
                 Some(left) => left,
-                None => recounted("the log's bytes", log_bytes(&events)?),
+                None => recounted("the log's bytes", log_bytes(&events, events.tally())?),
             };
             self.counters.oldest = piece.key;
             self.ends.piece = First::piece(&events, now, Some(piece))?;
+            if let Some(next) = self.ends.piece.filter(|next| next.first != piece.key + 1) {
+                return Err(gap(piece.key, next.first).at(EVENTS.name(), next.key));
+            }
             // At once, for what they take may be what the next piece would have to go for.
             self.trim_specs(transaction, budget)?;
         }
@@ -119,25 +121,26 @@ impl Written {
 
     /// Drops the specs that nothing refers to any more, now that the log begins where it does.
     fn trim_specs(&mut self, transaction: &WriteTransaction, budget: usize) -> Result<(), Fault> {
-        let mut dying = transaction.open_table(DYING)?;
+        let mut dying = DYING.write(transaction, self.counters.dying)?;
         let due: Vec<_> = dying
             .range(..=(self.counters.oldest + 1, u64::MAX, u64::MAX))?
             .take(budget)
-            .map(|row| row.map(|(key, _)| key.value()))
+            .map(|row| row.map(|(key, _)| key))
             .collect::<Result<_, _>>()?;
         self.ends.specs_due = due.len() == budget;
         if due.is_empty() {
             return Ok(());
         }
-        let mut specs = transaction.open_table(SPECS)?;
+        let mut specs = SPECS.write(transaction, self.counters.specs)?;
         let mut bytes = 0;
         for (from, born, generation) in due {
             dying.remove((from, born, generation))?;
-            bytes += specs.remove((born, generation))?.map_or(0, |spec| spec.value().len() as u64);
+            bytes += specs.remove((born, generation))?.unwrap_or(0);
         }
+        (self.counters.dying, self.counters.specs) = (dying.tally(), specs.tally());
         self.counters.dying_bytes = match self.counters.dying_bytes.checked_sub(bytes) {
             Some(left) => left,
-            None => recounted("the bytes of specs", dying_bytes(&dying, &specs)?),
+            None => recounted("the bytes of specs", dying_bytes(&dying, &specs, dying.tally())?),
         };
         Ok(())
     }
@@ -149,11 +152,6 @@ fn recounted(what: &str, count: u64) -> u64 {
     count
 }
 
-fn remove(events: &mut Table<'_, u64, &'static [u8]>, last: u64) -> Result<u64, Fault> {
-    let removed = events.remove(last)?;
-    removed.map(|piece| piece.value().len() as u64).ok_or_else(|| Fault::damaged("", "it is missing").at(&EVENTS, last))
-}
-
 impl Ends {
     fn request_is_due(&self, now: Timestamp) -> bool {
         self.request.is_some_and(|request| {
@@ -161,17 +159,25 @@ impl Ends {
         })
     }
 
-    fn trim_requests(&mut self, transaction: &WriteTransaction, now: Timestamp, budget: usize) -> Result<(), Fault> {
+    fn trim_requests(
+        &mut self,
+        transaction: &WriteTransaction,
+        tally: &mut Tally,
+        now: Timestamp,
+        budget: usize,
+    ) -> Result<(), Fault> {
         if self.request.is_some_and(|request| request.time <= now) && !self.request_is_due(now) {
             return Ok(());
         }
-        let mut requests = transaction.open_table(REQUESTS)?;
+        let mut requests = REQUESTS.write(transaction, *tally)?;
         self.request = First::request(&requests, now, None)?;
         for _ in 0..budget {
             let Some(request) = self.request.filter(|_| self.request_is_due(now)) else { break };
-            requests.remove(request.key)?;
+            let gone = requests.remove(request.key)?;
+            gone.ok_or_else(|| Fault::damaged("", "it is missing").at(REQUESTS.name(), request.key))?;
             self.request = First::request(&requests, now, Some(request))?;
         }
+        *tally = requests.tally();
         Ok(())
     }
 }

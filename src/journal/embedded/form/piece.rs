@@ -7,8 +7,8 @@ use super::{EventForm, Read, Unreadable};
 
 /// redb gives a row that does not fit into a page of 4 KiB a run of pages that is the next power of two: a piece that fills just
 /// under 16 KiB wastes none of it, and is read and dropped at once. The page's own header, the key and this row's offset take 16
-/// bytes of it.
-const ROW_BYTES: usize = 16 * 1024 - 16;
+/// bytes of it, and the seal 4.
+const ROW_BYTES: usize = 16 * 1024 - 16 - 4;
 /// A piece's own fields, at their longest.
 const HEADER_BYTES: usize = 11 + 9;
 
@@ -36,10 +36,10 @@ struct PieceHead {
 }
 
 /// A piece that is ready to be written.
-pub(in crate::journal::embedded) struct Sealed {
+pub(in crate::journal::embedded) struct Whole {
     /// The last event's sequence: its key.
     pub(in crate::journal::embedded) last: u64,
-    pub(in crate::journal::embedded) bytes: Vec<u8>,
+    pub(in crate::journal::embedded) piece: PieceForm,
 }
 
 impl PieceForm {
@@ -65,13 +65,13 @@ impl PieceForm {
 pub(in crate::journal::embedded) struct Pieces {
     open: PieceForm,
     bytes: usize,
-    sealed: Vec<Sealed>,
+    whole: Vec<Whole>,
 }
 
 impl Pieces {
     /// Pieces whose first event is at `first`.
     pub(in crate::journal::embedded) fn new(first: u64) -> Self {
-        Self { open: PieceForm { first, newest: 0, events: Vec::new() }, bytes: HEADER_BYTES, sealed: Vec::new() }
+        Self { open: PieceForm { first, newest: 0, events: Vec::new() }, bytes: HEADER_BYTES, whole: Vec::new() }
     }
 
     /// Adds the next event.
@@ -79,7 +79,7 @@ impl Pieces {
         let event = Bytes::from(event.encode_to_vec());
         let bytes = 1 + prost::length_delimiter_len(event.len()) + event.len();
         if self.bytes + bytes > ROW_BYTES {
-            self.seal();
+            self.cut();
         }
         self.bytes += bytes;
         self.open.newest = self.open.newest.max(time);
@@ -87,16 +87,16 @@ impl Pieces {
     }
 
     /// All pieces, in order.
-    pub(in crate::journal::embedded) fn finish(mut self) -> Vec<Sealed> {
-        self.seal();
-        self.sealed
+    pub(in crate::journal::embedded) fn finish(mut self) -> Vec<Whole> {
+        self.cut();
+        self.whole
     }
 
-    fn seal(&mut self) {
+    fn cut(&mut self) {
         let next = self.open.first + self.open.events.len() as u64;
         let piece = std::mem::replace(&mut self.open, PieceForm { first: next, newest: 0, events: Vec::new() });
         if !piece.events.is_empty() {
-            self.sealed.push(Sealed { last: next - 1, bytes: piece.encode_to_vec() });
+            self.whole.push(Whole { last: next - 1, piece });
         }
         self.bytes = HEADER_BYTES;
     }

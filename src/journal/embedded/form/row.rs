@@ -53,6 +53,42 @@ pub(in crate::journal::embedded) struct Counters {
     /// How many bytes the specs have that are kept for events alone. From form 3 on.
     #[prost(uint64, tag = "4")]
     pub(in crate::journal::embedded) dying_bytes: u64,
+    /// What each table has. From form 4 on.
+    #[prost(message, required, tag = "5")]
+    pub(in crate::journal::embedded) events: Tally,
+    #[prost(message, required, tag = "6")]
+    pub(in crate::journal::embedded) tasks: Tally,
+    #[prost(message, required, tag = "7")]
+    pub(in crate::journal::embedded) specs: Tally,
+    #[prost(message, required, tag = "8")]
+    pub(in crate::journal::embedded) dying: Tally,
+    #[prost(message, required, tag = "9")]
+    pub(in crate::journal::embedded) requests: Tally,
+}
+
+/// By which the rows of a table are known again.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(in crate::journal::embedded) struct Tally {
+    /// How many there are.
+    #[prost(uint64, tag = "1")]
+    pub(in crate::journal::embedded) rows: u64,
+    /// The sum of their seals.
+    #[prost(fixed64, tag = "2")]
+    seals: u64,
+}
+
+impl Tally {
+    /// A row has come.
+    pub(in crate::journal::embedded) fn add(&mut self, seal: u32) {
+        self.rows = self.rows.wrapping_add(1);
+        self.seals = self.seals.wrapping_add(seal.into());
+    }
+
+    /// A row has gone.
+    pub(in crate::journal::embedded) fn remove(&mut self, seal: u32) {
+        self.rows = self.rows.wrapping_sub(1);
+        self.seals = self.seals.wrapping_sub(seal.into());
+    }
 }
 
 /// A task as it stands.

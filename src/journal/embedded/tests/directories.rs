@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use prost::Message;
 use redb::ReadableTable;
 
 use super::history::{History, assert_is};
 use super::media::{TestDir, modes};
 use super::untouched::bytes;
-use crate::journal::embedded::form::Counters;
-use crate::journal::embedded::tables::{COUNTERS_KEY, EVENTS, FORM_KEY, META, SPECS, TASKS, counters};
+use crate::journal::embedded::form::{Counters, Tally};
+use crate::journal::embedded::tables::{EVENTS, META, SPECS, TASKS, counters, put_counters};
 use crate::journal::{BackupError, EmbeddedStore, Failure, OpenError, Retention, Store};
 use crate::model::Event;
 
@@ -87,58 +86,36 @@ fn a_damaged_store_is_refused_with_a_word_on_what_to_do_and_left_as_it_is() {
 }
 
 #[test]
-fn a_store_of_form_1_is_migrated() {
-    let dir = TestDir::new();
-    let (store, history, log) = filled(&dir, 30);
-    let counted = store.written.as_ref().expect("open").counters.log_bytes;
-    drop(store);
-    edit(&dir, |transaction| {
-        let mut meta = transaction.open_table(META).expect("there");
-        let counters = Counters { log_bytes: 0, ..counters(&meta).expect("there") };
-        meta.insert(FORM_KEY, 1_u32.to_le_bytes().as_slice()).expect("written");
-        meta.insert(COUNTERS_KEY, counters.encode_to_vec().as_slice()).expect("written");
-    });
-    let mut store = EmbeddedStore::open(&dir.path(), Retention::default()).expect("migrated");
-    assert_eq!(store.written.as_ref().expect("open").counters.log_bytes, counted);
-    assert!(counted > 0);
-    assert_is(&mut store, &history.fold, &log, "migrated");
-    drop(store);
-    assert!(EmbeddedStore::check(&dir.path()).expect("checked").is_sound());
-}
-
-#[test]
 fn a_check_finds_what_is_wrong() {
     type Edit = fn(&redb::WriteTransaction);
     let wrongs: [(&str, Edit); 6] = [
         ("gap", |transaction| {
-            let mut events = transaction.open_table(EVENTS).expect("there");
+            let mut events = transaction.open_table(EVENTS.raw()).expect("there");
             let second = events.iter().expect("read").nth(1).expect("some").expect("read").0.value();
             events.remove(second).expect("removed");
         }),
         ("is not as its last event left it", |transaction| {
-            let mut tasks = transaction.open_table(TASKS).expect("there");
-            let rows: Vec<_> = tasks.iter().expect("read").map(|row| row.expect("read").0.value()).collect();
-            let (first, second) = (rows[0], rows[1]);
-            let row = tasks.get(second).expect("read").expect("there").value().to_vec();
-            tasks.insert(first, row.as_slice()).expect("written");
+            let mut tasks = TASKS.write(transaction, Tally::default()).expect("there");
+            let rows = tasks.range(..).expect("read").take(2).map(|row| row.expect("sound"));
+            let rows: Vec<_> = rows.map(|(key, row)| (key, row.value().to_vec())).collect();
+            tasks.put_bytes(rows[0].0, &rows[1].1).expect("written");
         }),
         ("is missing, though no event says", |transaction| {
-            let mut tasks = transaction.open_table(TASKS).expect("there");
+            let mut tasks = transaction.open_table(TASKS.raw()).expect("there");
             tasks.pop_first().expect("removed");
         }),
         ("that it refers to is not there", |transaction| {
-            transaction.open_table(SPECS).expect("there").pop_first().expect("removed");
+            transaction.open_table(SPECS.raw()).expect("there").pop_first().expect("removed");
         }),
         ("where the counters say", |transaction| {
-            let mut meta = transaction.open_table(META).expect("there");
-            let counters = counters(&meta).expect("there");
+            let counters = counters(&transaction.open_table(META).expect("there")).expect("there");
             let wrong = Counters { log_bytes: counters.log_bytes + 1, ..counters };
-            meta.insert(COUNTERS_KEY, wrong.encode_to_vec().as_slice()).expect("written");
+            put_counters(transaction, &wrong).expect("written");
         }),
         ("kept for no task", |transaction| {
-            let mut specs = transaction.open_table(SPECS).expect("there");
+            let mut specs = SPECS.write(transaction, Tally::default()).expect("there");
             let spec = specs.first().expect("read").expect("some").1.value().to_vec();
-            specs.insert((u64::MAX, 1), spec.as_slice()).expect("written");
+            specs.put_bytes((u64::MAX, 1), &spec).expect("written");
         }),
     ];
     for (problem, act) in wrongs {
@@ -203,9 +180,15 @@ fn a_copy_that_was_killed_is_in_nobodys_way_and_one_that_fails_leaves_nothing() 
     let dir = TestDir::new();
     let (store, ..) = filled(&dir, 30);
     let dest = dir.join("backup");
-    std::fs::create_dir(dir.join(&format!("backup.unfinished-{}", std::process::id()))).expect("made");
     let there = || dir.path().parent().expect("there").read_dir().expect("read").count();
     let before = there();
+    std::fs::create_dir(dir.join("backup.unfinished-0123")).expect("made");
+    // Another that is being made to the same place, and one to another place, are none of ours.
+    std::fs::create_dir(dir.join("backup.unfinished-4567")).expect("made");
+    std::fs::create_dir(dir.join("other.unfinished-0123")).expect("made");
+    let held = std::fs::File::open(dir.join("backup.unfinished-4567")).expect("there");
+    held.try_lock().expect("free");
+    let before = before + 2;
     let late = store.archive().backup_within(&dest, std::time::Duration::ZERO);
     assert!(matches!(late, Err(BackupError::Write { .. })), "{late:?}");
     assert_eq!(there(), before, "nothing is left");
@@ -243,4 +226,41 @@ fn a_directory_that_was_taken_away_is_never_written_to_again() {
     assert_eq!(error.failure(), Failure::Final, "{error}");
     assert!(error.to_string().contains("was moved or removed"), "{error}");
     assert_eq!(other.recover().expect("read").head.get(), 0);
+}
+
+#[test]
+fn what_is_no_file_is_refused_with_a_word_on_what_to_do() {
+    let dir = TestDir::new();
+    std::fs::create_dir_all(dir.path().join("journal.redb")).expect("made");
+    let refused = [
+        EmbeddedStore::open(&dir.path(), Retention::default()).err(),
+        EmbeddedStore::check(&dir.path()).err(),
+        EmbeddedStore::compact(&dir.path()).err(),
+    ];
+    for refused in refused {
+        let refused = refused.expect("refused");
+        assert!(matches!(refused, OpenError::NoFile { .. }), "{refused:?}");
+        let text = refused.to_string();
+        assert!(["is no file", "--data-dir", "anew"].iter().all(|word| text.contains(word)), "{text}");
+    }
+}
+
+/// What the log has of something.
+fn heard(dir: &TestDir, act: impl FnOnce()) -> String {
+    let path = dir.join("log");
+    let file = std::fs::File::create(&path).expect("made");
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(file).finish();
+    tracing::subscriber::with_default(subscriber, act);
+    std::fs::read_to_string(&path).expect("read")
+}
+
+#[test]
+fn a_store_that_is_lost_from_a_directory_in_use_before_is_missed_aloud() {
+    let dir = TestDir::new();
+    let open = || drop(EmbeddedStore::open(&dir.path(), Retention::default()).expect("opened"));
+    let (first, again) = (heard(&dir, open), heard(&dir, open));
+    assert!(!(first + &again).contains("in use before"));
+    std::fs::remove_file(dir.path().join("journal.redb")).expect("removed");
+    let lost = heard(&dir, open);
+    assert!(lost.contains("WARN") && lost.contains("in use before") && lost.contains("journal.redb"), "{lost}");
 }

@@ -196,7 +196,7 @@ fn damage_that_a_reader_finds_has_nothing_opened_anew() {
     let (store, _, log) = filled(&disk);
     drop(store);
     edit(&disk, |transaction| {
-        let mut events = transaction.open_table(EVENTS).expect("there");
+        let mut events = transaction.open_table(EVENTS.raw()).expect("there");
         let second = events.iter().expect("read").nth(1).expect("some").expect("read").0.value();
         events.insert(second, b"no piece".as_slice()).expect("written");
     });
@@ -224,7 +224,7 @@ fn a_damaged_task_is_refused_at_the_start_with_a_word_on_what_to_do() {
     };
     let copy = bytes();
     edit(&copy, |transaction| {
-        let mut tasks = transaction.open_table(TASKS).expect("there");
+        let mut tasks = transaction.open_table(TASKS.raw()).expect("there");
         let (born, mut row) = {
             let (born, row) = tasks.first().expect("read").expect("some");
             (born.value(), row.value().to_vec())

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message;
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 
 use super::history::{History, assert_is, read_all};
 use super::media::{Disk, TestDir};
+use super::migrations::unseal;
 use crate::journal::embedded::age::wall as now;
-use crate::journal::embedded::form::{Counters, RequestForm};
-use crate::journal::embedded::tables::{COUNTERS_KEY, DYING, FORM_KEY, META, REQUESTS, SPECS};
+use crate::journal::embedded::tables::{DYING, REQUESTS, SPECS};
 use crate::journal::testing::{created, event, sequence};
 use crate::journal::{EmbeddedStore, Group, Range, ReadError, Retention, Store};
 use crate::model::{
@@ -35,13 +34,13 @@ pub(super) fn at(number: usize, time: Timestamp) -> Event {
 
 fn specs(store: &EmbeddedStore) -> BTreeSet<(u64, u64)> {
     let database = store.shared.database().expect("open");
-    let table = database.begin_read().expect("begun").open_table(SPECS).expect("there");
+    let table = database.begin_read().expect("begun").open_table(SPECS.raw()).expect("there");
     table.iter().expect("read").map(|row| row.expect("read").0.value()).collect()
 }
 
 fn rows_dying(store: &EmbeddedStore) -> usize {
     let database = store.shared.database().expect("open");
-    let table = database.begin_read().expect("begun").open_table(DYING).expect("there");
+    let table = database.begin_read().expect("begun").open_table(DYING.raw()).expect("there");
     table.iter().expect("read").count()
 }
 
@@ -189,11 +188,7 @@ fn a_request_that_grew_too_old_while_no_server_was_there_is_not_remembered() {
     let mut history = History::new(5, 3);
     let request = std::iter::repeat_with(|| history.batch(5).requests).flatten().next().expect("endless");
     let old = Remembered { time: now().before(Duration::from_secs(86_400 + 60)), ..request };
-    let database = store.shared.database().expect("open");
-    let transaction = crate::journal::embedded::database::writing(&database).expect("begun");
-    let row = RequestForm::of(&old).encode_to_vec();
-    transaction.open_table(REQUESTS).expect("there").insert(0, row.as_slice()).expect("written");
-    transaction.commit().expect("committed");
+    store.commit(Group { events: &[], requests: &[old] }).expect("committed");
     assert!(store.recover().expect("read").requests.is_empty());
 }
 
@@ -206,11 +201,7 @@ fn superseded_specs_count_with_the_events_that_keep_them() {
     assert!(counters.dying_bytes > 90 * 50, "{counters:?}");
     // Form 2 did not count them.
     let transaction = store.shared.database().expect("open").begin_write().expect("begun");
-    let mut meta = transaction.open_table(META).expect("there");
-    let of_form_2 = Counters { dying_bytes: 0, ..counters };
-    meta.insert(COUNTERS_KEY, of_form_2.encode_to_vec().as_slice()).expect("written");
-    meta.insert(FORM_KEY, 2_u32.to_le_bytes().as_slice()).expect("written");
-    drop(meta);
+    unseal(&transaction, 2);
     transaction.commit().expect("committed");
     drop(store);
     let mut store = EmbeddedStore::with_medium(disk, retention(1_000)).expect("migrated");
@@ -257,8 +248,9 @@ fn requests_are_forgotten_by_age_and_count() {
     while store.maintain().expect("maintained") {}
     assert!(store.recover().expect("read").requests.is_empty());
     let database = store.shared.database().expect("open");
-    let rows =
-        || database.begin_read().expect("begun").open_table(REQUESTS).expect("there").iter().expect("read").count();
+    let rows = || {
+        database.begin_read().expect("begun").open_table(REQUESTS.raw()).expect("there").iter().expect("read").count()
+    };
     assert_eq!(rows(), 0);
 
     let many: Vec<_> = std::iter::repeat_n(batch.requests[0].clone(), 50_010).collect();
