@@ -84,7 +84,7 @@ impl<C: Chance> Lifecycle<C> {
         self.timers.clear(Timer::PauseExpires(uid));
         self.record(uid, cause.clone(), Change::Resumed(pause), now);
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        if entry.active.is_none() && entry.is_alone() {
+        if entry.is_idle() {
             self.launch(uid, false, cause, now);
         } else {
             entry.held = Some(Held::Launch { once: false });
