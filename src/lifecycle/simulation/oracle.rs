@@ -301,7 +301,8 @@ impl Oracle {
     /// What must hold between any two steps.
     pub(super) fn after(&mut self, machine: &Lifecycle<Rng>, world: &World, now: Now) -> Checked {
         self.history.step_ends(self.head);
-        self.recovery.after(machine, &self.view, &mut self.roles, (&self.step, self.draining, now))?;
+        let admits = self.intake.is_open();
+        self.recovery.after(machine, &self.view, &mut self.roles, (&self.step, self.draining, admits, now))?;
         if let Some(id) = self.must_end {
             check(!self.ended_in_step.is_empty(), || format!("instance {id} has ended, and nobody says so"))?;
         }

@@ -85,8 +85,8 @@ impl Orphan {
         task
     }
 
-    /// Nothing but what had to be decided has been.
-    pub(super) fn told(&self, task: &Task, told: &[EventType], adopted: bool) -> Checked {
+    /// Nothing but what had to be decided has been. `admits`: whether the journal takes anything in.
+    pub(super) fn told(&self, task: &Task, told: &[EventType], (adopted, admits): (bool, bool)) -> Checked {
         let count = |wanted: EventType| told.iter().filter(|kind| **kind == wanted).count();
         let ended = self.ghosts().len();
         check(count(EventType::InstanceEnded) == ended, || format!("{ended} instances had to end"))?;
@@ -104,8 +104,9 @@ impl Orphan {
         check(kinds.iter().all(|kind| count(*kind) == 0), || "nobody wants that".to_owned())?;
         let rests = self.left.intent == Intent::Pause && ended > 0;
         check(count(EventType::TaskPaused) == usize::from(rests), || "told to rest wrongly".to_owned())?;
-        // What was to go back does so now, unless its owner wants it to end, or nobody can start it.
-        let goes_back = is_to_go_back(&self.left) && self.left.intent != Intent::Cancel && self.known;
+        // What was to go back does so now, unless its owner wants it to end, nobody can start it, or the journal takes nothing in:
+        // then it runs as it is until that does.
+        let goes_back = is_to_go_back(&self.left) && self.left.intent != Intent::Cancel && self.known && admits;
         check(count(EventType::SwapStarted) == usize::from(goes_back), || "it had to go back".to_owned())?;
         check(goes_back || same_swap() && !is_running(task), || "its swap goes on".to_owned())?;
         let same = self.left.intent == task.intent || !self.known && task.intent == Intent::Run;

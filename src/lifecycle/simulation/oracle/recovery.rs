@@ -182,7 +182,7 @@ impl Recovery {
         machine: &Lifecycle<Rng>,
         view: &View,
         roles: &mut Roles,
-        (step, draining, now): (&[(Uid, EventType)], bool, Now),
+        (step, draining, admits, now): (&[(Uid, EventType)], bool, bool, Now),
     ) -> Checked {
         let at_hand = std::mem::take(&mut self.at_hand);
         let (before, kept) =
@@ -204,7 +204,7 @@ impl Recovery {
             // Unless it was deleted at once.
             let Some(task) = view.values().find(|task| task.uid == uid) else { continue };
             let wrong = |what: &str| format!("{} was taken over, {told:?}: {what}", task.name);
-            orphan.told(task, &told, self.adopts).map_err(|what| wrong(&what))?;
+            orphan.told(task, &told, (self.adopts, admits)).map_err(|what| wrong(&what))?;
             self.goes_on(&orphan, task, &told, machine, (draining, now)).map_err(|what| wrong(&what))?;
         }
         let left = self.orphans.keys().eq(machine.orphans.keys());
