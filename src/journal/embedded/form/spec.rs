@@ -263,3 +263,17 @@ impl CircuitPolicyForm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::embedded::tests::spec;
+
+    #[test]
+    fn a_spec_from_before_gates_and_observations_has_neither() {
+        let old = SpecForm { min_healthy_time: 0, observation_time: None, ..SpecForm::of(&spec("t1", 1)) };
+        let read = old.read().expect("valid");
+        assert_eq!((read.swap().min_healthy_time().is_zero(), read.swap().auto_revert()), (true, false));
+        assert_eq!(&read, &*spec("t1", 1));
+    }
+}

@@ -129,6 +129,7 @@ impl Observations {
         let right = swap.to_spec == observed.shown.spec
             && swap.strategy == observed.shown.strategy
             && !swap.revert_reason.is_empty()
+            && !has_stuck(task)
             && event.cause.actor == Actor::System("swap".into());
         check(right, wrong)
     }
@@ -167,9 +168,7 @@ impl Observations {
         self.known.retain(|_, observed| !over(observed));
         for task in view.values().filter(|task| !recovery.is_left(task.uid)) {
             let failed = self.known.get(&task.uid).is_some_and(|observed| observed.failed);
-            let mut instances = task.instance.iter().chain(&task.draining);
-            let in_the_way = instances.any(|instance| instance.state == InstanceState::Stuck);
-            let waits = is_running(task) || in_the_way || draining || !intake.is_open();
+            let waits = is_running(task) || has_stuck(task) || draining || !intake.is_open();
             check(!failed || waits, || format!("{} had to go back", task.name))?;
         }
         Ok(())
@@ -179,6 +178,12 @@ impl Observations {
 /// Whether a client has asked for what begins.
 fn is_asked(asked: &SwapTask, task: &Task) -> bool {
     asked.name == task.name && task.swap.as_ref().is_some_and(|swap| swap.revert_reason.is_empty())
+}
+
+/// Whether an instance is in the way of every other one.
+fn has_stuck(task: &Task) -> bool {
+    let mut instances = task.instance.iter().chain(&task.draining);
+    instances.any(|instance| instance.state == InstanceState::Stuck)
 }
 
 /// Whether the task is to go back, and has not.

@@ -49,6 +49,16 @@ fn the_candidate_stops_and_the_next_one_is_built_once_it_has_ended() {
 }
 
 #[test]
+fn an_old_instance_that_ends_meanwhile_hurries_nothing() {
+    let (mut bench, old, loser) = trying();
+    bench.command(preempting(third())).unwrap();
+    bench.end(old, RootEnd::Failed("down".to_owned()));
+    assert_eq!(builds(&bench), 1, "the candidate still stops");
+    bench.end(loser, RootEnd::Returned);
+    assert_eq!(builds(&bench), 2);
+}
+
+#[test]
 fn beside_a_candidate_that_sticks_it_is_built_and_rolled_back() {
     let (mut bench, _, loser) = trying();
     bench.command(preempting(third())).unwrap();

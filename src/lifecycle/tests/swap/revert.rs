@@ -63,6 +63,19 @@ fn what_fails_in_time_is_replaced_by_the_spec_before() {
 }
 
 #[test]
+fn what_was_gone_back_to_is_not_observed_though_its_spec_wants_that() {
+    let (mut bench, old) = Bench::ready(reverting());
+    let new = take_over(&mut bench, old, SpecDraft { start_timeout: Some(8 * SECOND), ..reverting() });
+    for _ in 0..3 {
+        bench.check(new, Verdict::Fail);
+    }
+    let again = bench.built();
+    bench.feed(Input::Ready(again));
+    assert_eq!((bench.task().generation.get(), way(&bench).2), (3, true));
+    assert_eq!(bench.task().observation, None);
+}
+
+#[test]
 fn what_fails_later_is_started_again_as_any() {
     let (mut bench, new) = observed();
     bench.pass(60 * SECOND);
@@ -219,6 +232,15 @@ fn it_goes_on_after_a_restart_for_as_long_as_is_left_of_it() {
     bench.pass(9 * SECOND);
     failing(&mut bench, again);
     assert_eq!(way(&bench), (2, 3, true), "it is still observed");
+
+    let (mut bench, _) = observed();
+    bench.pass(30 * SECOND);
+    bench.restart(20 * SECOND);
+    bench.adopt();
+    let again = bench.launched();
+    bench.pass(10 * SECOND);
+    failing(&mut bench, again);
+    assert_eq!(way(&bench), (1, 2, false), "no longer than it would have been");
 
     for (before, after) in [(30 * SECOND, 31 * SECOND), (Duration::ZERO, 60 * SECOND)] {
         let (mut bench, _) = observed();
