@@ -7,6 +7,7 @@ mod policy;
 mod preempt;
 mod request;
 mod revert;
+mod storm;
 
 use std::net::TcpListener;
 use std::time::Duration;
