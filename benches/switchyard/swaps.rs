@@ -83,10 +83,20 @@ async fn swap(managed: &Managed, number: usize, round: usize) -> Result<()> {
     let mut changes = managed.journal.changes(task.uid);
     let cause = Cause::system("benchmark", "");
     let (labels, annotations) = (Labels::default(), Annotations::default());
-    let (strategy, etag, idempotency, validate_only) = (None, None, None, false);
+    let (former, strategy, etag, idempotency, validate_only) = (None, None, None, None, false);
     let spec = spec(round)?;
-    let request =
-        SwapTask { name: name.clone(), labels, annotations, spec, strategy, validate_only, etag, cause, idempotency };
+    let request = SwapTask {
+        name: name.clone(),
+        labels,
+        annotations,
+        spec,
+        former,
+        strategy,
+        validate_only,
+        etag,
+        cause,
+        idempotency,
+    };
     let accepted = managed.handle.swap(request).await?;
     let asked = accepted.task.swap.as_ref().context("there is no swap")?.id;
     loop {

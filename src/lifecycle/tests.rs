@@ -242,8 +242,8 @@ fn target(key: &str) -> Target {
 
 fn swap(draft: SpecDraft) -> SwapTask {
     let StartTask { name, labels, annotations, spec, validate_only, cause, idempotency } = start(draft, None);
-    let (strategy, etag) = (None, None);
-    SwapTask { name, labels, annotations, spec, strategy, validate_only, etag, cause, idempotency }
+    let (former, strategy, etag) = (None, None, None);
+    SwapTask { name, labels, annotations, spec, former, strategy, validate_only, etag, cause, idempotency }
 }
 
 fn start(draft: SpecDraft, idempotency: Option<Idempotency>) -> StartTask {

@@ -23,6 +23,8 @@ pub struct Swap {
     pub phase: SwapPhase,
     /// Why it was rolled back; empty where it was not.
     pub error: String,
+    /// Whose spec and annotations it brings back, where it was asked for as a roll-back.
+    pub rollback_to: Option<Generation>,
 }
 
 impl Swap {

@@ -10,7 +10,7 @@ use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableT
 use super::database::{self, Empty, caught};
 use super::directory::Directory;
 use super::error::Fault;
-use super::form::{Counters, EventForm, PieceForm, RequestForm, SpecKey, TaskForm, TaskRow, Unreadable};
+use super::form::{Counters, EventForm, PieceForm, RequestForm, SpecKey, TaskForm, TaskRow, Unreadable, read_story};
 use super::medium::Fence;
 use super::recovery::read_task;
 use super::report::{CheckReport, Compaction};
@@ -94,6 +94,14 @@ impl Specs {
         let spec = Arc::clone(&read.spec);
         self.known.put(key, read);
         Ok(spec)
+    }
+}
+
+impl Specs {
+    /// Whether the story of a spec can be read.
+    fn told(&self, key: (u64, u64)) -> Result<(), Fault> {
+        let Some(row) = self.table.get(key)? else { return Ok(()) };
+        Ok(read_story(row.value()).map(drop)?)
     }
 }
 
@@ -188,7 +196,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Every spec decodes, and is there for a task or an event.
+    /// Every spec decodes, and its story; and is there for a task or an event.
     fn kept_specs(&mut self, counters: Counters) -> Result<(), Fault> {
         let table = self.transaction.open_table(DYING)?;
         let bytes = dying_bytes(&table, &self.specs.table)?;
@@ -212,7 +220,8 @@ impl Check<'_> {
         let keys: Vec<_> =
             self.specs.table.iter()?.map(|row| row.map(|(key, _)| key.value())).collect::<Result<_, _>>()?;
         for (born, generation) in keys {
-            if let Err(fault) = self.specs.get(SpecKey { born, generation }) {
+            let told = self.specs.told((born, generation));
+            if let Err(fault) = self.specs.get(SpecKey { born, generation }).and(told) {
                 self.find(fault.at(&SPECS, (born, generation)));
             }
             if !dying.contains(&(born, generation)) && tasks.get(born)?.is_none() {

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use prost::Message;
-use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, WriteTransaction};
 
 use super::Retention;
 use super::age::AgeClock;
+use super::births::Births;
 use super::database::writing;
 use super::error::Fault;
-use super::form::{Counters, Pieces, RequestForm, TaskRow};
+use super::form::{Counters, Pieces, RequestForm, SpecKey, TaskRow, read_story, storied};
 use super::index::{Changes, Index};
 use super::tables::{COUNTERS_KEY, DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters};
 use super::trimming::Ends;
 use crate::journal::Group;
-use crate::model::Event;
+use crate::model::{Chapter, Event};
 
 /// What the writer knows by heart of a store that is open. Changes with each transaction; where one fails, it is read anew.
 pub(super) struct Written {
@@ -26,12 +27,12 @@ pub(super) struct Written {
 
 impl Written {
     /// Reads it.
-    pub(super) fn load(database: &Database, clock: AgeClock) -> Result<Self, Fault> {
+    pub(super) fn load(database: &Database, clock: AgeClock, births: Arc<Births>) -> Result<Self, Fault> {
         let transaction = database.begin_read()?;
         let counters = counters(&transaction.open_table(META)?)?;
         let ends = Ends::of(&transaction.open_table(EVENTS)?, &transaction.open_table(REQUESTS)?, clock.now())?;
         ends.check(&counters, &transaction.open_table(EVENTS)?)?;
-        Ok(Self { counters, index: Index::load(&transaction)?, ends, clock })
+        Ok(Self { counters, index: Index::load(&transaction, births)?, ends, clock })
     }
 
     /// Whether the group is in the store: it was committed, though the writer was told that it failed.
@@ -132,7 +133,7 @@ impl Written {
 
 /// Says how many bytes the specs have that are kept for events alone from now on.
 fn write_changes(transaction: &WriteTransaction, changes: Changes) -> Result<u64, Fault> {
-    let Changes { tasks, specs, dying } = changes;
+    let Changes { tasks, specs, chapters, dying } = changes;
     if !tasks.is_empty() {
         let mut table = transaction.open_table(TASKS)?;
         for (born, row) in tasks {
@@ -144,8 +145,14 @@ fn write_changes(transaction: &WriteTransaction, changes: Changes) -> Result<u64
     }
     if !specs.is_empty() {
         let mut table = transaction.open_table(SPECS)?;
-        for (key, spec) in specs {
-            table.insert((key.born, key.generation), spec.as_slice())?;
+        for (key, (story, spec)) in specs {
+            table.insert((key.born, key.generation), storied(&story, &spec).as_slice())?;
+        }
+    }
+    if !chapters.is_empty() {
+        let mut table = transaction.open_table(SPECS)?;
+        for (key, chapter) in chapters {
+            tell(&mut table, key, chapter)?;
         }
     }
     let mut dying_bytes = 0;
@@ -157,4 +164,24 @@ fn write_changes(transaction: &WriteTransaction, changes: Changes) -> Result<u64
         }
     }
     Ok(dying_bytes)
+}
+
+/// Goes on with the story of a spec that is kept.
+fn tell(
+    specs: &mut Table<'_, (u64, u64), &'static [u8]>,
+    SpecKey { born, generation }: SpecKey,
+    chapter: Chapter,
+) -> Result<(), Fault> {
+    let row = match specs.get((born, generation))? {
+        Some(row) => {
+            let read = read_story(row.value()).map_err(|problem| Fault::from(problem).at(&SPECS, (born, generation)));
+            let (mut story, spec) = read?;
+            story.tell(chapter);
+            storied(&story, spec)
+        }
+        // Whatever has become of it is for a check to tell: the log must go on.
+        None => return Ok(()),
+    };
+    specs.insert((born, generation), row.as_slice())?;
+    Ok(())
 }

@@ -7,6 +7,7 @@ mod directories;
 mod faults;
 mod figures;
 mod folds;
+mod generations;
 mod history;
 mod media;
 mod reopening;

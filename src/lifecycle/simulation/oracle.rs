@@ -7,6 +7,7 @@ mod commits;
 mod crashes;
 mod endings;
 mod events;
+mod generations;
 mod history;
 mod orphan;
 mod pauses;
@@ -30,6 +31,7 @@ use admission::Intake;
 use answers::Answers;
 use circuits::Circuits;
 use commits::Commits;
+use generations::Generations;
 use history::History;
 use pauses::Pauses;
 use promises::Promises;
@@ -59,6 +61,7 @@ pub(super) struct Oracle {
     pauses: Pauses,
     relief: Relief,
     history: History,
+    generations: Generations,
     recovery: Recovery,
     intake: Intake,
     /// The instance that the present input has ended, as the world knows.
@@ -151,6 +154,7 @@ impl Oracle {
             pauses: Pauses::default(),
             relief: Relief::new(limits.max_stuck),
             history: History::default(),
+            generations: Generations::default(),
             recovery: Recovery::default(),
             intake: Intake::default(),
             must_end: None,
@@ -165,6 +169,11 @@ impl Oracle {
 
     pub(super) fn task(&self, name: &TaskName) -> Option<&Arc<Task>> {
         self.view.get(name)
+    }
+
+    /// The generations of a task that are kept.
+    pub(super) fn generations(&self, uid: Uid) -> &[KeptGeneration] {
+        self.generations.of(uid)
     }
 
     pub(super) fn names(&self) -> Vec<TaskName> {

@@ -6,7 +6,9 @@ use super::{Stage, Swapping};
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::io::{Chance, Effect, Reply};
 use crate::lifecycle::record::Change;
-use crate::model::{Generation, Intent, Now, Refusal, State, Swap, SwapPhase, SwapTask, Target, Task, Uid};
+use crate::model::{
+    Former, Generation, Intent, Now, Refusal, RollbackTask, State, Swap, SwapPhase, SwapTask, Target, Task, Uid,
+};
 
 impl<C: Chance> Lifecycle<C> {
     pub(in crate::lifecycle) fn swap(
@@ -18,6 +20,9 @@ impl<C: Chance> Lifecycle<C> {
         let (uid, task) = self.find(&swap.name, swap.etag.as_ref())?;
         if self.draining.is_some() {
             return Err(Refusal::ServerDraining);
+        }
+        if swap.former.is_some_and(|former| !is_as_found(former, task)) {
+            return Err(Refusal::GenerationsMoved(swap.name));
         }
         if !swap.labels.is_empty() && swap.labels != task.labels {
             return Err(Refusal::LabelsImmutable(swap.name));
@@ -52,6 +57,15 @@ impl<C: Chance> Lifecycle<C> {
         Ok((uid, self.accepted(uid)?))
     }
 
+    /// Why a roll-back is refused for which no generation was found.
+    pub(in crate::lifecycle) fn in_vain(&self, rollback: &RollbackTask, refusal: Refusal) -> Refusal {
+        match self.find(&rollback.name, rollback.etag.as_ref()) {
+            Err(sooner) => sooner,
+            Ok(_) if self.draining.is_some() => Refusal::ServerDraining,
+            Ok(_) => refusal,
+        }
+    }
+
     /// Other annotations, the same spec: no instance is concerned.
     fn annotate(&mut self, uid: Uid, swap: SwapTask, now: Now) {
         let id = self.chance.uuid();
@@ -64,12 +78,13 @@ impl<C: Chance> Lifecycle<C> {
             strategy: swap.strategy.unwrap_or(swap.spec.swap().strategy()),
             phase: SwapPhase::Done,
             error: String::new(),
+            rollback_to: swap.former.map(|former| former.generation),
         };
         self.record(uid, swap.cause, Change::Annotated(Box::new(record), swap.annotations), now);
     }
 
     fn begin_swap(&mut self, uid: Uid, swap: SwapTask, target: Target, now: Now) {
-        let SwapTask { annotations, spec, strategy, cause, .. } = swap;
+        let SwapTask { annotations, spec, former, strategy, cause, .. } = swap;
         let id = self.chance.uuid();
         self.last_instance = self.last_instance.next();
         let candidate = self.last_instance;
@@ -86,6 +101,7 @@ impl<C: Chance> Lifecycle<C> {
             strategy,
             phase: SwapPhase::Building,
             error: String::new(),
+            rollback_to: former.map(|former| former.generation),
         };
         let swapping = Swapping {
             swap: record,
@@ -101,6 +117,12 @@ impl<C: Chance> Lifecycle<C> {
         self.record(uid, cause, Change::SwapStarted, now);
         self.log.effects.push(Effect::Build { instance: candidate, spec });
     }
+}
+
+/// Whether what was found of a task's generations is still so: that it is this task, and where the one before was asked for, that it is
+/// the one before.
+fn is_as_found(former: Former, task: &Task) -> bool {
+    former.uid == task.uid && former.before.is_none_or(|before| before == task.generation)
 }
 
 /// The task as it would be after the swap.

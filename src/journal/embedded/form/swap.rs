@@ -33,12 +33,14 @@ pub(in crate::journal::embedded) struct SwapForm {
     phase: u32,
     #[prost(string, tag = "7")]
     error: String,
+    #[prost(uint64, optional, tag = "20")]
+    rollback_to: Option<u64>,
 }
 
 impl SwapForm {
     pub(super) fn of(swap: &Swap) -> Self {
         // The spec is kept once for its generation.
-        let Swap { id, from_generation, to_generation, to_spec: _, strategy, phase, error } = swap;
+        let Swap { id, from_generation, to_generation, to_spec: _, strategy, phase, error, rollback_to } = swap;
         let (id_high, id_low) = halves(*id);
         Self {
             id_high,
@@ -48,11 +50,12 @@ impl SwapForm {
             strategy: strategy.code(),
             phase: phase.code(),
             error: error.clone(),
+            rollback_to: rollback_to.map(Generation::get),
         }
     }
 
     pub(super) fn read<E: From<Unreadable>>(self, born: u64, spec_of: SpecOf<'_, E>) -> Result<Swap, E> {
-        let Self { id_high, id_low, from_generation, to_generation, strategy, phase, error } = self;
+        let Self { id_high, id_low, from_generation, to_generation, strategy, phase, error, rollback_to } = self;
         Ok(Swap {
             id: uuid((id_high, id_low)),
             from_generation: Generation::new(from_generation),
@@ -61,6 +64,7 @@ impl SwapForm {
             strategy: SwapStrategy::of(strategy)?,
             phase: SwapPhase::of(phase)?,
             error,
+            rollback_to: rollback_to.map(Generation::new),
         })
     }
 

@@ -70,6 +70,7 @@ impl Intake {
         let passes = match command {
             Command::Start(start, _) => start.validate_only && !left,
             Command::Swap(swap, _) => swap.validate_only && !left,
+            Command::Vain(rollback, _) => rollback.validate_only && !left,
             Command::Cancel(_) => true,
             Command::Delete(_) | Command::Pause(_) | Command::Resume(_) | Command::Run(_) => false,
         };

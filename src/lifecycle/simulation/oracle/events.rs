@@ -54,6 +54,7 @@ impl Oracle {
         let recovery = &self.recovery;
         self.roles.event(event, task, before, self.draining, recovery)?;
         self.swaps.event(event, task, before, recovery)?;
+        self.generations.event(event, task)?;
         self.pauses.event(event, task, before, recovery, now)?;
         self.relief.event(event, task, before)?;
         self.circuits.event(event, task, &self.roles, now)
