@@ -6,11 +6,13 @@
 mod change;
 mod completions;
 mod demo;
+mod diff;
 mod drain;
 mod duration;
 mod event_view;
 mod events;
 mod failure;
+mod history;
 mod json;
 mod located;
 mod look_back;
@@ -59,6 +61,7 @@ Examples:
   switchyard watch                                              follow what happens
   switchyard events --since 10m                                 see what has happened
   switchyard swap api --http http://127.0.0.1:9090/ --wait      another target, no check missed
+  switchyard rollback api --wait                                back to the spec before
   switchyard pause api --for 2h                                 have it rest for a while
   switchyard cancel api                                         stop it, with a proven outcome
 
@@ -74,6 +77,9 @@ enum Command {
     Get(read::Get),
     List(read::List),
     Swap(Box<swap::Swap>),
+    Diff(Box<diff::Diff>),
+    History(history::History),
+    Rollback(Box<history::Rollback>),
     Pause(pause::Pause),
     Resume(pause::Resume),
     Run(run::Run),
@@ -105,6 +111,9 @@ pub fn run() -> ExitCode {
         Command::Get(get) => block_on(get.run()),
         Command::List(list) => block_on(list.run()),
         Command::Swap(swap) => block_on(swap.run()),
+        Command::Diff(diff) => block_on(diff.run()),
+        Command::History(history) => block_on(history.run()),
+        Command::Rollback(rollback) => block_on(rollback.run()),
         Command::Pause(pause) => block_on(pause.run()),
         Command::Resume(resume) => block_on(resume.run()),
         Command::Run(run) => block_on(run.run()),

@@ -81,6 +81,19 @@ impl Client {
         call(deadline, request, |request| async move { tasks.swap_task(request).await }).await
     }
 
+    /// Reads the generations of a task, the newest first.
+    pub async fn generations(&self, request: v1::ListGenerationsRequest) -> Result<v1::ListGenerationsResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        call(DEADLINE, request, |request| async move { tasks.list_generations(request).await }).await
+    }
+
+    /// Swaps a task back to a former generation; where the request says `wait`, answers when the swap has ended.
+    pub async fn rollback(&self, request: v1::RollbackTaskRequest) -> Result<v1::RollbackTaskResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        let deadline = if request.wait { SWAP_DEADLINE } else { DEADLINE };
+        call(deadline, request, |request| async move { tasks.rollback_task(request).await }).await
+    }
+
     /// Cancels a task; where the request says `wait`, answers with the proven outcome.
     pub async fn cancel(&self, request: v1::CancelTaskRequest) -> Result<v1::CancelTaskResponse, Error> {
         let mut tasks = self.tasks.clone();

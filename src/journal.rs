@@ -55,11 +55,14 @@ use self::changes::Registry;
 use self::inbox::Inbox;
 use self::log::Log;
 use self::vigil::{STALLED_AFTER, Space};
-use crate::model::{Event, Remembered, Sequence, Uid};
+use crate::model::{Event, KeptGeneration, Remembered, Sequence, Standing, Task, Uid};
 use crate::telemetry::Commits;
 
 /// How many followers may read from the store at once: enough to keep a disk busy, few enough to leave the blocking pool to others.
 const CATCH_UP_READS: usize = 4;
+
+/// And how many others: apart, so that they do not wait for those who follow far behind.
+const READS: usize = 2;
 
 /// How a journal is set up.
 #[derive(Clone, Debug)]
@@ -137,6 +140,7 @@ impl Journal {
             changes: Arc::default(),
             pages: Pages::new(),
             catch_up: Arc::new(Semaphore::new(CATCH_UP_READS)),
+            reads: Arc::new(Semaphore::new(READS)),
         });
         let writer = Writer::start(store, Arc::clone(&shared), options.metrics).map_err(StartError::Thread)?;
         Ok((Self { shared }, writer, requests))
@@ -180,6 +184,29 @@ impl Journal {
         self.shared.changes.subscribe(uid)
     }
 
+    /// The generations of a task that are kept, the oldest first, with what has become of them; none where it is gone. What is not
+    /// known of the task's own one, since it is of a server that kept no stories, the task as given tells.
+    pub async fn generations(&self, task: &Arc<Task>) -> Result<Vec<KeptGeneration>, StoreError> {
+        let permit = Arc::clone(&self.shared.reads).acquire_owned().await;
+        let (reader, of) = (Arc::clone(&self.shared.reader), Arc::clone(task));
+        let read = tokio::task::spawn_blocking(move || {
+            let read = reader.generations(&of);
+            drop(permit);
+            read
+        });
+        let mut generations = match read.await {
+            Ok(read) => read?,
+            Err(panic) if panic.is_panic() => return Err(StoreError::of(Failure::Final, panic)),
+            Err(cancelled) => return Err(StoreError::new(cancelled)),
+        };
+        let active = generations.iter_mut().find(|kept| kept.generation == task.generation);
+        if let Some(active) = active.filter(|active| active.story.standing == Standing::Unknown) {
+            active.story.standing = Standing::Active { since: None };
+            active.story.annotations = Some(task.annotations.clone());
+        }
+        Ok(generations)
+    }
+
     /// The snapshots of listings.
     pub fn pages(&self) -> &Pages {
         &self.shared.pages
@@ -214,6 +241,7 @@ struct Shared {
     changes: Arc<Registry>,
     pages: Pages,
     catch_up: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
 }
 
 /// How far followers may go.

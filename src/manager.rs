@@ -4,7 +4,7 @@
 //! reports from monitors and exits from reapers, appends the events to the journal and only then acts. Monitors run on
 //! `shards`, over which the `watchdog` keeps: built-in kinds on their own, custom kinds on others, so that code we did not write never shares a thread with the
 //! code we did. Custom code that runs before there is an instance (a kind's `validate` and `build`) is bounded by `vetting`. Checks
-//! on demand go by `demand`, and each is made once for a request, as `runs` remembers. Commands are handed in at the `desk`, where
+//! on demand go by `demand`, roll-backs by `rollback`, and each is made once for a request, as `runs` remembers. Commands are handed in at the `desk`, where
 //! nobody waits for a journal that is stalled.
 
 mod demand;
@@ -13,6 +13,7 @@ mod dice;
 mod handle;
 mod observe;
 mod reaper;
+mod rollback;
 mod runs;
 mod shards;
 mod shell;

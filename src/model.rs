@@ -9,6 +9,7 @@ mod circuit;
 mod event;
 mod evidence;
 mod filter;
+mod history;
 mod ids;
 mod metadata;
 mod name;
@@ -26,14 +27,15 @@ pub use circuit::{CircuitReason, CircuitState, CircuitStatus, WindowCounts};
 pub use event::{Actor, Cause, Detail, Event, EventType};
 pub use evidence::{Evidence, Regime};
 pub use filter::{ListFilter, WatchFilter};
+pub use history::{Chapter, History, KeptGeneration, Origin, Standing, Story, chapters};
 pub use ids::{Attempt, Epoch, Etag, Generation, InstanceId, Sequence, Target, Uid};
 pub use metadata::{Annotations, Labels};
 pub use name::{InvalidName, Namespace, Parent, TaskName};
 pub use refusal::Refusal;
 pub(crate) use request::cut;
 pub use request::{
-    CancelTask, DeleteTask, Idempotency, Method, PauseTask, Reason, Remembered, ResumeTask, RunTask, StartTask,
-    SwapTask,
+    CancelTask, DeleteTask, Former, Idempotency, Method, PauseTask, Reason, Remembered, ResumeTask, RollbackTask,
+    RunTask, StartTask, SwapTask,
 };
 pub use spec::{
     BodyMatch, BodyMatchDraft, CircuitDraft, CircuitPolicy, ConfigValue, CustomSpec, ExecDraft, ExecSpec, HttpDraft,
@@ -62,6 +64,8 @@ pub mod limits {
     pub const DEFAULT_PAGE_SIZE: u32 = 50;
     /// The requests of a batch.
     pub const BATCH_REQUESTS: usize = 1_000;
+    /// The newest generations of a task that are kept whether or not anything refers to them.
+    pub const KEPT_GENERATIONS: usize = 10;
     /// The bytes of an audit reason.
     pub const REASON_BYTES: usize = 1024;
     /// The bytes of an outcome's or a check's message; longer ones are cut.

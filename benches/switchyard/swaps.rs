@@ -83,13 +83,14 @@ async fn swap(managed: &Managed, number: usize, round: usize) -> Result<()> {
     let mut changes = managed.journal.changes(task.uid);
     let cause = Cause::system("benchmark", "");
     let (labels, annotations) = (Labels::default(), Annotations::default());
-    let (strategy, state_policy, etag, idempotency, validate_only) = (None, None, None, None, false);
+    let (former, strategy, state_policy, etag, idempotency, validate_only) = (None, None, None, None, None, false);
     let spec = spec(round)?;
     let request = SwapTask {
         name: name.clone(),
         labels,
         annotations,
         spec,
+        former,
         strategy,
         state_policy,
         preempt: false,

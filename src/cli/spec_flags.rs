@@ -13,7 +13,7 @@ use crate::pb::v1;
 use v1::task_spec::Monitor;
 
 /// The parts of a task that have flags.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 pub(super) struct SpecFlags {
     /// Watch by HTTP requests to this URL, http:// or https://.
     #[arg(long, value_name = "URL", group = "monitor", help_heading = "What to watch")]
@@ -93,7 +93,7 @@ pub(super) struct SpecFlags {
 }
 
 /// With whom instances share a thread.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Isolation {
     /// With others: one that blocks its thread holds them up, until the server has moved them.
     Shared,

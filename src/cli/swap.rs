@@ -61,7 +61,7 @@ pub(super) struct Swap {
 
 /// In which order to start and stop.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Strategy {
+pub(super) enum Strategy {
     /// The new instance is ready before the old one stops.
     MakeBeforeBreak,
     /// The old instance has ended before the new one starts.
@@ -135,13 +135,18 @@ impl Swap {
 }
 
 fn preview(answer: &v1::SwapTaskResponse) -> String {
+    preview_of(answer.task.as_ref())
+}
+
+/// The spec as it would be.
+pub(super) fn preview_of(task: Option<&v1::Task>) -> String {
     note("valid; nothing was swapped");
     // The defaults that the server filled in are what one asks for.
-    answer.task.as_ref().and_then(|task| json::yaml(task.spec.as_ref()?).ok()).unwrap_or_default()
+    task.and_then(|task| json::yaml(task.spec.as_ref()?).ok()).unwrap_or_default()
 }
 
 /// What has come of the request so far; `again` where it bears an id, so may have been made before.
-fn told(answer: &v1::SwapTaskResponse, before: &v1::Task, again: bool, paint: Paint) -> String {
+pub(super) fn told(answer: &v1::SwapTaskResponse, before: &v1::Task, again: bool, paint: Paint) -> String {
     let task = answer.task.clone().unwrap_or_default();
     match task.swap.as_ref().filter(|swap| is_new(swap, before)) {
         Some(swap) => summary(&task, swap, paint),
@@ -154,11 +159,11 @@ fn told(answer: &v1::SwapTaskResponse, before: &v1::Task, again: bool, paint: Pa
 }
 
 /// Whether the swap has begun since the task stood so.
-fn is_new(swap: &v1::Swap, before: &v1::Task) -> bool {
+pub(super) fn is_new(swap: &v1::Swap, before: &v1::Task) -> bool {
     before.swap.as_ref().is_none_or(|before| before.id != swap.id)
 }
 
-fn is_ended(swap: &v1::Swap) -> bool {
+pub(super) fn is_ended(swap: &v1::Swap) -> bool {
     matches!(swap.phase(), v1::SwapPhase::Done | v1::SwapPhase::RolledBack | v1::SwapPhase::Cancelled)
 }
 
@@ -184,7 +189,7 @@ pub(super) fn tone(swap: &v1::Swap) -> Tone {
 
 /// Follows the swap that the answer shows until it has ended, from the cursor of its start on, so that no phase is missed; then
 /// the answer shows the task as it stood at that end.
-async fn follow(client: &Client, answer: &mut v1::SwapTaskResponse, output: Output) -> Result<(), Failure> {
+pub(super) async fn follow(client: &Client, answer: &mut v1::SwapTaskResponse, output: Output) -> Result<(), Failure> {
     let Some(task) = &mut answer.task else { return Ok(()) };
     let Some(swap) = task.swap.clone().filter(|swap| !is_ended(swap)) else { return Ok(()) };
     let mut phases = Phases { id: swap.id.clone(), shown: swap.phase, began: task.update_time, output };

@@ -20,6 +20,11 @@ pub(super) struct TaskSource {
 }
 
 impl TaskSource {
+    /// Whether nothing is said of a task.
+    pub(super) fn is_empty(&self) -> bool {
+        self.file.is_none() && self.flags == SpecFlags::default()
+    }
+
     /// The task and its name: the one given, or else the file's.
     pub(super) fn task(self, name: Option<String>) -> Result<(String, v1::Task), Failure> {
         let mut task = match &self.file {

@@ -34,6 +34,7 @@ unprefixed! {
     swap_strategy: SwapStrategy, "SWAP_STRATEGY_";
     circuit_state: CircuitState, "CIRCUIT_STATE_";
     circuit_reason: CircuitReason, "CIRCUIT_REASON_";
+    generation_state: GenerationState, "GENERATION_STATE_";
     verdict: Verdict, "VERDICT_";
     event_type: EventType, "EVENT_TYPE_";
 }
@@ -144,8 +145,12 @@ pub(super) fn between(earlier: Option<&Timestamp>, later: Option<&Timestamp>) ->
 
 /// How long ago, in whole seconds.
 pub(super) fn age(then: Option<&Timestamp>, now: SystemTime) -> Option<String> {
-    let age = now.duration_since(system(then?)?).unwrap_or(Duration::ZERO);
-    Some(rough(Duration::from_secs(age.as_secs())))
+    Some(rough_seconds(now.duration_since(system(then?)?).unwrap_or(Duration::ZERO)))
+}
+
+/// A span of time in whole seconds, to two significant parts.
+pub(super) fn rough_seconds(span: Duration) -> String {
+    rough(Duration::from_secs(span.as_secs()))
 }
 
 /// `2026-11-22T10:00:00.123Z`.
@@ -216,18 +221,19 @@ pub(super) fn shutdown(shutdown: &v1::Shutdown) -> Option<String> {
     (!told.is_empty()).then(|| told.join(", "))
 }
 
-/// `1 → 2`, with the error where it came to one: `1 → 2: not ready within 30s`; or with why the server has begun it:
-/// `2 → 3 (reverts: generation 2 has failed)`. Annotations alone make no new generation.
+/// `1 → 2`, with the error where it came to one: `1 → 2: not ready within 30s`; of a roll-back `2 → 3, back to 1`; or with why the
+/// server has begun it: `2 → 3 (reverts: generation 2 has failed)`. Annotations alone make no new generation.
 pub(super) fn swap(swap: &v1::Swap) -> String {
+    let back = if swap.rollback_to == 0 { String::new() } else { format!(", back to {}", swap.rollback_to) };
     let error = if swap.error.is_empty() { String::new() } else { format!(": {}", swap.error) };
     if swap.from_generation == swap.to_generation {
-        return format!("annotations{error}");
+        return format!("annotations{back}{error}");
     }
     let reverts = match swap.revert_reason.as_str() {
         "" => String::new(),
         reason => format!(" (reverts: {reason})"),
     };
-    format!("{} → {}{reverts}{error}", swap.from_generation, swap.to_generation)
+    format!("{} → {}{back}{reverts}{error}", swap.from_generation, swap.to_generation)
 }
 
 /// What the circuit does, as of `now`, and why: `open for 5s, until 10:00:05.000Z (FAILURE, streak 2)`.

@@ -98,6 +98,20 @@ impl TaskService for Scripted {
         Err(Status::unimplemented(""))
     }
 
+    async fn list_generations(
+        &self,
+        _: Request<v1::ListGenerationsRequest>,
+    ) -> Result<Response<v1::ListGenerationsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn rollback_task(
+        &self,
+        _: Request<v1::RollbackTaskRequest>,
+    ) -> Result<Response<v1::RollbackTaskResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn batch_start_tasks(
         &self,
         _: Request<v1::BatchStartTasksRequest>,

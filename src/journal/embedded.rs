@@ -10,7 +10,7 @@
 //! | `meta` | a word → the form's number, the store's identity, the log's counters |
 //! | `events` | the last sequence of a piece → the piece: events that were committed together, up to a page of them |
 //! | `tasks` | the sequence at which the task was first heard of → its last image |
-//! | `specs` | that, and the generation → the spec, which images only refer to |
+//! | `specs` | that, and the generation → the spec, which images only refer to, and what has become of it |
 //! | `dying` | the sequence from which on nothing refers to it any more, and a spec's key → nothing but its seal |
 //! | `requests` | a running number → a request to be remembered |
 //!
@@ -21,6 +21,7 @@
 
 mod age;
 mod archive;
+mod births;
 mod check;
 mod containment;
 mod copying;
@@ -185,9 +186,10 @@ impl EmbeddedStore {
         self.fence.close_to_writes();
         let (fence, clock) = (Fence::default(), self.clock);
         let mut database = database::open(&*self.medium, fence.clone(), empty)?;
+        let births = Arc::clone(&self.shared.births);
         let loaded = caught(|| {
             database::bring_up(&mut database)?;
-            Written::load(&database, clock)
+            Written::load(&database, clock, births)
         });
         let written = loaded.inspect_err(|_| fence.close())?;
         self.shared.set_oldest(written.counters.oldest);

@@ -1,12 +1,13 @@
 //! The store that forgets everything when the process ends.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use uuid::Uuid;
 
 use super::log::Log;
 use super::store::{Group, Range, ReadError, Reader, Recovered, Store, StoreError};
-use crate::model::{Event, Sequence};
+use crate::model::{Event, EventType, History, KeptGeneration, Sequence, Task, Uid};
 
 /// Keeps the last events in memory. Each one has a store id of its own, so cursors do not outlive it.
 pub struct MemoryStore {
@@ -15,7 +16,11 @@ pub struct MemoryStore {
 }
 
 /// What it shares with its readers.
-struct MemoryLog(Log);
+struct MemoryLog {
+    log: Log,
+    /// A lock that is held for one event, or for a look.
+    histories: RwLock<HashMap<Uid, Arc<History>>>,
+}
 
 impl MemoryStore {
     /// How many events are kept where nothing else is said.
@@ -23,7 +28,7 @@ impl MemoryStore {
 
     /// A store that keeps the last `retention` events.
     pub fn new(retention: usize) -> Self {
-        Self { id: Uuid::new_v4(), log: Arc::new(MemoryLog(Log::new(Sequence::default(), retention))) }
+        Self { id: Uuid::new_v4(), log: Arc::new(MemoryLog::new(retention)) }
     }
 }
 
@@ -39,7 +44,8 @@ impl Store for MemoryStore {
     }
 
     fn commit(&mut self, group: Group<'_>) -> Result<(), StoreError> {
-        self.log.0.push(group.events);
+        group.events.iter().for_each(|event| self.log.note(event));
+        self.log.log.push(group.events);
         Ok(())
     }
 
@@ -48,12 +54,48 @@ impl Store for MemoryStore {
     }
 }
 
+impl MemoryLog {
+    fn new(retention: usize) -> Self {
+        Self { log: Log::new(Sequence::default(), retention), histories: RwLock::default() }
+    }
+
+    /// Most events say nothing of generations.
+    fn note(&self, event: &Event) {
+        let Some(task) = &event.task else { return };
+        let deleted = event.kind == EventType::TaskDeleted;
+        if !deleted && !tells(event.kind) {
+            return;
+        }
+        let mut histories = self.histories.write().unwrap_or_else(PoisonError::into_inner);
+        if deleted {
+            histories.remove(&task.uid);
+        } else {
+            Arc::make_mut(histories.entry(task.uid).or_default()).note(event);
+        }
+    }
+}
+
+/// Whether events of that type say something of a generation.
+const fn tells(kind: EventType) -> bool {
+    matches!(
+        kind,
+        EventType::TaskCreated | EventType::SwapStarted | EventType::SwapCommitted | EventType::SwapRolledBack
+    )
+}
+
 impl Reader for MemoryLog {
     fn oldest(&self) -> Sequence {
-        self.0.base()
+        self.log.base()
     }
 
     fn read(&self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, ReadError> {
-        self.0.read(range, limit).ok_or(ReadError::Trimmed)
+        self.log.read(range, limit).ok_or(ReadError::Trimmed)
+    }
+
+    fn generations(&self, task: &Task) -> Result<Vec<KeptGeneration>, StoreError> {
+        let histories = self.histories.read().unwrap_or_else(PoisonError::into_inner);
+        let history = histories.get(&task.uid).cloned();
+        drop(histories);
+        Ok(history.map(|history| history.generations().to_vec()).unwrap_or_default())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::model::{Event, Remembered, Sequence, Task};
+use crate::model::{Event, KeptGeneration, Remembered, Sequence, Task};
 
 /// Keeps the log. The writer's thread owns it, and alone calls it; everyone else reads through its [`Reader`].
 pub trait Store: Send + 'static {
@@ -47,6 +47,12 @@ pub trait Reader: Send + Sync + 'static {
     /// The first events of `range`, in order: no more than `limit`, and none only if there are none. A store may answer fewer
     /// than there are, to keep one read short. Blocks, so it is called where that is allowed.
     fn read(&self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, ReadError>;
+
+    /// The generations that are kept of a task which stands, or stood of late, as given; the oldest first: the newest
+    /// [`KEPT_GENERATIONS`], and the active one, with their stories as they are by then. None of a task that is not there. Blocks.
+    ///
+    /// [`KEPT_GENERATIONS`]: crate::model::limits::KEPT_GENERATIONS
+    fn generations(&self, task: &Task) -> Result<Vec<KeptGeneration>, StoreError>;
 }
 
 /// What is committed together. Either part may be empty.

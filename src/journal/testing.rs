@@ -8,8 +8,8 @@ use super::store::{Failure, Group, Range, ReadError, Reader, Recovered, Store, S
 use super::{Append, Journal, MemoryStore, Options, Release, Writer};
 use crate::model::{
     Alert, Annotations, Attempt, Cause, CircuitState, CircuitStatus, Epoch, Event, EventType, Generation, Intent,
-    Labels, MonitorDraft, Restart, Sequence, SpecDraft, State, Target, Task, TaskName, TaskSpec, TcpDraft, Timestamp,
-    Uid, Violations,
+    KeptGeneration, Labels, MonitorDraft, Restart, Sequence, SpecDraft, State, Target, Task, TaskName, TaskSpec,
+    TcpDraft, Timestamp, Uid, Violations,
 };
 
 pub(crate) fn sequence(number: usize) -> Sequence {
@@ -298,5 +298,9 @@ impl Reader for ScriptedReader {
         self.script.change(|state| state.reads_begun += 1);
         drop(self.script.wait_while(|state| state.reads_held));
         self.inner.read(range, limit)
+    }
+
+    fn generations(&self, task: &Task) -> Result<Vec<KeptGeneration>, StoreError> {
+        self.inner.generations(task)
     }
 }

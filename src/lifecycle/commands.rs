@@ -34,6 +34,7 @@ impl<C: Chance> Lifecycle<C> {
                 let done = match command {
                     Command::Start(start, target) => self.start(*start, target, now),
                     Command::Swap(swap, target) => self.swap(*swap, target, now),
+                    Command::Vain(rollback, refusal) => Err(self.in_vain(&rollback, refusal)),
                     Command::Cancel(cancel) => self.cancel(cancel, now),
                     Command::Delete(delete) => self.delete(delete, now),
                     Command::Pause(pause) => self.pause(pause, now),

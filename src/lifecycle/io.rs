@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::model::{
     Admission, Attempt, CancelTask, Cause, DeleteTask, Event, Evidence, Generation, Idempotency, InstanceId, Method,
-    Mono, PauseTask, Refusal, Regime, Remembered, ResumeTask, RunTask, Sequence, StartTask, SwapTask, Target, Task,
-    TaskName, TaskSpec, Uid, WindowCounts,
+    Mono, PauseTask, Refusal, Regime, Remembered, ResumeTask, RollbackTask, RunTask, Sequence, StartTask, SwapTask,
+    Target, Task, TaskName, TaskSpec, Uid, WindowCounts,
 };
 
 /// What a client commands.
@@ -18,6 +18,9 @@ pub enum Command {
     Start(Box<StartTask>, Target),
     /// Replace a task's spec, by one that watches this target.
     Swap(Box<SwapTask>, Target),
+    /// A roll-back of a task, which is refused for this reason unless it was done before: a former generation that is there comes as
+    /// a swap.
+    Vain(Box<RollbackTask>, Refusal),
     /// Stop a task for good.
     Cancel(CancelTask),
     /// Delete an ended task.
@@ -211,7 +214,11 @@ impl Command {
     pub(super) fn request(&self) -> (Method, Option<Idempotency>, &Cause) {
         match self {
             Self::Start(start, _) => (Method::Start, start.idempotency, &start.cause),
-            Self::Swap(swap, _) => (Method::Swap, swap.idempotency, &swap.cause),
+            Self::Swap(swap, _) => {
+                let method = if swap.former.is_some() { Method::Rollback } else { Method::Swap };
+                (method, swap.idempotency, &swap.cause)
+            }
+            Self::Vain(rollback, _) => (Method::Rollback, rollback.idempotency, &rollback.cause),
             Self::Cancel(cancel) => (Method::Cancel, cancel.idempotency, &cancel.cause),
             Self::Delete(delete) => (Method::Delete, delete.idempotency, &delete.cause),
             Self::Pause(pause) => (Method::Pause, pause.idempotency, &pause.cause),
@@ -225,6 +232,7 @@ impl Command {
         match self {
             Self::Start(start, _) => start.validate_only,
             Self::Swap(swap, _) => swap.validate_only,
+            Self::Vain(rollback, _) => rollback.validate_only,
             Self::Cancel(_) | Self::Delete(_) | Self::Pause(_) | Self::Resume(_) | Self::Run(_) => false,
         }
     }
@@ -234,7 +242,7 @@ impl Command {
         match self {
             _ if self.is_dry() => Refusal::JournalStalled,
             Self::Start(..) => Refusal::NotYetDurable("the start is under way"),
-            Self::Swap(..) => Refusal::NotYetDurable("the swap is under way"),
+            Self::Swap(..) | Self::Vain(..) => Refusal::NotYetDurable("the swap is under way"),
             Self::Cancel(_) => Refusal::NotYetDurable("stopping"),
             Self::Delete(_) => Refusal::NotYetDurable("the deletion is under way"),
             Self::Pause(_) => Refusal::NotYetDurable("the pause is under way"),
@@ -247,6 +255,7 @@ impl Command {
         match self {
             Self::Start(start, _) => &start.name,
             Self::Swap(swap, _) => &swap.name,
+            Self::Vain(rollback, _) => &rollback.name,
             Self::Cancel(cancel) => &cancel.name,
             Self::Delete(delete) => &delete.name,
             Self::Pause(pause) => &pause.name,

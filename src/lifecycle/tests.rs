@@ -242,12 +242,13 @@ fn target(key: &str) -> Target {
 
 fn swap(draft: SpecDraft) -> SwapTask {
     let StartTask { name, labels, annotations, spec, validate_only, cause, idempotency } = start(draft, None);
-    let (strategy, state_policy, preempt, etag) = (None, None, false, None);
+    let (former, strategy, state_policy, preempt, etag) = (None, None, None, false, None);
     SwapTask {
         name,
         labels,
         annotations,
         spec,
+        former,
         strategy,
         state_policy,
         preempt,

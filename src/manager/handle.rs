@@ -136,7 +136,7 @@ impl Handle {
         self.desk.stalled().await;
     }
 
-    async fn command(&self, command: Command, with: With) -> Result<Reply, Refusal> {
+    pub(super) async fn command(&self, command: Command, with: With) -> Result<Reply, Refusal> {
         self.desk.command(command, with).await
     }
 }
@@ -145,7 +145,7 @@ fn waiting<T>(channel: &mpsc::Sender<T>) -> usize {
     channel.max_capacity() - channel.capacity()
 }
 
-fn accepted(reply: Reply) -> Result<Accepted, Refusal> {
+pub(super) fn accepted(reply: Reply) -> Result<Accepted, Refusal> {
     match reply {
         Reply::Accepted { task, sequence } => Ok(Accepted { task, sequence }),
         // Only a deletion and a check are answered so; they are never asked for here.

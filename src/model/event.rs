@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Alert, Attempt, CircuitStatus, Generation, Instance, Outcome, Pause, Reason, Restart, Sequence, Swap, Task,
-    Timestamp,
+    TaskSpec, Timestamp,
 };
 
 /// Something that has happened to a task, or to the server. The journal is made of these.
@@ -31,6 +31,22 @@ pub struct Event {
     pub detail: Option<Detail>,
     /// The task as it stood after the event, or for `TaskDeleted` as it last stood; `None` for `ServerDraining` alone.
     pub task: Option<Arc<Task>>,
+}
+
+impl Event {
+    /// The spec of a generation that the event refers to.
+    pub fn spec_of(&self, generation: Generation) -> Option<&Arc<TaskSpec>> {
+        let task = self.task.as_ref()?;
+        if task.generation == generation {
+            return Some(&task.spec);
+        }
+        let of_detail = match &self.detail {
+            Some(Detail::Swap(swap)) => Some(&**swap),
+            _ => None,
+        };
+        let mut swaps = [task.swap.as_deref(), of_detail].into_iter().flatten();
+        swaps.find(|swap| swap.to_generation == generation).map(|swap| &swap.to_spec)
+    }
 }
 
 /// What an event is about.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Pretty, State, TaskName, Violations};
+use super::{Generation, Pretty, State, TaskName, Violations};
 
 /// Why a request was refused. `rpc` gives each its code and reason (contract.md, "Errors").
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -80,6 +80,30 @@ pub enum Refusal {
     /// An instance that does not end is in the way.
     #[error("an earlier instance of {0} is stuck; it can be swapped once that has ended")]
     PredecessorStuck(TaskName),
+    /// No generation of that number is kept; or where none was named, none that was active before the present one.
+    #[error("{}", no_generation(.name, *.generation))]
+    GenerationNotFound {
+        /// The task.
+        name: TaskName,
+        /// The number, if one was given.
+        generation: Option<Generation>,
+    },
+    /// The generation cannot be gone back to: it was never the task's, as far as is known.
+    #[error(
+        "generation {generation} of {name} was never active, as far as is known; only to one that was can be rolled back"
+    )]
+    GenerationNeverActive {
+        /// The task.
+        name: TaskName,
+        /// Its generation.
+        generation: Generation,
+    },
+    /// Another swap came between a look at the generations and what was to come of it.
+    #[error("{0} was swapped while its generations were looked at; ask again")]
+    GenerationsMoved(TaskName),
+    /// The store does not say what it holds of the generations.
+    #[error("the generations of {0} cannot be read; the server's log says more")]
+    GenerationsUnreadable(TaskName),
     /// The task's monitor marks no checks of its own.
     #[error("the monitor of {0} marks no checks, so that none can be asked for")]
     NoChecks(TaskName),
@@ -105,4 +129,11 @@ pub enum Refusal {
     /// The server drains and starts nothing any more.
     #[error("the server is draining")]
     ServerDraining,
+}
+
+fn no_generation(name: &TaskName, generation: Option<Generation>) -> String {
+    match generation {
+        Some(generation) => format!("no generation {generation} of {name} is kept"),
+        None => format!("no generation of {name} is kept that was active before the present one"),
+    }
 }

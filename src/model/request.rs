@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use super::{
-    Actor, Annotations, Cause, Etag, Labels, Sequence, StatePolicy, SwapStrategy, TaskName, TaskSpec, Timestamp, Uid,
-    limits,
+    Actor, Annotations, Cause, Etag, Generation, Labels, Sequence, StatePolicy, SwapStrategy, TaskName, TaskSpec,
+    Timestamp, Uid, limits,
 };
 
 /// The free text of an audit trail: at most 1 KiB.
@@ -57,6 +57,8 @@ pub enum Method {
     Resume,
     /// `RunTask`.
     Run,
+    /// `RollbackTask`.
+    Rollback,
 }
 
 /// What makes a mutation idempotent: with the actor and the method, the client's id; and a fingerprint of all else it said.
@@ -122,12 +124,44 @@ pub struct SwapTask {
     pub annotations: Annotations,
     /// Its new spec.
     pub spec: TaskSpec,
+    /// Where spec and annotations are those of a former generation, for a RollbackTask: which.
+    pub former: Option<Former>,
     /// In which order to stop and start; the spec's own where none is given.
     pub strategy: Option<SwapStrategy>,
     /// What becomes of the circuit; where none is given, it is kept for the same target, and begins anew for another one.
     pub state_policy: Option<StatePolicy>,
     /// A swap that is under way and has not been committed gives way.
     pub preempt: bool,
+    /// Check everything, change nothing.
+    pub validate_only: bool,
+    /// If given, must match.
+    pub etag: Option<Etag>,
+    /// Who asks, and why.
+    pub cause: Cause,
+    /// If the client gave a `request_id`.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// A former generation, as it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// Of which task.
+    pub uid: Uid,
+    /// Its number.
+    pub generation: Generation,
+    /// Where it was not asked for by its number, but as the one before: which generation was the active one then.
+    pub before: Option<Generation>,
+}
+
+/// Asks for a task's spec and annotations to be those of a former generation again.
+#[derive(Clone, Debug)]
+pub struct RollbackTask {
+    /// The task's name.
+    pub name: TaskName,
+    /// Which generation; the newest before the active one that has been active, where none is given.
+    pub to_generation: Option<Generation>,
+    /// In which order to stop and start; the spec's own where none is given.
+    pub strategy: Option<SwapStrategy>,
     /// Check everything, change nothing.
     pub validate_only: bool,
     /// If given, must match.

@@ -25,6 +25,8 @@ pub struct Swap {
     pub error: String,
     /// Why the server has begun it by itself, to go back to an earlier spec; empty where a client has asked for it.
     pub revert_reason: String,
+    /// Whose spec and annotations it brings back, where it was asked for as a roll-back.
+    pub rollback_to: Option<Generation>,
 }
 
 impl Swap {

@@ -12,8 +12,12 @@ mod tests;
 mod time;
 
 pub use batch::{InvalidBatch, Place, batch};
-pub use mutation::{cancel_task, delete_task, drain_server, pause_task, resume_task, run_task, start_task, swap_task};
-pub use read::{ListTasks, Start, Until, WaitTask, WatchTasks, get_task, list_tasks, wait_task, watch_tasks};
+pub use mutation::{
+    cancel_task, delete_task, drain_server, pause_task, resume_task, rollback_task, run_task, start_task, swap_task,
+};
+pub use read::{
+    ListTasks, Start, Until, WaitTask, WatchTasks, get_task, list_generations, list_tasks, wait_task, watch_tasks,
+};
 
 use super::names;
 use crate::model::{Isolation, StatePolicy, SwapStrategy, TaskName, Violations};

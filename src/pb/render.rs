@@ -3,6 +3,7 @@
 mod check;
 mod circuit;
 mod event;
+mod generation;
 mod spec;
 mod swap;
 mod task;
@@ -10,6 +11,7 @@ mod time;
 
 pub use check::check;
 pub use event::{EventView, event};
+pub use generation::generation;
 pub use spec::spec;
 pub use task::task;
 pub use time::timestamp;

@@ -65,9 +65,7 @@ impl Error {
             FollowError::Trimmed(Trimmed { oldest, head }) => {
                 Self::CursorExpired { oldest: journal.cursor(oldest), head: journal.cursor(head) }
             }
-            // What is damaged will not be whole when the client comes again.
-            FollowError::Store(error) if error.is_final() => Self::Bug(error.into()),
-            FollowError::Store(error) => Self::Stalled(error),
+            FollowError::Store(error) => error.into(),
         }
     }
 
@@ -83,7 +81,10 @@ impl Error {
                 Refusal::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
                 Refusal::TaskLive(_) => (Code::FailedPrecondition, "TASK_LIVE"),
                 Refusal::LabelsImmutable(_) => (Code::InvalidArgument, "LABELS_IMMUTABLE"),
-                Refusal::SwapInProgress(_) => (Code::Aborted, "SWAP_IN_PROGRESS"),
+                Refusal::SwapInProgress(_) | Refusal::GenerationsMoved(_) => (Code::Aborted, "SWAP_IN_PROGRESS"),
+                Refusal::GenerationNotFound { .. } => (Code::NotFound, "GENERATION_NOT_FOUND"),
+                Refusal::GenerationNeverActive { .. } => (Code::FailedPrecondition, "GENERATION_NEVER_ACTIVE"),
+                Refusal::GenerationsUnreadable(_) => (Code::Internal, "BUG"),
                 Refusal::TaskNotRunning { .. } | Refusal::InstanceBlocks(_) | Refusal::CheckNotMade { .. } => {
                     (Code::FailedPrecondition, "TASK_NOT_RUNNING")
                 }
@@ -162,6 +163,13 @@ impl From<InvalidBatch> for Error {
             InvalidBatch::Violations(violations) => violations.into(),
             InvalidBatch::TooMany(requests) => Self::BatchLimit(requests),
         }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        // What is damaged will not be whole when the client comes again.
+        if error.is_final() { Self::Bug(error.into()) } else { Self::Stalled(error) }
     }
 }
 

@@ -6,7 +6,7 @@ use super::error::Error;
 use super::task_service::TaskRpc;
 use super::wait::Watched;
 use crate::manager::Accepted;
-use crate::model::{CancelTask, Refusal, Sequence, SwapTask, Task, TaskName};
+use crate::model::{CancelTask, Refusal, RollbackTask, Sequence, SwapTask, Task, TaskName};
 
 impl TaskRpc {
     /// Swaps; where the client `waits`, answers with the task as it stood when the swap had ended.
@@ -14,12 +14,30 @@ impl TaskRpc {
         // Nothing happens, so there is nothing to wait for.
         let waits = waits && !request.validate_only;
         let listening = self.listen(&request.name, waits);
-        let Accepted { mut task, sequence } = self.manager.swap(request).await?;
+        let accepted = self.manager.swap(request).await?;
+        self.until_swapped(listening, accepted, waits).await
+    }
+
+    async fn until_swapped(
+        &self,
+        listening: Option<Watched>,
+        accepted: Accepted,
+        waits: bool,
+    ) -> Result<Accepted, Error> {
+        let Accepted { mut task, sequence } = accepted;
         if waits {
             let (watched, then) = self.listened(listening, task, sequence)?;
             task = self.unless_stalled(watched.swapped(then, &self.closing), "the swap is under way").await?;
         }
         Ok(Accepted { task, sequence })
+    }
+
+    /// Swaps back; where the client `waits`, answers with the task as it stood when that had ended.
+    pub(super) async fn rolled_back(&self, request: RollbackTask, waits: bool) -> Result<Accepted, Error> {
+        let waits = waits && !request.validate_only;
+        let listening = self.listen(&request.name, waits);
+        let accepted = self.manager.rollback(request).await?;
+        self.until_swapped(listening, accepted, waits).await
     }
 
     /// Cancels; where the client `waits`, answers with the task as it stood when the outcome was proven.

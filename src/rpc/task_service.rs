@@ -86,6 +86,20 @@ impl TaskService for TaskRpc {
         Ok(Response::new(self.run(request).await?))
     }
 
+    async fn list_generations(
+        &self,
+        request: Request<v1::ListGenerationsRequest>,
+    ) -> Result<Response<v1::ListGenerationsResponse>, Status> {
+        Ok(Response::new(self.generations(request).await?))
+    }
+
+    async fn rollback_task(
+        &self,
+        request: Request<v1::RollbackTaskRequest>,
+    ) -> Result<Response<v1::RollbackTaskResponse>, Status> {
+        Ok(Response::new(self.rollback(request).await?))
+    }
+
     async fn batch_start_tasks(
         &self,
         request: Request<v1::BatchStartTasksRequest>,
@@ -143,6 +157,28 @@ impl TaskRpc {
         let (request, waits) = parse::swap_task(request.into_inner(), actor)?;
         let Accepted { task, sequence } = self.swapped(request, waits).await?;
         Ok(v1::SwapTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
+    }
+
+    async fn rollback(&self, request: Request<v1::RollbackTaskRequest>) -> Result<v1::RollbackTaskResponse, Error> {
+        let actor = peer::actor(&request)?;
+        let (request, waits) = parse::rollback_task(request.into_inner(), actor)?;
+        let Accepted { task, sequence } = self.rolled_back(request, waits).await?;
+        Ok(v1::RollbackTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
+    }
+
+    async fn generations(
+        &self,
+        request: Request<v1::ListGenerationsRequest>,
+    ) -> Result<v1::ListGenerationsResponse, Error> {
+        let name = parse::list_generations(request.into_inner())?;
+        let task = self.journal.view().get(&name).cloned();
+        let task = task.ok_or_else(|| Refusal::TaskNotFound(name.clone()))?;
+        let kept = self.journal.generations(&task).await?;
+        if kept.is_empty() {
+            // Deleted since.
+            return Err(Refusal::TaskNotFound(name).into());
+        }
+        Ok(v1::ListGenerationsResponse { generations: kept.iter().rev().map(render::generation).collect() })
     }
 
     async fn cancel(&self, request: Request<v1::CancelTaskRequest>) -> Result<v1::CancelTaskResponse, Error> {

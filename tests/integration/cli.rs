@@ -3,6 +3,7 @@
 mod cursor_file;
 mod drain;
 mod events;
+mod history;
 mod pause;
 pub(crate) mod process;
 mod store;

@@ -16,6 +16,7 @@ mod embedding;
 mod exec;
 mod harness;
 mod held_up;
+mod history;
 mod https;
 mod kinds;
 mod list;

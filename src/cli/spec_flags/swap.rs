@@ -8,7 +8,7 @@ use super::duration;
 use crate::pb::v1;
 
 /// The parts of a spec's swap policy that have flags.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 pub(super) struct SwapFlags {
     /// How long a new instance has to stay ready before it takes over, as 10s.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, help_heading = "How it takes over in a swap")]

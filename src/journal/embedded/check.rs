@@ -11,7 +11,7 @@ use super::containment::{Database, caught};
 use super::database::{self, Empty};
 use super::directory::Directory;
 use super::error::{Fault, gap};
-use super::form::{Counters, EventForm, PieceForm, RequestForm, SpecKey, TaskForm, TaskRow, Unreadable};
+use super::form::{Counters, EventForm, PieceForm, RequestForm, SpecKey, TaskForm, TaskRow, Unreadable, read_story};
 use super::medium::Fence;
 use super::recovery::read_task;
 use super::report::{CheckReport, Compaction};
@@ -199,15 +199,16 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Every spec decodes, and is there for a task or an event.
+    /// Every spec decodes, and its story; and is there for a task or an event.
     fn kept_specs(&mut self, counters: Counters) -> Result<(), Fault> {
         let dying = self.dying(counters)?;
         let tasks = TASKS.read(self.transaction)?;
         let table = SPECS.read(self.transaction)?;
         for row in table.every(counters.specs)? {
-            let Some(((born, generation), _)) = self.sound(row)? else { continue };
+            let Some(((born, generation), row)) = self.sound(row)? else { continue };
             self.report.specs += 1;
-            if let Err(fault) = self.specs.get(SpecKey { born, generation }) {
+            let told = read_story(row.value()).map(drop).map_err(Fault::from);
+            if let Err(fault) = self.specs.get(SpecKey { born, generation }).and(told) {
                 self.find(fault.at(SPECS.name(), (born, generation)));
             }
             let task = tasks.get(born);

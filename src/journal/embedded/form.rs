@@ -13,6 +13,7 @@ mod piece;
 mod request;
 mod row;
 mod spec;
+mod story;
 mod swap;
 mod task;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub(super) use piece::{PieceForm, Pieces, Whole};
 pub(super) use request::RequestForm;
 pub(super) use row::{Counters, Identity, Tally, TaskRow, TaskRowUid};
 pub(super) use spec::SpecForm;
+pub(super) use story::{read_story, storied};
 pub(super) use swap::SpecKey;
 pub(super) use task::TaskForm;
 

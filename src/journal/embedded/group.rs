@@ -7,15 +7,17 @@ use redb::WriteTransaction;
 
 use super::Retention;
 use super::age::AgeClock;
+use super::births::Births;
 use super::containment::Database;
 use super::database::writing;
 use super::error::Fault;
-use super::form::{Counters, Pieces, RequestForm, TaskRow, Whole};
+use super::form::{Counters, Pieces, RequestForm, SpecKey, TaskRow, Whole, read_story, storied};
 use super::index::{Changes, Index};
+use super::rows::Writing;
 use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, put_counters};
 use super::trimming::Ends;
 use crate::journal::Group;
-use crate::model::Event;
+use crate::model::{Chapter, Event};
 
 /// What the writer knows by heart of a store that is open. Changes with each transaction; where one fails, it is read anew.
 pub(super) struct Written {
@@ -27,13 +29,13 @@ pub(super) struct Written {
 
 impl Written {
     /// Reads it.
-    pub(super) fn load(database: &Database, clock: AgeClock) -> Result<Self, Fault> {
+    pub(super) fn load(database: &Database, clock: AgeClock, births: Arc<Births>) -> Result<Self, Fault> {
         let transaction = database.begin_read()?;
         let counters = counters(&transaction.open_table(META)?)?;
         let events = EVENTS.read(&transaction)?;
         let ends = Ends::of(&events, &REQUESTS.read(&transaction)?, clock.now())?;
         ends.check(&counters, &events)?;
-        Ok(Self { counters, index: Index::load(&transaction, &counters)?, ends, clock })
+        Ok(Self { counters, index: Index::load(&transaction, &counters, births)?, ends, clock })
     }
 
     /// Whether the group is in the store: it was committed, though the writer was told that it failed.
@@ -135,7 +137,7 @@ impl Written {
 
     /// Writes what changes beside the log, whose last event was `before`.
     fn write_changes(&mut self, transaction: &WriteTransaction, changes: Changes, before: u64) -> Result<(), Fault> {
-        let Changes { tasks, specs, dying } = changes;
+        let Changes { tasks, specs, chapters, dying } = changes;
         if !tasks.is_empty() {
             let mut table = TASKS.write(transaction, self.counters.tasks)?;
             for (born, row) in tasks {
@@ -151,12 +153,15 @@ impl Written {
             }
             self.counters.tasks = table.tally();
         }
-        if specs.is_empty() && dying.is_empty() {
+        if specs.is_empty() && chapters.is_empty() && dying.is_empty() {
             return Ok(());
         }
         let mut kept = SPECS.write(transaction, self.counters.specs)?;
-        for (key, spec) in specs {
-            kept.put((key.born, key.generation), &spec)?;
+        for (key, (story, spec)) in specs {
+            kept.put_bytes((key.born, key.generation), &storied(&story, &spec))?;
+        }
+        for (key, chapter) in chapters {
+            tell(&mut kept, key, chapter)?;
         }
         let mut table = DYING.write(transaction, self.counters.dying)?;
         for (from, key) in dying {
@@ -167,4 +172,23 @@ impl Written {
         (self.counters.specs, self.counters.dying) = (kept.tally(), table.tally());
         Ok(())
     }
+}
+
+/// Goes on with the story of a spec that is kept.
+fn tell(
+    specs: &mut Writing<'_, (u64, u64)>,
+    SpecKey { born, generation }: SpecKey,
+    chapter: Chapter,
+) -> Result<(), Fault> {
+    let row = match specs.get((born, generation))? {
+        Some(row) => {
+            let at = |problem| Fault::from(problem).at(SPECS.name(), (born, generation));
+            let (mut story, spec) = read_story(row.value()).map_err(at)?;
+            story.tell(chapter);
+            storied(&story, spec)
+        }
+        // Whatever has become of it is for a check to tell: the log must go on.
+        None => return Ok(()),
+    };
+    specs.put_bytes((born, generation), &row).map(drop)
 }

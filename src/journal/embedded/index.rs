@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use prost::Message;
 use redb::ReadTransaction;
 
+use super::births::Births;
 use super::error::Fault;
 use super::form::{Counters, EventForm, SpecForm, SpecKey, TaskRow, TaskRowUid};
 use super::tables::{DYING, SPECS, TASKS};
-use crate::model::{Detail, Event, EventType, Swap, TaskSpec, Uid};
-
-/// How many of a task's newest specs are kept whether or not anything refers to them.
-const KEPT_SPECS: usize = 10;
+use crate::model::limits::KEPT_GENERATIONS;
+use crate::model::{Chapter, Event, EventType, Generation, Story, Uid, chapters};
 
 /// The tasks there are. Costs about a hundred bytes for each.
-#[derive(Default)]
 pub(super) struct Index {
     tasks: HashMap<Uid, Known>,
+    /// What readers know of it.
+    births: Arc<Births>,
 }
 
 struct Known {
@@ -32,15 +33,17 @@ struct Known {
 pub(super) struct Changes {
     /// The last row of each task that changed; `None` where it was deleted.
     pub(super) tasks: BTreeMap<u64, Option<TaskRow>>,
-    /// New specs.
-    pub(super) specs: Vec<(SpecKey, SpecForm)>,
+    /// New specs, encoded, and their stories so far.
+    pub(super) specs: BTreeMap<SpecKey, (Story, Vec<u8>)>,
+    /// How the stories of others go on; in order.
+    pub(super) chapters: Vec<(SpecKey, Chapter)>,
     /// Specs that are no longer kept for their tasks' sake, with the sequence from which on no event refers to them either.
     pub(super) dying: Vec<(u64, SpecKey)>,
 }
 
 impl Index {
     /// Reads what a store has.
-    pub(super) fn load(transaction: &ReadTransaction, counters: &Counters) -> Result<Self, Fault> {
+    pub(super) fn load(transaction: &ReadTransaction, counters: &Counters, births: Arc<Births>) -> Result<Self, Fault> {
         let mut tasks = HashMap::new();
         let mut kept: HashMap<u64, Vec<u64>> = HashMap::new();
         let mut dying = HashSet::new();
@@ -59,7 +62,8 @@ impl Index {
             let uid = TaskRowUid::read(row.value()).map_err(|problem| Fault::from(problem).at(TASKS.name(), born))?;
             tasks.insert(uid, Known { born, kept: kept.remove(&born).unwrap_or_default() });
         }
-        Ok(Self { tasks })
+        births.replace(tasks.iter().map(|(uid, known)| (*uid, known.born)).collect());
+        Ok(Self { tasks, births })
     }
 
     /// How many tasks there are.
@@ -71,13 +75,23 @@ impl Index {
     pub(super) fn note(&mut self, event: &Event, changes: &mut Changes) -> EventForm {
         let sequence = event.sequence.get();
         let Some(task) = &event.task else { return EventForm::of(event, 0) };
-        let known = self.tasks.entry(task.uid).or_insert_with(|| Known { born: sequence, kept: Vec::new() });
+        let known = self.tasks.entry(task.uid).or_insert_with(|| {
+            self.births.insert(task.uid, sequence);
+            Known { born: sequence, kept: Vec::new() }
+        });
         let form = EventForm::of(event, known.born);
         for key in form.specs() {
             if let Err(place) = known.kept.binary_search(&key.generation) {
                 known.kept.insert(place, key.generation);
-                let spec = spec_of(event, key.generation).map(|spec| SpecForm::of(spec));
-                changes.specs.extend(spec.map(|spec| (key, spec)));
+                let spec = event.spec_of(Generation::new(key.generation));
+                let new = spec.map(|spec| (Story::default(), SpecForm::of(spec).encode_to_vec()));
+                changes.specs.extend(new.map(|new| (key, new)));
+            }
+        }
+        for (generation, chapter) in chapters(event) {
+            let key = SpecKey { born: known.born, generation: generation.get() };
+            if known.kept.binary_search(&key.generation).is_ok() {
+                changes.tell(key, chapter);
             }
         }
         if event.kind == EventType::TaskDeleted {
@@ -87,6 +101,7 @@ impl Index {
             changes.dying.extend(kept.into_iter().map(|generation| (sequence + 1, SpecKey { born, generation })));
             changes.tasks.insert(born, None);
             self.tasks.remove(&task.uid);
+            self.births.remove(task.uid);
         } else {
             known.forget_superseded(&form, sequence, changes);
         }
@@ -94,11 +109,20 @@ impl Index {
     }
 }
 
+impl Changes {
+    fn tell(&mut self, key: SpecKey, chapter: Chapter) {
+        match self.specs.get_mut(&key) {
+            Some((story, _)) => story.tell(chapter),
+            None => self.chapters.push((key, chapter)),
+        }
+    }
+}
+
 impl Known {
     /// What is neither among the newest nor referred to by the image is referred to by no later one: generations only grow, and
     /// the newest swap's is the highest but those that were rolled back before it.
     fn forget_superseded(&mut self, form: &EventForm, sequence: u64, changes: &mut Changes) {
-        let Some(old) = self.kept.len().checked_sub(KEPT_SPECS).filter(|old| *old > 0) else { return };
+        let Some(old) = self.kept.len().checked_sub(KEPT_GENERATIONS).filter(|old| *old > 0) else { return };
         let (born, mut place) = (self.born, 0);
         let referred: Vec<u64> = form.specs().map(|key| key.generation).collect();
         self.kept.retain(|&generation| {
@@ -110,18 +134,4 @@ impl Known {
             stays
         });
     }
-}
-
-/// The spec of a generation that an event refers to.
-fn spec_of(event: &Event, generation: u64) -> Option<&Arc<TaskSpec>> {
-    let task = event.task.as_ref()?;
-    if task.generation.get() == generation {
-        return Some(&task.spec);
-    }
-    let of_detail = match &event.detail {
-        Some(Detail::Swap(swap)) => Some(swap),
-        _ => None,
-    };
-    let swaps: [Option<&Swap>; 2] = [task.swap.as_deref(), of_detail.map(|swap| &**swap)];
-    swaps.into_iter().flatten().find(|swap| swap.to_generation.get() == generation).map(|swap| &swap.to_spec)
 }

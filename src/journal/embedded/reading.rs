@@ -6,13 +6,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prost::Message;
 
+use super::births::Births;
 use super::containment::{Database, caught};
 use super::error::{Fault, gap};
-use super::form::{Counters, EventForm, PieceForm, SpecKey, Unreadable};
+use super::form::{Counters, EventForm, PieceForm, SpecKey, Unreadable, read_story};
 use super::specs::SpecCache;
 use super::tables::{EVENTS, META, SPECS, counters};
 use crate::journal::{Failure, Range, ReadError, Reader, StoreError};
-use crate::model::{Event, Sequence, TaskSpec};
+use crate::model::{Event, Generation, KeptGeneration, Sequence, Task, TaskSpec, limits};
 
 /// What one read decodes at the most, so that it is short: pages that are freed meanwhile cannot be used again until it ends.
 const READ_BYTES: usize = 1 << 20;
@@ -26,6 +27,7 @@ pub(super) struct Opened {
     /// A read failed, by which redb refuses all that follows: the writer is to open it anew.
     failed: AtomicBool,
     specs: SpecCache,
+    pub(super) births: Arc<Births>,
 }
 
 impl Opened {
@@ -108,6 +110,49 @@ impl Opened {
         }
         Ok(Some(found))
     }
+
+    /// The newest, and the active one where it is older than these; the oldest first.
+    fn read_generations(&self, database: &Database, task: &Task) -> Result<Vec<KeptGeneration>, Fault> {
+        let Some(born) = self.births.get(task.uid) else { return Ok(Vec::new()) };
+        let specs = SPECS.read(&database.begin_read()?)?;
+        let mut found = Vec::new();
+        let mut take = |generation: u64, row: &[u8]| -> Result<(), Fault> {
+            let at = |fault: Fault| fault.at(SPECS.name(), (born, generation));
+            let (story, _) = read_story(row).map_err(|problem| at(problem.into()))?;
+            let spec = self.specs.get(SpecKey { born, generation }, &specs)?;
+            found.push(KeptGeneration { generation: Generation::new(generation), spec, story });
+            Ok(())
+        };
+        let mut oldest = u64::MAX;
+        for ((_, generation), row) in specs.newest((born, 0)..=(born, u64::MAX), limits::KEPT_GENERATIONS)? {
+            oldest = generation;
+            take(generation, row.value())?;
+        }
+        let active = task.generation.get();
+        if active < oldest
+            && let Some(row) = specs.get((born, active))?
+        {
+            take(active, row.value())?;
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Has the present database read something.
+    fn attempt<T>(&self, read: impl Fn(&Database) -> Result<T, Fault>) -> Result<T, StoreError> {
+        loop {
+            let database = self.database()?;
+            // redb trusts what it has written: over damage it may panic.
+            let fault = match caught(|| read(&database)) {
+                Ok(read) => return Ok(read),
+                Err(fault) => fault,
+            };
+            // What no longer counts says nothing of what does; and what is damaged is not mended by opening it anew.
+            if fault.failure() == Failure::Final || self.has_failed_by(&database) {
+                return Err(fault.into());
+            }
+        }
+    }
 }
 
 /// The events of a piece that are wanted, the first of which is not to be in a later one.
@@ -137,18 +182,10 @@ impl Reader for Opened {
     }
 
     fn read(&self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, ReadError> {
-        loop {
-            let database = self.database()?;
-            // redb trusts what it has written: over damage it may panic.
-            let fault = match caught(|| self.read_events(&database, range, limit)) {
-                Ok(Some(events)) => return Ok(events),
-                Ok(None) => return Err(ReadError::Trimmed),
-                Err(fault) => fault,
-            };
-            // What no longer counts says nothing of what does; and what is damaged is not mended by opening it anew.
-            if fault.failure() == Failure::Final || self.has_failed_by(&database) {
-                return Err(StoreError::from(fault).into());
-            }
-        }
+        self.attempt(|database| self.read_events(database, range, limit))?.ok_or(ReadError::Trimmed)
+    }
+
+    fn generations(&self, task: &Task) -> Result<Vec<KeptGeneration>, StoreError> {
+        self.attempt(|database| self.read_generations(database, task))
     }
 }

@@ -4,7 +4,7 @@
 //! whole table notices rows that are missing, or are those of an earlier commit, as where the way to a page is damaged.
 
 use std::marker::PhantomData;
-use std::ops::{Bound, Deref, RangeBounds};
+use std::ops::{Bound, Deref, RangeBounds, RangeInclusive};
 
 use prost::Message;
 use redb::{
@@ -120,6 +120,20 @@ impl<K: RowKey, T: RawTable<K>> Rows<K, T> {
         })
     }
 
+    /// The last rows of a range, the very last one first.
+    pub(super) fn newest(&self, range: RangeInclusive<K>, most: usize) -> Result<Vec<(K, Row<'_>)>, Fault> {
+        let mut found: Vec<(K, Row<'_>)> = Vec::new();
+        for row in self.table.range(range.clone())?.rev().take(most) {
+            let (key, row) = row?;
+            let key = key.value();
+            if !range.contains(&key) || found.last().is_some_and(|(last, _)| *last <= key) {
+                return Err(displaced(self.name, key));
+            }
+            found.push((key, opened(self.name, key, row)?));
+        }
+        Ok(found)
+    }
+
     /// All rows, in order. Where they are not those of the tally, the last item says so.
     pub(super) fn every(&self, tally: Tally) -> Result<Scan<'_, K>, Fault> {
         Ok(Scan { expected: Some(tally), ..self.range(..)? })
@@ -132,6 +146,10 @@ fn opened<'a>(table: &str, key: impl Place, guard: AccessGuard<'a, &'static [u8]
     let (value, seal) = open(table, key, guard.value())?;
     let bytes = value.len();
     Ok(Row { guard, bytes, seal })
+}
+
+fn displaced(table: &str, key: impl Place) -> Fault {
+    Fault::damaged("", "it is not where it belongs").at(table, key)
 }
 
 /// Rows, in order. After one that is damaged come the others; after an error of redb's nothing.
@@ -152,7 +170,7 @@ impl<'a, K: RowKey> Scan<'a, K> {
         // Where the way to a page is damaged, it may lead back, and for ever.
         if self.last.is_some_and(|last| last >= key) || !self.bounds.contains(&key) {
             self.is_over = true;
-            return Err(Fault::damaged("", "it is not where it belongs").at(self.name, key));
+            return Err(displaced(self.name, key));
         }
         self.last = Some(key);
         let row = opened(self.name, key, row)?;

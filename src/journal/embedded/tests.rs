@@ -9,6 +9,7 @@ mod faults;
 mod figures;
 mod flips;
 mod folds;
+mod generations;
 mod history;
 mod media;
 mod migrations;

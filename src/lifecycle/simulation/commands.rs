@@ -76,6 +76,7 @@ fn random(restless: bool, rng: &mut Rng, oracle: &Oracle, now: Now) -> Command {
                 labels: if rng.one_in(8) { labels(rng) } else { Labels::default() },
                 annotations: annotations(rng),
                 spec,
+                former: None,
                 strategy: rng.one_in(4).then(|| SwapStrategy::ALL[usize::from(rng.one_in(2))]),
                 state_policy: rng.one_in(3).then(|| StatePolicy::ALL[usize::from(rng.one_in(2))]),
                 preempt: rng.one_in(3),
@@ -96,8 +97,45 @@ fn random(restless: bool, rng: &mut Rng, oracle: &Oracle, now: Now) -> Command {
             Command::Pause(PauseTask { name, expire_time, etag, cause, idempotency })
         }
         19..=20 => Command::Resume(ResumeTask { name, etag, cause, idempotency }),
+        21..=23 => {
+            let (to_generation, strategy) = (None, None);
+            let validate_only = rng.one_in(10);
+            let rollback = RollbackTask { name, to_generation, strategy, validate_only, etag, cause, idempotency };
+            back(rollback, seen.map(Arc::as_ref), rng, oracle)
+        }
         _ => Command::Run(RunTask { name, etag, cause, idempotency }),
     }
+}
+
+/// A roll-back as the shell has it: with what was found of a generation, some time ago perhaps; or in vain.
+fn back(rollback: RollbackTask, seen: Option<&Task>, rng: &mut Rng, oracle: &Oracle) -> Command {
+    let found = seen.and_then(|task| Some((task, pick(rng, oracle.generations(task.uid))?)));
+    let Some((task, kept)) = found.filter(|(_, kept)| kept.story.was_active()) else {
+        let refusal = Refusal::GenerationNotFound { name: rollback.name.clone(), generation: None };
+        return Command::Vain(Box::new(rollback), refusal);
+    };
+    let RollbackTask { name, to_generation: _, strategy, validate_only, etag, cause, idempotency } = rollback;
+    let before = match rng.below(6) {
+        0 => Some(task.last_generation.next()),
+        1..=2 => Some(task.generation),
+        _ => None,
+    };
+    let uid = if rng.one_in(20) { Uid::new(Uuid::from_u128(1)) } else { task.uid };
+    let swap = SwapTask {
+        name,
+        labels: Labels::default(),
+        annotations: kept.story.annotations.clone().unwrap_or_default(),
+        spec: Arc::unwrap_or_clone(Arc::clone(&kept.spec)),
+        former: Some(Former { uid, generation: kept.generation, before }),
+        strategy,
+        state_policy: None,
+        preempt: false,
+        validate_only,
+        etag,
+        cause,
+        idempotency,
+    };
+    Command::Swap(Box::new(swap), world::target(rng))
 }
 
 /// Which command it is, where the task is known or not.
@@ -105,7 +143,7 @@ fn kind(restless: bool, known: bool, rng: &mut Rng) -> u64 {
     match rng.one_in(2) {
         true if !known => 0,
         true if restless => 16 + rng.below(5),
-        _ => rng.below(24),
+        _ => rng.below(27),
     }
 }
 

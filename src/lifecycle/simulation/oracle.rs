@@ -7,6 +7,7 @@ mod commits;
 mod crashes;
 mod endings;
 mod events;
+mod generations;
 mod history;
 mod observations;
 mod orphan;
@@ -31,6 +32,7 @@ use admission::Intake;
 use answers::Answers;
 use circuits::Circuits;
 use commits::Commits;
+use generations::Generations;
 use history::History;
 use observations::Observations;
 use pauses::Pauses;
@@ -62,6 +64,7 @@ pub(super) struct Oracle {
     relief: Relief,
     history: History,
     observations: Observations,
+    generations: Generations,
     recovery: Recovery,
     intake: Intake,
     /// The instance that the present input has ended, as the world knows.
@@ -154,6 +157,7 @@ impl Oracle {
             relief: Relief::new(limits.max_stuck),
             history: History::default(),
             observations: Observations::default(),
+            generations: Generations::default(),
             recovery: Recovery::default(),
             intake: Intake::default(),
             must_end: None,
@@ -168,6 +172,11 @@ impl Oracle {
 
     pub(super) fn task(&self, name: &TaskName) -> Option<&Arc<Task>> {
         self.view.get(name)
+    }
+
+    /// The generations of a task that are kept.
+    pub(super) fn generations(&self, uid: Uid) -> &[KeptGeneration] {
+        self.generations.of(uid)
     }
 
     pub(super) fn names(&self) -> Vec<TaskName> {

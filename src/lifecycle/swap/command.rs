@@ -8,8 +8,8 @@ use crate::lifecycle::entry::Held;
 use crate::lifecycle::io::{Chance, Effect, Reply};
 use crate::lifecycle::record::Change;
 use crate::model::{
-    Annotations, Asked, Cause, Generation, Intent, Now, Refusal, State, StatePolicy, Swap, SwapPhase, SwapStrategy,
-    SwapTask, Target, Task, TaskSpec, Uid,
+    Annotations, Asked, Cause, Former, Generation, Intent, Now, Refusal, RollbackTask, State, StatePolicy, Swap,
+    SwapPhase, SwapStrategy, SwapTask, Target, Task, TaskSpec, Uid,
 };
 
 /// Why a swap has ended that another one has preempted.
@@ -24,15 +24,17 @@ pub(super) struct Begin {
     pub(super) state_policy: Option<StatePolicy>,
     pub(super) cause: Cause,
     pub(super) revert_reason: String,
+    pub(super) rollback_to: Option<Generation>,
 }
 
 impl Begin {
     /// As a client has asked.
     fn asked(swap: SwapTask, target: Target) -> Self {
-        let SwapTask { annotations, spec, strategy, state_policy, cause, .. } = swap;
+        let SwapTask { annotations, spec, former, strategy, state_policy, cause, .. } = swap;
         let strategy = strategy.unwrap_or(spec.swap().strategy());
-        let revert_reason = String::new();
-        Self { annotations, spec: Arc::new(spec), target, strategy, state_policy, cause, revert_reason }
+        let (spec, revert_reason) = (Arc::new(spec), String::new());
+        let rollback_to = former.map(|former| former.generation);
+        Self { annotations, spec, target, strategy, state_policy, cause, revert_reason, rollback_to }
     }
 }
 
@@ -46,6 +48,9 @@ impl<C: Chance> Lifecycle<C> {
         let (uid, task) = self.find(&swap.name, swap.etag.as_ref())?;
         if self.draining.is_some() {
             return Err(Refusal::ServerDraining);
+        }
+        if swap.former.is_some_and(|former| !is_as_found(former, task)) {
+            return Err(Refusal::GenerationsMoved(swap.name));
         }
         if !swap.labels.is_empty() && swap.labels != task.labels {
             return Err(Refusal::LabelsImmutable(swap.name));
@@ -125,6 +130,15 @@ impl<C: Chance> Lifecycle<C> {
         self.end_swap(uid, phase, error, now);
     }
 
+    /// Why a roll-back is refused for which no generation was found.
+    pub(in crate::lifecycle) fn in_vain(&self, rollback: &RollbackTask, refusal: Refusal) -> Refusal {
+        match self.find(&rollback.name, rollback.etag.as_ref()) {
+            Err(sooner) => sooner,
+            Ok(_) if self.draining.is_some() => Refusal::ServerDraining,
+            Ok(_) => refusal,
+        }
+    }
+
     /// Other annotations, the same spec: no instance is concerned.
     fn annotate(&mut self, uid: Uid, swap: SwapTask, now: Now) {
         let id = self.chance.uuid();
@@ -138,12 +152,13 @@ impl<C: Chance> Lifecycle<C> {
             phase: SwapPhase::Done,
             error: String::new(),
             revert_reason: String::new(),
+            rollback_to: swap.former.map(|former| former.generation),
         };
         self.record(uid, swap.cause, Change::Annotated(Box::new(record), swap.annotations), now);
     }
 
     pub(super) fn begin_swap(&mut self, uid: Uid, begin: Begin, now: Now) {
-        let Begin { annotations, spec, target, strategy, state_policy, cause, revert_reason } = begin;
+        let Begin { annotations, spec, target, strategy, state_policy, cause, revert_reason, rollback_to } = begin;
         let id = self.chance.uuid();
         self.last_instance = self.last_instance.next();
         let candidate = self.last_instance;
@@ -159,6 +174,7 @@ impl<C: Chance> Lifecycle<C> {
             phase: SwapPhase::Building,
             error: String::new(),
             revert_reason,
+            rollback_to,
         };
         let swapping = Swapping {
             swap: record,
@@ -186,6 +202,12 @@ impl<C: Chance> Lifecycle<C> {
         self.candidates.insert(instance, uid);
         self.log.effects.push(Effect::Build { instance, spec });
     }
+}
+
+/// Whether what was found of a task's generations is still so: that it is this task, and where the one before was asked for, that it is
+/// the one before.
+fn is_as_found(former: Former, task: &Task) -> bool {
+    former.uid == task.uid && former.before.is_none_or(|before| before == task.generation)
 }
 
 /// The task as it would be after the swap.

@@ -84,6 +84,8 @@ impl<C: Chance> Lifecycle<C> {
             state_policy,
             cause: Cause::system("swap", format!("{failure}: back to the spec of generation {generation}")),
             revert_reason: failure,
+            // Its annotations stay.
+            rollback_to: None,
         };
         self.begin_swap(uid, begin, now);
     }

@@ -31,16 +31,36 @@ fn cancel_as(id: u128) -> Command {
     Command::Cancel(CancelTask { name: name(), force: false, etag: None, cause: cause(), idempotency })
 }
 
-fn every_other() -> [Command; 6] {
+/// A roll-back to what is not there.
+fn in_vain(etag: Option<Etag>) -> Command {
+    let refusal = Refusal::GenerationNotFound { name: name(), generation: None };
+    let (to_generation, strategy, validate_only, idempotency) = (None, None, false, None);
+    let name = name();
+    let rollback = RollbackTask { name, to_generation, strategy, validate_only, etag, cause: cause(), idempotency };
+    Command::Vain(Box::new(rollback), refusal)
+}
+
+fn every_other() -> [Command; 7] {
     let pause = PauseTask { name: name(), expire_time: None, etag: None, cause: cause(), idempotency: None };
     [
         Command::Start(Box::new(start(custom(), None)), target("a")),
         Command::Swap(Box::new(swap(tcp())), target("b")),
+        in_vain(None),
         Command::Pause(pause),
         Command::Resume(ResumeTask { name: name(), etag: None, cause: cause(), idempotency: None }),
         Command::Run(RunTask { name: name(), etag: None, cause: cause(), idempotency: None }),
         Command::Delete(DeleteTask { name: name(), etag: None, cause: cause(), idempotency: None }),
     ]
+}
+
+#[test]
+fn what_is_wrong_with_a_rollback_sooner_is_told_sooner() {
+    let (mut bench, _) = Bench::ready(tcp());
+    let refused = bench.command(in_vain(Some(Etag::given("stale"))));
+    assert!(matches!(refused, Err(Refusal::EtagMismatch { .. })), "{refused:?}");
+    assert!(matches!(bench.command(in_vain(None)), Err(Refusal::GenerationNotFound { .. })));
+    bench.drain(bench.now.mono + Duration::from_secs(7));
+    assert_eq!(bench.command(in_vain(None)), Err(Refusal::ServerDraining));
 }
 
 #[test]

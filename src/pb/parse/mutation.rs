@@ -7,8 +7,8 @@ use super::spec::spec;
 use super::time::timestamp;
 use super::{state_policy, swap_strategy, task_name};
 use crate::model::{
-    Actor, Annotations, CancelTask, Cause, DeleteTask, Etag, Idempotency, Labels, Namespace, PauseTask, Reason,
-    ResumeTask, RunTask, StartTask, SwapTask, TaskName, TaskSpec, Violations,
+    Actor, Annotations, CancelTask, Cause, DeleteTask, Etag, Generation, Idempotency, Labels, Namespace, PauseTask,
+    Reason, ResumeTask, RollbackTask, RunTask, StartTask, SwapTask, TaskName, TaskSpec, Violations,
 };
 use crate::pb::v1;
 
@@ -65,9 +65,33 @@ pub fn swap_task(mut request: v1::SwapTaskRequest, actor: Actor) -> Result<(Swap
         labels,
         annotations,
         spec,
+        former: None,
         strategy,
         state_policy,
         preempt,
+        validate_only,
+        etag: given(etag),
+        cause,
+        idempotency,
+    });
+    v.finish(request.map(|request| (request, wait)))
+}
+
+/// Parses a RollbackTask. Whether it waits is the answer's affair: the second part of the result.
+pub fn rollback_task(mut request: v1::RollbackTaskRequest, actor: Actor) -> Result<(RollbackTask, bool), Violations> {
+    let mut v = Violations::new();
+    let id = std::mem::take(&mut request.request_id);
+    let idempotency = idempotency(&mut v, &id, &request);
+    // `request_id` was taken above.
+    let v1::RollbackTaskRequest { name, to_generation, strategy, validate_only, wait, etag, reason, request_id: _ } =
+        request;
+    let name = task_name(&mut v, &name);
+    let strategy = swap_strategy(&mut v, strategy);
+    let cause = cause(&mut v, actor, reason, idempotency);
+    let request = name.map(|name| RollbackTask {
+        name,
+        to_generation: (to_generation != 0).then(|| Generation::new(to_generation)),
+        strategy,
         validate_only,
         etag: given(etag),
         cause,

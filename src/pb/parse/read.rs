@@ -78,6 +78,14 @@ pub fn get_task(request: v1::GetTaskRequest) -> Result<TaskName, Violations> {
     v.finish(name)
 }
 
+/// Parses a ListGenerations.
+pub fn list_generations(request: v1::ListGenerationsRequest) -> Result<TaskName, Violations> {
+    let mut v = Violations::new();
+    let v1::ListGenerationsRequest { name } = request;
+    let name = task_name(&mut v, &name);
+    v.finish(name)
+}
+
 /// Parses a ListTasks.
 pub fn list_tasks(request: v1::ListTasksRequest) -> Result<ListTasks, Violations> {
     let mut v = Violations::new();

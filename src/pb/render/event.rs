@@ -36,7 +36,7 @@ pub fn event(event: &Event, view: EventView) -> v1::Event {
     }
 }
 
-fn cause(cause: &Cause) -> v1::Cause {
+pub(super) fn cause(cause: &Cause) -> v1::Cause {
     let Cause { actor, reason, request_id } = cause;
     v1::Cause {
         actor: actor.to_string(),

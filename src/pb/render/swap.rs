@@ -2,11 +2,11 @@
 
 use super::spec::spec;
 use super::time::timestamp;
-use crate::model::{Observation, Swap};
+use crate::model::{Generation, Observation, Swap};
 use crate::pb::v1;
 
 pub(super) fn swap(swap: &Swap) -> v1::Swap {
-    let Swap { id, from_generation, to_generation, to_spec, strategy, phase, error, revert_reason } = swap;
+    let Swap { id, from_generation, to_generation, to_spec, strategy, phase, error, revert_reason, rollback_to } = swap;
     v1::Swap {
         id: id.to_string(),
         from_generation: from_generation.get(),
@@ -16,6 +16,7 @@ pub(super) fn swap(swap: &Swap) -> v1::Swap {
         phase: v1::SwapPhase::from(*phase).into(),
         error: error.clone(),
         revert_reason: revert_reason.clone(),
+        rollback_to: rollback_to.map_or(0, Generation::get),
     }
 }
 

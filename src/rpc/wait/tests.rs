@@ -107,6 +107,7 @@ fn swapped(id: u128, phase: SwapPhase) -> Task {
         phase,
         error: String::new(),
         revert_reason: String::new(),
+        rollback_to: None,
     };
     Task { swap: Some(Box::new(swap)), ..task }
 }

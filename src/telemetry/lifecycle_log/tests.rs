@@ -225,6 +225,7 @@ fn a_swap_tells_from_where_to_where_and_what_went_wrong() {
         phase: SwapPhase::RolledBack,
         error: "not ready within 30s".to_owned(),
         revert_reason: String::new(),
+        rollback_to: None,
     };
     let rolled_back = Some(Detail::Swap(Box::new(swap.clone())));
     let (_, json) = logged("info", &[event(EventType::SwapRolledBack, rolled_back)]);

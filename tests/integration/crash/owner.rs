@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prost_types::Duration as ProtoDuration;
 use switchyard::pb::v1::task_spec::Monitor;
-use switchyard::pb::v1::{self, Intent, State, SwapPhase};
+use switchyard::pb::v1::{self, GenerationState, Intent, State, SwapPhase};
 use tonic::{Code, Status};
 
 use super::{Acknowledged, Rng};
@@ -37,6 +37,7 @@ struct Operation {
 enum What {
     Start { spec: u64 },
     Swap { spec: u64, wait: bool },
+    Rollback,
     Cancel,
     Delete,
 }
@@ -94,7 +95,8 @@ impl Owner {
         let what = match &self.tasks[task] {
             None => What::Start { spec: self.specs },
             Some(promise) if promise.cancelled => What::Delete,
-            Some(_) if dice < 7 => What::Swap { spec: self.specs, wait: dice < 3 },
+            Some(_) if dice < 6 => What::Swap { spec: self.specs, wait: dice < 3 },
+            Some(_) if dice < 8 => What::Rollback,
             Some(_) => What::Cancel,
         };
         Operation { task, what, request_id: self.rng.uuid() }
@@ -112,6 +114,10 @@ impl Owner {
                 let task = request(&id, spec).task;
                 let request = v1::SwapTaskRequest { name: name(&id), task, request_id, wait, ..Default::default() };
                 client.swap_task(request).await.map(|answer| answer.into_inner().task)
+            }
+            What::Rollback => {
+                let request = v1::RollbackTaskRequest { name: name(&id), request_id, wait: true, ..Default::default() };
+                client.rollback_task(request).await.map(|answer| answer.into_inner().task)
             }
             What::Cancel => {
                 let request = v1::CancelTaskRequest { name: name(&id), wait: true, request_id, ..Default::default() };
@@ -138,7 +144,7 @@ impl Owner {
                 *promised = Some(Promise { uid: task.uid.clone(), specs: vec![*spec], cancelled: false });
             }
             (What::Swap { spec, wait: false }, _) => promised.as_mut().expect("it was started").specs.push(*spec),
-            (What::Swap { wait: true, .. }, Some(task)) => {
+            (What::Swap { wait: true, .. } | What::Rollback, Some(task)) => {
                 promised.as_mut().expect("it was started").specs = vec![spec_of(task)];
             }
             (What::Cancel, _) => promised.as_mut().expect("it was started").cancelled = true,
@@ -172,9 +178,24 @@ impl Owner {
             } else {
                 assert_eq!((shown.intent(), shown.state()), (Intent::Run, State::Running), "{id}: {shown:?}");
             }
+            remembered(&mut client, &shown).await;
             self.tasks[task] = Some(Promise { specs: vec![spec], ..promise });
         }
     }
+}
+
+/// The history says of a task at rest what the task does, and of each generation who gave it, and what became of it.
+async fn remembered(client: &mut Client, shown: &v1::Task) {
+    let request = v1::ListGenerationsRequest { name: shown.name.clone() };
+    let kept = client.list_generations(request).await.expect("there").into_inner().generations;
+    let active: Vec<_> = kept.iter().filter(|kept| kept.state() == GenerationState::Active).collect();
+    let [active] = active.as_slice() else { panic!("one is active of {kept:?}") };
+    assert_eq!((active.generation, &active.spec), (shown.generation, &shown.spec), "{kept:?}");
+    let is_whole = |kept: &v1::Generation| {
+        let decided = !matches!(kept.state(), GenerationState::Unspecified | GenerationState::Candidate);
+        decided && kept.cause.is_some() && kept.create_time.is_some()
+    };
+    assert!(kept.iter().all(is_whole), "{kept:?}");
 }
 
 fn request(id: &str, spec: u64) -> v1::StartTaskRequest {
@@ -223,7 +244,12 @@ fn is_gone(status: &Status) -> bool {
     broken.contains(&status.code()) && reason(status).is_empty()
 }
 
-/// A swap beside another, or of what is ending.
+/// A swap beside another, or of what is ending; a roll-back where there is nothing to go back to.
 fn may_be_refused(what: &What, status: &Status) -> bool {
-    matches!(what, What::Swap { .. }) && ["SWAP_IN_PROGRESS", "TASK_NOT_RUNNING"].contains(&reason(status).as_str())
+    let reasons = ["SWAP_IN_PROGRESS", "TASK_NOT_RUNNING", "GENERATION_NOT_FOUND"];
+    match what {
+        What::Swap { .. } => reasons[..2].contains(&reason(status).as_str()),
+        What::Rollback => reasons.contains(&reason(status).as_str()),
+        What::Start { .. } | What::Cancel | What::Delete => false,
+    }
 }

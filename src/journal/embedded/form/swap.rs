@@ -35,6 +35,8 @@ pub(in crate::journal::embedded) struct SwapForm {
     error: String,
     #[prost(string, tag = "8")]
     revert_reason: String,
+    #[prost(uint64, optional, tag = "20")]
+    rollback_to: Option<u64>,
 }
 
 /// That a generation is observed. The spec to go back to is that of its generation.
@@ -59,7 +61,8 @@ pub(in crate::journal::embedded) struct ObservationForm {
 impl SwapForm {
     pub(super) fn of(swap: &Swap) -> Self {
         // The spec is kept once for its generation.
-        let Swap { id, from_generation, to_generation, to_spec: _, strategy, phase, error, revert_reason } = swap;
+        let Swap { id, from_generation, to_generation, to_spec: _, strategy, phase, error, revert_reason, rollback_to } =
+            swap;
         let (id_high, id_low) = halves(*id);
         Self {
             id_high,
@@ -70,11 +73,22 @@ impl SwapForm {
             phase: phase.code(),
             error: error.clone(),
             revert_reason: revert_reason.clone(),
+            rollback_to: rollback_to.map(Generation::get),
         }
     }
 
     pub(super) fn read<E: From<Unreadable>>(self, born: u64, spec_of: SpecOf<'_, E>) -> Result<Swap, E> {
-        let Self { id_high, id_low, from_generation, to_generation, strategy, phase, error, revert_reason } = self;
+        let Self {
+            id_high,
+            id_low,
+            from_generation,
+            to_generation,
+            strategy,
+            phase,
+            error,
+            revert_reason,
+            rollback_to,
+        } = self;
         Ok(Swap {
             id: uuid((id_high, id_low)),
             from_generation: Generation::new(from_generation),
@@ -84,6 +98,7 @@ impl SwapForm {
             phase: SwapPhase::of(phase)?,
             error,
             revert_reason,
+            rollback_to: rollback_to.map(Generation::new),
         })
     }
 

@@ -254,11 +254,11 @@ fn full_name(short: &str) -> Read<TaskName> {
 }
 
 impl PairForm {
-    fn of((key, value): (&str, &str)) -> Self {
+    pub(super) fn of((key, value): (&str, &str)) -> Self {
         Self { key: key.to_owned(), value: value.to_owned() }
     }
 
-    fn read(self) -> (String, String) {
+    pub(super) fn read(self) -> (String, String) {
         let Self { key, value } = self;
         (key, value)
     }

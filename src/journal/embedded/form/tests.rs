@@ -9,12 +9,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use prost::Message;
 
-use self::records::{events, requests};
+use self::records::{events, requests, stories};
 use self::specs::specs;
 use super::{
     EventForm, Identity, PieceForm, Pieces, Read, RequestForm, SpecForm, SpecKey, TaskRow, TaskRowUid, Unreadable,
+    read_story, storied,
 };
-use crate::model::{Event, TaskSpec};
+use crate::model::{Event, Story, TaskSpec};
 
 const BORN: u64 = 77;
 
@@ -40,6 +41,17 @@ proptest! {
     #[test]
     fn specs_of_every_kind_read_back(spec in specs()) {
         prop_assert_eq!(&again(&spec), &spec);
+    }
+
+    #[test]
+    fn stories_read_back_and_leave_the_spec_as_it_was(story in stories(), spec in specs()) {
+        let bytes = SpecForm::of(&spec).encode_to_vec();
+        let row = storied(&story, &bytes);
+        prop_assert_eq!(read_story(&row)?, (story, bytes.as_slice()));
+        // Whoever wants the spec alone.
+        let read = SpecForm::decode(row.as_slice()).expect("decodes").read().expect("valid");
+        prop_assert_eq!(&read, &spec);
+        prop_assert_eq!(read_story(&bytes)?, (Story::default(), bytes.as_slice()), "a row without a story");
     }
 
     #[test]
@@ -109,6 +121,7 @@ proptest! {
         let _ = PieceForm::read(&bytes, 7);
         let _ = RequestForm::decode(bytes.as_slice()).map(RequestForm::read);
         let _ = SpecForm::decode(bytes.as_slice()).map(SpecForm::read);
+        let _ = read_story(&bytes);
     }
 }
 

@@ -146,6 +146,7 @@ impl History {
                     phase: SwapPhase::Building,
                     error: String::new(),
                     revert_reason: String::new(),
+                    rollback_to: None,
                 };
                 task.last_generation = generation;
                 task.swap = Some(Box::new(swap.clone()));
@@ -240,6 +241,19 @@ pub(super) fn assert_is(store: &mut EmbeddedStore, fold: &Fold, log: &[Arc<Event
     let from = usize::try_from(oldest).expect("small");
     let through = usize::try_from(fold.head).expect("small");
     assert_eq!(kept, log[from..through], "{what}");
+    for task in fold.tasks.values() {
+        let generations = reader.generations(task).expect("read");
+        assert_eq!(generations, stories(task.uid, &log[..through]).generations(), "{what}");
+    }
+}
+
+/// The generations of a task by its events alone, however old.
+pub(super) fn stories(uid: Uid, log: &[Arc<Event>]) -> crate::model::History {
+    let mut history = crate::model::History::default();
+    log.iter().filter(|event| event.task.as_ref().is_some_and(|task| task.uid == uid)).for_each(|event| {
+        history.note(event);
+    });
+    history
 }
 
 #[test]

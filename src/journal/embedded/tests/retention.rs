@@ -133,6 +133,7 @@ fn swapped(store: &mut EmbeddedStore, swaps: u64, committed: bool) -> (Task, usi
             phase: if committed { SwapPhase::Done } else { SwapPhase::RolledBack },
             error: String::new(),
             revert_reason: String::new(),
+            rollback_to: None,
         }));
         task.last_generation = to_generation;
         if committed {

@@ -71,6 +71,7 @@ impl Intake {
         let passes = match command {
             Command::Start(start, _) => start.validate_only,
             Command::Swap(swap, _) => swap.validate_only,
+            Command::Vain(rollback, _) => rollback.validate_only,
             Command::Cancel(_) => true,
             Command::Delete(_) | Command::Pause(_) | Command::Resume(_) | Command::Run(_) => false,
         };

@@ -189,7 +189,7 @@ impl Answers {
                     Method::Cancel => task.intent == Intent::Cancel,
                     Method::Pause => task.intent == Intent::Pause,
                     Method::Start | Method::Resume => task.intent == Intent::Run,
-                    Method::Swap | Method::Delete | Method::Run => true,
+                    Method::Swap | Method::Rollback | Method::Delete | Method::Run => true,
                 };
                 after != head && ends(*sequence) && visible(task) && intended
             }
@@ -251,6 +251,7 @@ fn afresh(command: &Command, seen: &Seen<'_>) -> Verdict {
         }
         Command::Start(start, _) => return start_afresh(start, seen),
         Command::Swap(swap, _) => swap.etag.as_ref(),
+        Command::Vain(rollback, _) => rollback.etag.as_ref(),
         Command::Cancel(cancel) => cancel.etag.as_ref(),
         Command::Delete(delete) => delete.etag.as_ref(),
         Command::Pause(pause) => pause.etag.as_ref(),
@@ -271,6 +272,8 @@ fn afresh(command: &Command, seen: &Seen<'_>) -> Verdict {
             Ok(()) if *task.spec == swap.spec && task.annotations == swap.annotations => Verdict::Idle,
             Ok(()) => Verdict::Done,
         },
+        Command::Vain(..) if seen.draining => Verdict::Refused(Refusal::ServerDraining),
+        Command::Vain(_, refusal) => Verdict::Refused(refusal.clone()),
         Command::Pause(pause) => pauses::pause(pause, task, seen.draining),
         Command::Resume(_) => pauses::resume(task, seen.draining),
         Command::Run(_) => pauses::run(task, seen.draining, seen.relief.marks(task, seen.world)),

@@ -23,6 +23,7 @@ impl Oracle {
         self.promises = Promises::default();
         self.roles.crashed(&kept);
         self.swaps.crashed(&kept);
+        self.generations.crashed(self.history.with_tasks())?;
         self.circuits.crashed(&kept);
         self.pauses.crashed(&kept);
         self.observations.crashed(&kept);

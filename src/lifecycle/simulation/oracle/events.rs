@@ -55,6 +55,7 @@ impl Oracle {
         self.roles.event(event, task, before, self.draining, recovery)?;
         self.observations.event(event, task, before, (&self.roles, recovery), (self.draining, now))?;
         self.swaps.event(event, task, before, (recovery, &self.relief), &self.roles, now)?;
+        self.generations.event(event, task)?;
         self.pauses.event(event, task, before, recovery, now)?;
         self.relief.event(event, task, before)?;
         let reverts = self.observations.policy(task.uid);

@@ -54,7 +54,7 @@ impl History {
         Some(found.1).filter(|_| found.0 != EventType::TaskDeleted)
     }
 
-    fn with_tasks(&self) -> impl Iterator<Item = (&Event, &Arc<Task>)> {
+    pub(super) fn with_tasks(&self) -> impl Iterator<Item = (&Event, &Arc<Task>)> {
         self.log.iter().filter_map(|event| Some((event, event.task.as_ref()?)))
     }
 

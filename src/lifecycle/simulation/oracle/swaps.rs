@@ -49,6 +49,11 @@ pub(super) fn verdict(swap: &SwapTask, task: &Task, seen: &Seen<'_>) -> Result<(
     let other = *task.spec != swap.spec;
     if seen.draining {
         Err(Refusal::ServerDraining)
+    } else if swap
+        .former
+        .is_some_and(|former| former.uid != task.uid || former.before.is_some_and(|before| before != task.generation))
+    {
+        Err(Refusal::GenerationsMoved(name()))
     } else if !swap.labels.is_empty() && swap.labels != task.labels {
         Err(Refusal::LabelsImmutable(name()))
     } else if task.intent == Intent::Cancel || task.state.is_ended() {
@@ -183,8 +188,9 @@ impl Swaps {
         }
         let Some(Input::Command(Command::Swap(asked, _))) = &self.input else { return Err("nobody asked".to_owned()) };
         let strategy = asked.strategy.unwrap_or(asked.spec.swap().strategy());
+        let back = swap.rollback_to == asked.former.map(|former| former.generation);
         let right = *swap.to_spec == asked.spec && swap.strategy == strategy && swap.from_generation == task.generation;
-        check(right && *task.spec != asked.spec, || format!("asked for {asked:?}, got {swap:?}"))?;
+        check(right && back && *task.spec != asked.spec, || format!("asked for {asked:?}, got {swap:?}"))?;
         let newest = self.newest.insert(task.uid, swap.to_generation);
         check(newest < Some(swap.to_generation), || format!("generation {} is given again", swap.to_generation))?;
         self.wanted.insert(task.uid, (Arc::new(asked.spec.clone()), asked.annotations.clone()));

@@ -14,8 +14,8 @@ use super::specs::specs;
 use crate::model::{
     Actor, Alert, AlertKind, Annotations, Asked, Attempt, Cause, CircuitReason, CircuitState, CircuitStatus, Detail,
     End, Epoch, Event, EventType, Exit, Generation, Idempotency, Instance, InstanceState, Intent, Labels, Method,
-    Observation, Outcome, Pause, Reason, Remembered, Restart, Sequence, Shutdown, State, StatePolicy, Swap, SwapPhase,
-    SwapStrategy, Target, Task, TaskName, Timestamp, Uid,
+    Observation, Origin, Outcome, Pause, Reason, Remembered, Restart, Sequence, Shutdown, Standing, State, StatePolicy,
+    Story, Swap, SwapPhase, SwapStrategy, Target, Task, TaskName, Timestamp, Uid,
 };
 
 fn select<T: Clone + std::fmt::Debug + 'static>(all: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -115,17 +115,23 @@ fn circuits() -> BoxedStrategy<CircuitStatus> {
 
 fn swaps() -> BoxedStrategy<Swap> {
     let numbers = (uuid(), generation(), generation());
-    (numbers, specs(), select(&SwapStrategy::ALL), select(&SwapPhase::ALL), (".{0,20}", ".{0,20}"))
-        .prop_map(|((id, from_generation, to_generation), to_spec, strategy, phase, (error, revert_reason))| Swap {
-            id,
-            from_generation,
-            to_generation,
-            to_spec: Arc::new(to_spec),
-            strategy,
-            phase,
-            error,
-            revert_reason,
-        })
+    let rest = (".{0,20}", ".{0,20}", option::of(generation()));
+    (numbers, specs(), select(&SwapStrategy::ALL), select(&SwapPhase::ALL), rest)
+        .prop_map(
+            |((id, from_generation, to_generation), to_spec, strategy, phase, (error, revert_reason, rollback_to))| {
+                Swap {
+                    id,
+                    from_generation,
+                    to_generation,
+                    to_spec: Arc::new(to_spec),
+                    strategy,
+                    phase,
+                    error,
+                    revert_reason,
+                    rollback_to,
+                }
+            },
+        )
         .boxed()
 }
 
@@ -284,9 +290,31 @@ pub(super) fn events() -> BoxedStrategy<Event> {
         .boxed()
 }
 
+pub(super) fn stories() -> BoxedStrategy<Story> {
+    let standing = prop_oneof![
+        Just(Standing::Unknown),
+        Just(Standing::Candidate),
+        option::of(time()).prop_map(|since| Standing::Active { since }),
+        (option::of(time()), time()).prop_map(|(since, until)| Standing::Superseded { since, until }),
+        (time(), ".{0,20}").prop_map(|(time, error)| Standing::RolledBack { time, error }),
+        (time(), ".{0,20}").prop_map(|(time, error)| Standing::Cancelled { time, error }),
+    ];
+    let origin = (time(), actors(), ".{0,20}", option::of(uuid()), option::of(generation())).prop_map(
+        |(time, actor, reason, request_id, rollback_to)| {
+            let reason = Reason::try_new(reason).expect("short");
+            Origin { time, cause: Cause { actor, reason, request_id }, rollback_to }
+        },
+    );
+    let pairs = prop::collection::btree_map("[a-z]{1,9}", ".{0,9}", 0..3);
+    let annotations = pairs.prop_map(|pairs| Annotations::try_new(pairs).expect("valid"));
+    (option::of(origin), option::of(annotations), standing)
+        .prop_map(|(origin, annotations, standing)| Story { origin, annotations, standing })
+        .boxed()
+}
+
 pub(super) fn requests() -> BoxedStrategy<Remembered> {
-    use Method::{Cancel, Delete, Resume, Run, Start};
-    let method = select(&[Start, Method::Swap, Cancel, Delete, Method::Pause, Resume, Run]);
+    use Method::{Cancel, Delete, Resume, Rollback, Run, Start};
+    let method = select(&[Start, Method::Swap, Cancel, Delete, Method::Pause, Resume, Run, Rollback]);
     let rest = (uuid(), uuid(), uuid(), any::<u64>(), time());
     (actors(), method, rest)
         .prop_map(|(actor, method, (request_id, fingerprint, uid, sequence, time))| Remembered {
