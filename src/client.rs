@@ -88,6 +88,31 @@ impl Client {
         call(deadline, request, |request| async move { tasks.cancel_task(request).await }).await
     }
 
+    /// Starts up to 1,000 tasks; what came of each, the results say.
+    pub async fn batch_start(&self, request: v1::BatchStartTasksRequest) -> Result<v1::BatchStartTasksResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        call(DEADLINE, request, |request| async move { tasks.batch_start_tasks(request).await }).await
+    }
+
+    /// Cancels up to 1,000 tasks; answers when each request that says `wait` has its proven outcome.
+    pub async fn batch_cancel(
+        &self,
+        request: v1::BatchCancelTasksRequest,
+    ) -> Result<v1::BatchCancelTasksResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        let waits = request.requests.iter().any(|request| request.wait);
+        let deadline = if waits { CANCEL_DEADLINE } else { DEADLINE };
+        call(deadline, request, |request| async move { tasks.batch_cancel_tasks(request).await }).await
+    }
+
+    /// Swaps up to 1,000 tasks; answers when each swap has ended whose request says `wait`.
+    pub async fn batch_swap(&self, request: v1::BatchSwapTasksRequest) -> Result<v1::BatchSwapTasksResponse, Error> {
+        let mut tasks = self.tasks.clone();
+        let waits = request.requests.iter().any(|request| request.wait);
+        let deadline = if waits { SWAP_DEADLINE } else { DEADLINE };
+        call(deadline, request, |request| async move { tasks.batch_swap_tasks(request).await }).await
+    }
+
     /// Stops a task until it is resumed; answers when the pause is on record.
     pub async fn pause(&self, request: v1::PauseTaskRequest) -> Result<v1::PauseTaskResponse, Error> {
         let mut tasks = self.tasks.clone();

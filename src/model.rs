@@ -60,6 +60,8 @@ pub mod limits {
     pub const PAGE_SIZE: u32 = 1_000;
     /// The page size where none is asked for.
     pub const DEFAULT_PAGE_SIZE: u32 = 50;
+    /// The requests of a batch.
+    pub const BATCH_REQUESTS: usize = 1_000;
     /// The bytes of an audit reason.
     pub const REASON_BYTES: usize = 1024;
     /// The bytes of an outcome's or a check's message; longer ones are cut.

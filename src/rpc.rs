@@ -5,12 +5,14 @@
 //! counted, panics caught, deadlines kept, statuses of tonic's own brought in line with the contract, and reflection's streams
 //! ended by a drain.
 
+mod batch;
 mod deadline;
 mod error;
 mod health;
 mod linger;
 mod list;
 mod metrics;
+mod mutate;
 mod oversize;
 mod page;
 mod panics;

@@ -17,6 +17,8 @@ use crate::served::{IDLE, ONCE, Served};
 use crate::table::{Bar, Case, Row, Unit};
 
 const IN_FLIGHT: [usize; 3] = [1, 64, 256];
+/// The starts of a batch.
+const BATCH: usize = 100;
 /// What there is to be read.
 const TASKS: usize = 1_000;
 const PAGE: u16 = 50;
@@ -36,6 +38,11 @@ pub(crate) fn cases() -> Vec<Case> {
             let name = format!("StartTask, {kind}, {in_flight} in flight");
             cases.push(Case::new(name.clone(), move |lab| compare(lab, name, in_flight, &start, Starts::Many)));
         }
+    }
+    for in_flight in [1, 64] {
+        let name =
+            format!("BatchStartTasks of {BATCH}, tcp, {in_flight} in flight: tasks, beside StartTask, 64 in flight");
+        cases.push(Case::new(name.clone(), move |lab| batches(lab, name, in_flight)));
     }
     for (name, call) in [("GetTask", get()), ("ListTasks, a page of 50", list())] {
         for in_flight in IN_FLIGHT {
@@ -108,14 +115,50 @@ pub(crate) fn row_of(name: String, in_flight: usize, starts: Starts, turns: &[(C
     }
 }
 
+/// Starts by the hundred beside starts one by one, each on a server of its own.
+fn batches(lab: &Lab, name: String, in_flight: usize) -> Result<Vec<Row>> {
+    let monitor = Monitor::Tcp(v1::TcpMonitor { address: "127.0.0.1:1".to_owned(), steps: Vec::new() });
+    let turn = |in_flight, call: &Call| {
+        let served = Served::start(lab)?;
+        let call = Arc::clone(call);
+        let calls = lab.call(&lab.connect(served.address)?, in_flight, move |channel, number| {
+            let called = call(channel, number);
+            async { called.await.map(drop) }
+        })?;
+        served.stop(lab)?;
+        Ok(calls.per_second)
+    };
+    let (batch, single) = (batch(monitor.clone()), start(monitor));
+    let turns = lab.take_turns(|| Ok(turn(in_flight, &batch)? * BATCH as f64), || turn(64, &single))?;
+    Ok(vec![Row::beside(name, Unit::PerSecond, &turns, Bar::None)])
+}
+
+fn batch(monitor: Monitor) -> Call {
+    Arc::new(move |channel, number| {
+        let requests = (number * BATCH..(number + 1) * BATCH).map(|number| request(&monitor, number)).collect();
+        let request = v1::BatchStartTasksRequest { parent: String::new(), requests };
+        Box::pin(async move {
+            let asked = request.encoded_len();
+            let answer = TaskServiceClient::new(channel).batch_start_tasks(request).await?.into_inner();
+            let started = |result: &v1::BatchResult| matches!(result.result, Some(v1::batch_result::Result::Task(_)));
+            ensure!(answer.results.iter().all(started), "one was not started");
+            Ok((asked, answer.encoded_len()))
+        })
+    })
+}
+
+/// All of one length.
+fn request(monitor: &Monitor, number: usize) -> v1::StartTaskRequest {
+    let interval = Duration::try_from(ONCE).ok();
+    let schedule = Some(v1::Schedule { interval, ..Default::default() });
+    let spec = Some(v1::TaskSpec { monitor: Some(monitor.clone()), schedule, ..Default::default() });
+    let task = Some(v1::Task { spec, ..Default::default() });
+    v1::StartTaskRequest { task_id: format!("task-{number:08}"), task, ..Default::default() }
+}
+
 pub(crate) fn start(monitor: Monitor) -> Call {
     Arc::new(move |channel, number| {
-        let interval = Duration::try_from(ONCE).ok();
-        let schedule = Some(v1::Schedule { interval, ..Default::default() });
-        let spec = Some(v1::TaskSpec { monitor: Some(monitor.clone()), schedule, ..Default::default() });
-        let task = Some(v1::Task { spec, ..Default::default() });
-        // All of one length.
-        let request = v1::StartTaskRequest { task_id: format!("task-{number:08}"), task, ..Default::default() };
+        let request = request(&monitor, number);
         Box::pin(async move {
             let asked = request.encoded_len();
             let answer = TaskServiceClient::new(channel).start_task(request).await?.into_inner();

@@ -154,6 +154,7 @@ fn particulars(info: &v1::GetServerInfoResponse, output: Output) -> String {
             max_spec_bytes,
             max_page_size,
             max_stuck,
+            max_batch_requests,
         } = limits;
         lines.extend([
             ("tasks, at most", max_tasks.to_string()),
@@ -162,6 +163,7 @@ fn particulars(info: &v1::GetServerInfoResponse, output: Output) -> String {
             ("request", format!("{max_request_bytes} bytes")),
             ("spec", format!("{max_spec_bytes} bytes")),
             ("page", format!("{max_page_size} tasks")),
+            ("batch", format!("{max_batch_requests} requests")),
         ]);
     }
     let row = |(title, text): (&str, String)| vec![Cell::new(Tone::Plain, title), Cell::from(text)];

@@ -2,11 +2,14 @@
 
 use clap::Args;
 
-use super::change::{AT_ONCE, Change, all, each, one_only};
+use super::change::{AT_ONCE, Change, each, one_only};
 use super::output::Output;
 use super::{Failure, words};
 use crate::client::Client;
 use crate::pb::v1;
+
+/// How many requests a batch may have.
+const BATCH: usize = 1_000;
 
 /// Stop tasks for good, and say what came of it.
 #[derive(Args, Debug)]
@@ -43,11 +46,14 @@ impl Cancel {
         let output = Output::new(output);
         let client = remote.connect().await?;
         if !self.no_wait && self.names.len() > AT_ONCE {
-            // All are asked before any is waited for, so that they stop within the bound of one. Asking again changes nothing,
-            // and what fails here fails there, too.
-            all(&self.names, namespace, |name| self.cancel(&client, name, false)).await;
+            // All are asked before any is waited for, so that they stop within the bound of one. Asking again changes nothing.
+            for names in self.names.chunks(BATCH) {
+                let requests = names.iter().map(|name| self.request(namespace.task(name), false)).collect();
+                // What fails here fails there, too, and is told there.
+                let _ = client.batch_cancel(v1::BatchCancelTasksRequest { parent: String::new(), requests }).await;
+            }
         }
-        let cancel = |name: String| self.cancel(&client, name, !self.no_wait);
+        let cancel = async |name| Ok(client.cancel(self.request(name, !self.no_wait)).await?);
         each(&self.names, namespace, cancel, |name, answer: v1::CancelTaskResponse| {
             output.message(&answer, |answer| {
                 let task = answer.task.clone().unwrap_or_default();
@@ -60,16 +66,15 @@ impl Cancel {
         .await
     }
 
-    async fn cancel(&self, client: &Client, name: String, wait: bool) -> Result<v1::CancelTaskResponse, Failure> {
-        let request = v1::CancelTaskRequest {
+    fn request(&self, name: String, wait: bool) -> v1::CancelTaskRequest {
+        v1::CancelTaskRequest {
             name,
             force: self.force,
             wait,
             etag: self.change.etag.clone(),
             reason: self.change.audit.reason.clone(),
             request_id: self.change.audit.request_id.clone(),
-        };
-        Ok(client.cancel(request).await?)
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
+use prost::Message;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
@@ -102,6 +103,14 @@ impl From<Status> for Error {
             metadata: info.map_or_else(BTreeMap::new, |info| info.metadata.clone().into_iter().collect()),
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
         }
+    }
+}
+
+/// Why one request of a batch failed, as the call alone would have.
+impl From<tonic_types::Status> for Error {
+    fn from(status: tonic_types::Status) -> Self {
+        let details = status.encode_to_vec().into();
+        Status::with_details(Code::from(status.code), status.message, details).into()
     }
 }
 

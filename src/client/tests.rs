@@ -98,6 +98,27 @@ impl TaskService for Scripted {
         Err(Status::unimplemented(""))
     }
 
+    async fn batch_start_tasks(
+        &self,
+        _: Request<v1::BatchStartTasksRequest>,
+    ) -> Result<Response<v1::BatchStartTasksResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn batch_cancel_tasks(
+        &self,
+        _: Request<v1::BatchCancelTasksRequest>,
+    ) -> Result<Response<v1::BatchCancelTasksResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn batch_swap_tasks(
+        &self,
+        _: Request<v1::BatchSwapTasksRequest>,
+    ) -> Result<Response<v1::BatchSwapTasksResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn delete_task(&self, _: Request<v1::DeleteTaskRequest>) -> Result<Response<v1::DeleteTaskResponse>, Status> {
         Err(Status::unimplemented(""))
     }

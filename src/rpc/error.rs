@@ -9,7 +9,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::journal::{Ended, FollowError, Journal, PageError, StoreError, Trimmed};
-use crate::model::{Refusal, Violation, Violations};
+use crate::model::{Refusal, Violation, Violations, limits};
+use crate::pb::parse::InvalidBatch;
 
 const DOMAIN: &str = "switchyard";
 /// When a client should come again: after a drain or a stall has had some time; at once where only this stream has ended.
@@ -40,6 +41,8 @@ pub(super) enum Error {
     CursorExpired { oldest: String, head: String },
     #[error("{holder} has {limit} watch streams open, which is its limit")]
     StreamLimit { holder: &'static str, limit: usize },
+    #[error("a batch has at most {most} requests, got {0}", most = limits::BATCH_REQUESTS)]
+    BatchLimit(usize),
     #[error("the server is draining; resume from the last cursor on another, or on this one when it is back")]
     Draining,
     #[error("this stream has reached its age; resume from the last cursor")]
@@ -97,6 +100,7 @@ impl Error {
             Self::CursorInvalid(_) => (Code::InvalidArgument, "CURSOR_INVALID"),
             Self::CursorExpired { .. } => (Code::OutOfRange, "CURSOR_EXPIRED"),
             Self::StreamLimit { .. } => (Code::ResourceExhausted, "STREAM_LIMIT"),
+            Self::BatchLimit(_) => (Code::ResourceExhausted, "BATCH_LIMIT"),
             Self::Draining => (Code::Unavailable, "SERVER_DRAINING"),
             Self::StreamAged => (Code::Unavailable, "STREAM_AGED"),
             Self::Stalled(_) => (Code::Unavailable, "JOURNAL_STALLED"),
@@ -149,6 +153,15 @@ impl Error {
 impl From<Violations> for Error {
     fn from(violations: Violations) -> Self {
         Self::Refused(Refusal::Invalid(violations))
+    }
+}
+
+impl From<InvalidBatch> for Error {
+    fn from(invalid: InvalidBatch) -> Self {
+        match invalid {
+            InvalidBatch::Violations(violations) => violations.into(),
+            InvalidBatch::TooMany(requests) => Self::BatchLimit(requests),
+        }
     }
 }
 

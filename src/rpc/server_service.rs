@@ -50,6 +50,7 @@ impl ServerService for ServerRpc {
                 max_spec_bytes: number(limits::SPEC_BYTES),
                 max_page_size: limits::PAGE_SIZE,
                 max_stuck: number(self.limits.max_stuck),
+                max_batch_requests: number(limits::BATCH_REQUESTS),
             }),
         }))
     }

@@ -7,12 +7,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::error::Error;
-use super::wait::Watched;
 use super::watch::{Encodings, Resources, Slots};
 use super::{list, peer, wait, watch};
 use crate::journal::Journal;
 use crate::manager::{Accepted, Handle};
-use crate::model::{Refusal, Sequence, Task, TaskName};
+use crate::model::{Refusal, Task};
 use crate::pb::v1::task_service_server::TaskService;
 use crate::pb::{WatchFrame, parse, render, v1};
 use crate::telemetry;
@@ -87,6 +86,27 @@ impl TaskService for TaskRpc {
         Ok(Response::new(self.run(request).await?))
     }
 
+    async fn batch_start_tasks(
+        &self,
+        request: Request<v1::BatchStartTasksRequest>,
+    ) -> Result<Response<v1::BatchStartTasksResponse>, Status> {
+        Ok(Response::new(self.batch_start(request).await?))
+    }
+
+    async fn batch_cancel_tasks(
+        &self,
+        request: Request<v1::BatchCancelTasksRequest>,
+    ) -> Result<Response<v1::BatchCancelTasksResponse>, Status> {
+        Ok(Response::new(self.batch_cancel(request).await?))
+    }
+
+    async fn batch_swap_tasks(
+        &self,
+        request: Request<v1::BatchSwapTasksRequest>,
+    ) -> Result<Response<v1::BatchSwapTasksResponse>, Status> {
+        Ok(Response::new(self.batch_swap(request).await?))
+    }
+
     type WatchTasksStream = BoxStream<'static, Result<WatchFrame, Status>>;
 
     async fn watch_tasks(
@@ -121,26 +141,14 @@ impl TaskRpc {
     async fn swap(&self, request: Request<v1::SwapTaskRequest>) -> Result<v1::SwapTaskResponse, Error> {
         let actor = peer::actor(&request)?;
         let (request, waits) = parse::swap_task(request.into_inner(), actor)?;
-        // Nothing happens, so there is nothing to wait for.
-        let waits = waits && !request.validate_only;
-        let listening = self.listen(&request.name, waits);
-        let Accepted { mut task, sequence } = self.manager.swap(request).await?;
-        if waits {
-            let (watched, then) = self.listened(listening, task, sequence)?;
-            task = self.unless_stalled(watched.swapped(then, &self.closing), "the swap is under way").await?;
-        }
+        let Accepted { task, sequence } = self.swapped(request, waits).await?;
         Ok(v1::SwapTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
     }
 
     async fn cancel(&self, request: Request<v1::CancelTaskRequest>) -> Result<v1::CancelTaskResponse, Error> {
         let actor = peer::actor(&request)?;
         let (request, waits) = parse::cancel_task(request.into_inner(), actor)?;
-        let listening = self.listen(&request.name, waits);
-        let Accepted { mut task, sequence } = self.manager.cancel(request).await?;
-        if waits {
-            let (watched, then) = self.listened(listening, task, sequence)?;
-            task = self.unless_stalled(watched.proven(then, &self.closing), "stopping").await?;
-        }
+        let Accepted { task, sequence } = self.cancelled(request, waits).await?;
         Ok(v1::CancelTaskResponse { task: Some(render::task(&task, None)), cursor: self.journal.cursor(sequence) })
     }
 
@@ -195,43 +203,6 @@ impl TaskRpc {
             _slot: self.slots.take(connection)?,
         };
         Ok(Box::pin(watch::open(request, resources)?))
-    }
-
-    /// Who waits must listen before the command: a task may end, and be deleted, faster than its answer arrives.
-    fn listen(&self, name: &TaskName, waits: bool) -> Option<Watched> {
-        if waits { Watched::find(&self.journal, name.clone()).ok().map(|(watched, _)| watched) } else { None }
-    }
-
-    /// What listens to the task that a command was about, which was answered with it at `sequence`; and the task as it stands by
-    /// then.
-    fn listened(
-        &self,
-        listening: Option<Watched>,
-        task: Arc<Task>,
-        sequence: Sequence,
-    ) -> Result<(Watched, Arc<Task>), Error> {
-        match listening {
-            Some(watched) if watched.uid() == task.uid => Ok((watched.after(sequence), task)),
-            _ => {
-                // It was started, or started anew, in between: what has followed since has not been heard.
-                let watched = Watched::subscribe(&self.journal, task.name.clone(), task.uid);
-                let task = watched.look()?;
-                Ok((watched, task))
-            }
-        }
-    }
-
-    /// What has been asked for goes on; but while the journal is stalled nobody hears of it.
-    async fn unless_stalled(
-        &self,
-        wait: impl Future<Output = Result<Arc<Task>, Error>>,
-        under_way: &'static str,
-    ) -> Result<Arc<Task>, Error> {
-        tokio::select! {
-            biased;
-            task = wait => task,
-            () = self.manager.stalled() => Err(Refusal::NotYetDurable(under_way).into()),
-        }
     }
 
     /// A task as it is read, with what is known of it at this moment.

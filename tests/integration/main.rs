@@ -4,6 +4,7 @@ mod accept;
 mod alert_rules;
 mod bad_candidate;
 mod bad_input;
+mod batch;
 mod blocked;
 mod cli;
 mod crash;

@@ -60,16 +60,17 @@ async fn reflection_lists_the_services_in_both_versions() {
         assert!(names.contains(&service), "{service} is not in {names:?}");
     }
 
-    let symbol = SERVICES[1].to_owned();
-    let request = v1alpha::ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(symbol)),
-    };
-    let mut client = AlphaClient::new(server.connect().await);
-    let mut answers = client.server_reflection_info(stream::iter([request])).await.expect("there").into_inner();
-    let answer = answers.message().await.expect("no error").expect("answered").message_response;
     use v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse;
-    assert!(matches!(answer, Some(FileDescriptorResponse(files)) if !files.file_descriptor_proto.is_empty()));
+    let mut client = AlphaClient::new(server.connect().await);
+    // The last two are what a status is made of, in a batch's results and in every error's details.
+    for symbol in [SERVICES[1], "google.rpc.Status", "google.rpc.ErrorInfo"] {
+        let message = v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(symbol.to_owned());
+        let request = v1alpha::ServerReflectionRequest { host: String::new(), message_request: Some(message) };
+        let mut answers = client.server_reflection_info(stream::iter([request])).await.expect("there").into_inner();
+        let answer = answers.message().await.expect("no error").expect("answered").message_response;
+        let found = matches!(answer, Some(FileDescriptorResponse(files)) if !files.file_descriptor_proto.is_empty());
+        assert!(found, "{symbol}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
