@@ -2,6 +2,7 @@
 
 mod accept;
 mod alert_rules;
+mod apply;
 mod bad_candidate;
 mod bad_input;
 mod batch;

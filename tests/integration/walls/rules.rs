@@ -21,7 +21,8 @@ const fn pure(name: &'static str, imports: &'static [&'static str], crates: &'st
 }
 
 /// What the services see: the manager's handle, the journal's view and watch; never a probe or a backend.
-const SERVED: [&str; 7] = ["accept", "pb", "model", "telemetry", "manager::Handle", "manager::Accepted", "journal"];
+const SERVED: [&str; 8] =
+    ["accept", "pb", "model", "telemetry", "manager::Handle", "manager::Accepted", "manager::Planned", "journal"];
 const SERVICES: [&str; 2] = ["rpc", "http"];
 /// The journal's other side.
 const BACKEND: [&str; 18] = [
