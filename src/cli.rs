@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 a negative outcome, 2 usage and INVALID_ARGUMENT, 3 NOT_FOUND, 4 UNAVAILABLE and DEADLINE_EXCEEDED,
 //! 5 every other status; `serve`: 0 clean, 10 abandoned a stuck task, 11 forced.
 
+mod apply;
 mod change;
 mod completions;
 mod demo;
@@ -12,7 +13,6 @@ mod event_view;
 mod events;
 mod failure;
 mod json;
-mod located;
 mod look_back;
 mod moment;
 mod output;
@@ -29,7 +29,6 @@ mod stop;
 mod store;
 mod swap;
 mod table;
-mod task_file;
 mod task_source;
 mod task_view;
 mod wait;
@@ -59,6 +58,7 @@ Examples:
   switchyard watch                                              follow what happens
   switchyard events --since 10m                                 see what has happened
   switchyard swap api --http http://127.0.0.1:9090/ --wait      another target, no check missed
+  switchyard apply -f tasks/ --owner core --prune               have all be as files say
   switchyard pause api --for 2h                                 have it rest for a while
   switchyard cancel api                                         stop it, with a proven outcome
 
@@ -74,6 +74,7 @@ enum Command {
     Get(read::Get),
     List(read::List),
     Swap(Box<swap::Swap>),
+    Apply(apply::Apply),
     Pause(pause::Pause),
     Resume(pause::Resume),
     Run(run::Run),
@@ -105,6 +106,7 @@ pub fn run() -> ExitCode {
         Command::Get(get) => block_on(get.run()),
         Command::List(list) => block_on(list.run()),
         Command::Swap(swap) => block_on(swap.run()),
+        Command::Apply(apply) => block_on(apply.run()),
         Command::Pause(pause) => block_on(pause.run()),
         Command::Resume(resume) => block_on(resume.run()),
         Command::Run(run) => block_on(run.run()),

@@ -36,6 +36,7 @@ unprefixed! {
     circuit_reason: CircuitReason, "CIRCUIT_REASON_";
     verdict: Verdict, "VERDICT_";
     event_type: EventType, "EVENT_TYPE_";
+    apply_outcome: ApplyOutcome, "APPLY_OUTCOME_";
 }
 
 /// Whether the task has ended for good.

@@ -47,7 +47,7 @@ const BACKEND: [&str; 18] = [
 ];
 
 /// The table. A room without a row may not exist.
-pub(super) const ROOMS: [Room; 16] = [
+pub(super) const ROOMS: [Room; 17] = [
     pure("model", &[], &["regex", "thiserror", "url", "uuid"]),
     pure("circuit", &["model"], &["thiserror"]),
     pure("lifecycle", &["model", "circuit"], &["thiserror", "uuid"]),
@@ -62,7 +62,8 @@ pub(super) const ROOMS: [Room; 16] = [
     room("http", &SERVED),
     room("config", &["model", "telemetry"]),
     room("client", &["pb", "telemetry"]),
-    room("cli", &["model", "client", "pb", "config", "server", "telemetry"]),
+    room("task_files", &["model", "pb"]),
+    room("cli", &["model", "client", "pb", "config", "server", "task_files", "telemetry"]),
     room("server", &["*"]),
 ];
 
