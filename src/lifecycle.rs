@@ -66,6 +66,8 @@ pub struct Lifecycle<C> {
     /// The tasks whose swaps wait for a candidate to be built.
     candidates: BTreeMap<InstanceId, Uid>,
     orphans: Orphans,
+    /// The one that is being closed.
+    closing: Option<Uid>,
     /// Over how long the first checks of theirs are spread.
     restart_spread: Duration,
     /// When it went on where an earlier server had ended: what was due by then, was due while no server ran.
@@ -102,6 +104,7 @@ impl<C: Chance> Lifecycle<C> {
             runs: BTreeMap::new(),
             candidates: BTreeMap::new(),
             orphans: Orphans::new(),
+            closing: None,
             restart_spread: Duration::ZERO,
             began: Timestamp::default(),
             stuck: 0,
@@ -212,6 +215,7 @@ impl<C: Chance> Lifecycle<C> {
                 Timer::Healthy(id) => self.on_healthy(id, now),
                 Timer::Restart(uid) => self.on_restart_due(uid, now),
                 Timer::PauseExpires(uid) => self.on_pause_expired(uid, now),
+                Timer::Observed(uid) => self.on_observed(uid),
                 Timer::Circuit(uid) => self.on_circuit_due(uid, now),
                 Timer::Expire(uid) => self.on_expired(uid, now),
             }
@@ -240,6 +244,9 @@ impl<C: Chance> Lifecycle<C> {
     fn record(&mut self, uid: Uid, cause: Cause, change: Change, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         self.log.record(entry, now, cause, change);
+        if !entry.is_observed() {
+            self.timers.clear(Timer::Observed(uid));
+        }
         self.set_circuit_timer(uid);
     }
 

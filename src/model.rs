@@ -45,7 +45,7 @@ pub use spec::{
     ShutdownDraft, ShutdownPolicy, SpecDraft, StatusRange, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, TcpDraft,
     TcpSpec, TcpStep, WatchdogDraft, WatchdogPolicy,
 };
-pub use swap::{StatePolicy, Swap, SwapPhase};
+pub use swap::{Observation, StatePolicy, Swap, SwapPhase};
 pub use task::{
     Alert, AlertKind, Asked, End, Exit, Instance, InstanceState, Intent, Outcome, Pause, Restart, Shutdown, State, Task,
 };

@@ -256,6 +256,7 @@ fn task(number: usize) -> Result<Arc<Task>> {
         candidate: None,
         restart: Restart::default(),
         swap: None,
+        observation: None,
         outcome: None,
         circuit: Circuit::new(Now { mono: Mono::ZERO, wall: time }).status(),
         alerts: Vec::new(),

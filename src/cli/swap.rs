@@ -26,6 +26,7 @@ Examples:
   switchyard swap db --tcp 127.0.0.1:5433 --strategy break-before-make
   switchyard swap db --tcp 127.0.0.1:5433 --min-healthy-time 10s --state-policy keep
   switchyard swap api -f other.yaml --preempt --wait
+  switchyard swap api -f task.yaml --auto-revert --observation-time 5m --wait
   switchyard swap api -f task.yaml --dry-run
 
 The spec is replaced as a whole, by what flags and file say, as `start` reads them. So are the

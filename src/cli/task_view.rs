@@ -136,6 +136,7 @@ pub(super) fn describe(task: &v1::Task, paint: Paint, now: SystemTime) -> String
         let (phase, strategy) = (words::swap_phase(swap.phase), words::swap_strategy(swap.strategy));
         lines.toned("Swap", swap::tone(swap), &format!("{phase}, {strategy}, {}", words::swap(swap)));
     }
+    lines.toned("Observed", Tone::Changing, &observed(task, now));
     describe_circuit(task, &mut lines, now);
     if let Some(restart) = task.restart.as_ref().filter(|restart| restart.count > 0 || restart.next_time.is_some()) {
         let next = restart.next_time.as_ref().map(|time| format!(", next at {}", words::time(time)));
@@ -171,6 +172,23 @@ fn describe_instance(instance: &v1::Instance) -> String {
         text += &format!(", {} after {}", words::exit(instance.exit), words::rough(took));
     }
     text
+}
+
+/// What becomes of the task if its newest generation fails, as long as that may be.
+fn observed(task: &v1::Task, now: SystemTime) -> String {
+    let Some(v1::Observation { generation, expire_time: Some(until), failure }) = &task.observation else {
+        return String::new();
+    };
+    if !failure.is_empty() {
+        return format!("{failure}; goes back to the spec of generation {generation}");
+    }
+    match words::between(Some(&now.into()), Some(until)) {
+        Some(left) if !left.is_zero() => {
+            let (left, until) = (words::rough(left), words::time(until));
+            format!("for {left} more, until {until}; if it fails, back to the spec of generation {generation}")
+        }
+        _ => String::new(),
+    }
 }
 
 fn blocked(instance: &v1::Instance, now: SystemTime) -> String {

@@ -217,13 +217,18 @@ pub(super) fn shutdown(shutdown: &v1::Shutdown) -> Option<String> {
     (!told.is_empty()).then(|| told.join(", "))
 }
 
-/// `1 → 2`, with the error where it came to one: `1 → 2: not ready within 30s`. Annotations alone make no new generation.
+/// `1 → 2`, with the error where it came to one: `1 → 2: not ready within 30s`; or with why the server has begun it:
+/// `2 → 3 (reverts: generation 2 has failed)`. Annotations alone make no new generation.
 pub(super) fn swap(swap: &v1::Swap) -> String {
     let error = if swap.error.is_empty() { String::new() } else { format!(": {}", swap.error) };
     if swap.from_generation == swap.to_generation {
         return format!("annotations{error}");
     }
-    format!("{} → {}{error}", swap.from_generation, swap.to_generation)
+    let reverts = match swap.revert_reason.as_str() {
+        "" => String::new(),
+        reason => format!(" (reverts: {reason})"),
+    };
+    format!("{} → {}{reverts}{error}", swap.from_generation, swap.to_generation)
 }
 
 /// What the circuit does, as of `now`, and why: `open for 5s, until 10:00:05.000Z (FAILURE, streak 2)`.

@@ -40,6 +40,7 @@ pub(crate) fn task(id: &str, uid: u128) -> Task {
         candidate: None,
         restart: Restart::default(),
         swap: None,
+        observation: None,
         outcome: None,
         circuit: circuit(),
         pause: None,

@@ -13,6 +13,8 @@ pub(super) struct Intake {
     admission: Admission,
     /// The tasks of which an instance is to be started that waited for another one to end.
     launches: BTreeSet<Uid>,
+    /// The tasks that are to go back to the spec before.
+    reverts: BTreeSet<Uid>,
     /// The alerts whose reason is gone.
     resolutions: BTreeSet<(InstanceId, AlertKind)>,
 }
@@ -24,6 +26,10 @@ impl Intake {
 
     pub(super) fn put_off_launch(&mut self, uid: Uid) {
         self.launches.insert(uid);
+    }
+
+    pub(super) fn put_off_revert(&mut self, uid: Uid) {
+        self.reverts.insert(uid);
     }
 
     pub(super) fn put_off_resolution(&mut self, id: InstanceId, kind: AlertKind) {
@@ -48,6 +54,9 @@ impl<C: Chance> Lifecycle<C> {
         for uid in std::mem::take(&mut self.intake.launches) {
             self.settle_held(uid, now);
         }
+        for uid in std::mem::take(&mut self.intake.reverts) {
+            self.revert(uid, now);
+        }
         for (id, kind) in std::mem::take(&mut self.intake.resolutions) {
             self.resolve_live(id, kind, now);
         }
@@ -63,6 +72,7 @@ impl<C: Chance> Lifecycle<C> {
             | Timer::Grace(_)
             | Timer::Abort(_)
             | Timer::SlowCancellation(_)
+            | Timer::Observed(_)
             | Timer::LongRunning(_) => false,
         };
         self.intake.is_open() || !waits

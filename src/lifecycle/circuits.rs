@@ -22,9 +22,13 @@ impl<C: Chance> Lifecycle<C> {
         let sample = Sample { epoch: regime.epoch, verdict, latency };
         let before = entry.circuit.counts();
         let (_, transition) = entry.circuit.report(sample, entry.task.spec.circuit(), chance, now);
+        if transition.is_some_and(|it| (it.from, it.to) == (CircuitState::Closed, CircuitState::Open)) {
+            entry.fails("has tripped its circuit");
+        }
         let counts = entry.circuit.counts();
         self.log.effects.push(Effect::Counted(uid, counts));
         self.on_transition(uid, transition, before.consecutive + 1, now);
+        self.revert(uid, now);
     }
 
     /// The open span of a circuit is over, or the deadline of its trial.

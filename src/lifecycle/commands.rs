@@ -93,6 +93,7 @@ impl<C: Chance> Lifecycle<C> {
             candidate: None,
             restart: Restart::default(),
             swap: None,
+            observation: None,
             outcome: None,
             circuit: circuit.status(),
             alerts: Vec::new(),
@@ -127,7 +128,7 @@ impl<C: Chance> Lifecycle<C> {
     /// Stops whatever lives of a task, under one bound; it wins over a swap that has not been committed.
     fn stop_for_good(&mut self, uid: Uid, force: bool, cause: Cause, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        entry.held = None;
+        (entry.held, entry.observation) = (None, None);
         self.timers.clear(Timer::Restart(uid));
         self.timers.clear(Timer::PauseExpires(uid));
         let live: Vec<_> = entry.runs().map(|run| run.id).collect();

@@ -7,8 +7,8 @@ use super::run::{Phase, Run};
 use super::swap::Swapping;
 use crate::circuit::Circuit;
 use crate::model::{
-    AlertKind, Asked, Attempt, CircuitState, Generation, Instance, InstanceId, InstanceState, Intent, Mono, Now, Pause,
-    Regime, Sequence, State, Task,
+    AlertKind, Asked, Attempt, CircuitState, Generation, Instance, InstanceId, InstanceState, Intent, Mono, Now,
+    Observation, Pause, Regime, Sequence, State, Task,
 };
 
 /// A task. At most two instances of it live.
@@ -20,6 +20,8 @@ pub(super) struct Entry {
     /// A second instance: a swap's candidate, or one that stops beside the active one, or is stuck there.
     pub(super) beside: Option<Box<Run>>,
     pub(super) swap: Option<Box<Swapping>>,
+    /// Whether what the newest swap has brought in is observed.
+    pub(super) observation: Option<Box<Observation>>,
     pub(super) circuit: Circuit,
     /// When the restarts that count were made.
     pub(super) restarts: VecDeque<Mono>,
@@ -48,6 +50,7 @@ impl Entry {
             active: None,
             beside: None,
             swap: None,
+            observation: None,
             circuit,
             restarts: VecDeque::new(),
             held: None,
@@ -80,7 +83,12 @@ impl Entry {
 
     /// Whether nothing but the active instance can have a say in what becomes of the task.
     pub(super) fn is_alone(&self) -> bool {
-        self.beside.is_none() && self.swap.is_none()
+        self.beside.is_none() && self.swap.is_none() && !self.reverts()
+    }
+
+    /// Whether nothing lives of it, nor is a swap to bring something.
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.is_none() && self.beside.is_none() && self.swap.is_none()
     }
 
     /// Whether the run is the active one; its facts count, and no other's do.

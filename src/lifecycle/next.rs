@@ -25,10 +25,20 @@ pub(super) enum Next {
     Stay,
 }
 
+/// How an instance has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending<'a> {
+    pub(super) run: &'a Run,
+    pub(super) exit: Exit,
+    /// As part of a sentence.
+    pub(super) how: &'a str,
+}
+
 /// What becomes of a task whose active instance has ended (lifecycle.md §1): a cancel wins over everything, only a failure that
 /// nobody asked for is followed by a restart, and a drain leaves the task as it is. It does not end while another instance lives
 /// or a swap may still bring one.
-pub(super) fn next(entry: &mut Entry, run: &Run, exit: Exit, draining: bool, chance: f64, now: Now) -> Next {
+pub(super) fn next(entry: &mut Entry, ending: Ending<'_>, draining: bool, chance: f64, now: Now) -> Next {
+    let Ending { run, exit, how } = ending;
     match (entry.task.intent, run.asked(), exit) {
         // Whoever takes the task over starts it.
         (Intent::Run, ..) if run.past => Next::Stay,
@@ -47,7 +57,11 @@ pub(super) fn next(entry: &mut Entry, run: &Run, exit: Exit, draining: bool, cha
         (Intent::Run, Asked::None | Asked::StartTimeout | Asked::Relief, _) if draining => Next::Stay,
         // That it was not ready in time was not its doing, either.
         (Intent::Run, _, Exit::Displaced) => Next::Rehome { once: run.once },
-        (Intent::Run, Asked::None | Asked::StartTimeout | Asked::Relief, _) => restart(entry, run, chance, now),
+        (Intent::Run, Asked::None | Asked::StartTimeout | Asked::Relief, _) => {
+            let late = run.asked() == Asked::StartTimeout;
+            entry.fails(if late { "was not ready in time" } else { how });
+            restart(entry, run, chance, now)
+        }
     }
 }
 

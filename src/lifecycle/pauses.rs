@@ -90,7 +90,7 @@ impl<C: Chance> Lifecycle<C> {
         self.timers.clear(Timer::PauseExpires(uid));
         self.record(uid, cause.clone(), Change::Resumed(pause), now);
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
-        if entry.active.is_none() && entry.is_alone() {
+        if entry.is_idle() {
             self.last_instance = self.last_instance.next();
             self.launch_spread(self.last_instance, uid, false, spread, cause, now);
         } else {

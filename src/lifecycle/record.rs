@@ -132,7 +132,9 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
         Change::SwapRolledBack => (EventType::SwapRolledBack, task.swap.clone().map(Detail::Swap), None),
         Change::Circuit(kind) => (kind, Some(Detail::Circuit(task.circuit)), None),
     };
-    if task.end.is_none() {
+    if task.end.is_some() {
+        (task.observation, entry.observation) = (None, None);
+    } else {
         let intent = task.intent;
         Arc::make_mut(&mut entry.task).state = entry.state(intent);
     }
@@ -157,11 +159,12 @@ fn refresh(entry: &mut Entry, now: Now) {
     let swap = entry.swap.as_ref().map(|swapping| Box::new(swapping.swap.clone()));
     let (active, draining) = (entry.active.as_ref().map(|run| run.instance()), entry.draining());
     let (candidate, fate) = (entry.candidate().map(Box::new), entry.fate());
-    let (circuit, pause) = (entry.circuit.status(), &entry.pause);
+    let (circuit, pause, observation) = (entry.circuit.status(), &entry.pause, &entry.observation);
     let task = Arc::make_mut(&mut entry.task);
     task.update_time = now.wall;
     (task.circuit, task.draining, task.candidate) = (circuit, draining, candidate);
     task.pause.clone_from(pause);
+    task.observation.clone_from(observation);
     task.fate = fate;
     if active.is_some() {
         task.instance = active;

@@ -17,8 +17,8 @@ use super::swap::Swapping;
 use super::{Lifecycle, Limits, Timer};
 use crate::circuit::Circuit;
 use crate::model::{
-    Asked, Cause, Exit, Instance, InstanceId, InstanceState, Intent, Now, Outcome, Remembered, Sequence, Task,
-    Timestamp, Uid,
+    Asked, Cause, Exit, Instance, InstanceId, InstanceState, Intent, Now, Observation, Outcome, Remembered, Sequence,
+    Task, Timestamp, Uid,
 };
 
 /// How an instance ended that nobody has seen end.
@@ -84,6 +84,7 @@ impl<C: Chance> Lifecycle<C> {
         }
         self.names.insert(task.name.clone(), uid);
         self.tasks.insert(uid, Entry::past(task, circuit, self.log.head, now));
+        self.observe(uid, now);
     }
 
     /// Whether there are tasks that are to be taken over. One that drains leaves them to the next server. A journal that takes in nothing
@@ -122,6 +123,15 @@ impl<C: Chance> Lifecycle<C> {
     /// Shows as ended what was alive when the earlier server ended, and as rolled back what it had not decided. Where the kind is not
     /// `known` any more, that is the end of the task: no command starts it, nor changes its mind.
     fn close(&mut self, uid: Uid, known: bool, now: Now) {
+        self.closing = Some(uid);
+        self.close_instances(uid, now);
+        if !known {
+            self.cannot_start(uid, now);
+        }
+        self.closing = None;
+    }
+
+    fn close_instances(&mut self, uid: Uid, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let alive = |instance: &&Instance| instance.state != InstanceState::Ended;
         let task = Arc::clone(&entry.task);
@@ -148,9 +158,6 @@ impl<C: Chance> Lifecycle<C> {
         for id in ids.into_iter().rev() {
             self.ended(id, RootEnd::Interrupted, false, now);
         }
-        if !known {
-            self.cannot_start(uid, now);
-        }
     }
 
     /// Has a task go on of which nothing is alive any more: starts it, if it is to run and that is due.
@@ -169,6 +176,8 @@ impl<C: Chance> Lifecycle<C> {
             }
             // A command, or what was held, has started it meanwhile.
             Intent::Run if entry.active.is_some() => {}
+            // It has failed for good, unless the spec before takes over.
+            Intent::Run if entry.fate().is_some() => {}
             Intent::Run => {
                 let left = task.restart.next_time.map_or(Duration::ZERO, |next| next.since(now.wall));
                 // What was due while no server ran is due for many tasks at once, like those that ran.
@@ -178,6 +187,7 @@ impl<C: Chance> Lifecycle<C> {
                 }
             }
         }
+        self.revert(uid, now);
     }
 
     fn start_again(&mut self, uid: Uid, now: Now) {
@@ -191,7 +201,7 @@ impl<C: Chance> Lifecycle<C> {
 
     fn cannot_start(&mut self, uid: Uid, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid).filter(|entry| !entry.task.state.is_ended()) else { return };
-        entry.pause = None;
+        (entry.pause, entry.held) = (None, None);
         let kind = entry.task.spec.monitor().kind().to_owned();
         let (end, ttl) = (end(&entry.task, now), entry.task.spec.terminal_ttl());
         let outcome =
@@ -209,11 +219,14 @@ impl Entry {
         let policy = task.spec.restart();
         // When they were made is not known, only when it cannot matter any more.
         let forgotten = healthy.is_some_and(|since| now.wall.since(since) >= policy.window());
+        let in_time = |it: &Observation| now.wall < it.expire_time || !it.failure.is_empty();
+        let observation = task.observation.clone().filter(|it| task.end.is_none() && in_time(it));
         let counted = if forgotten { 0 } else { task.restart.count.min(policy.max_restarts()) };
         Self {
             active: None,
             beside: None,
             swap: None,
+            observation,
             circuit,
             restarts: (0..counted).map(|_| now.mono).collect(),
             held: task.fate.map(Held::End),

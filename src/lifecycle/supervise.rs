@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::commands::end;
 use super::entry::{Entry, Held};
 use super::io::{Chance, Effect, Launch, RootEnd};
-use super::next::{Next, next, next_beside};
+use super::next::{Ending, Next, next, next_beside};
 use super::record::Change;
 use super::relief::RELIEVED;
 use super::run::{Asking, Phase, Run};
@@ -262,11 +262,11 @@ impl<C: Chance> Lifecycle<C> {
             None if run.past => Cause::system("restart", message.clone()),
             None => Cause::system(if exit == Exit::Displaced { "relief" } else { "monitor" }, message.clone()),
         };
+        let why = why(exit, &message);
         let next = match was_active {
-            true => next(entry, &run, exit, self.draining.is_some(), chance, now),
+            true => next(entry, Ending { run: &run, exit, how: &why }, self.draining.is_some(), chance, now),
             false => next_beside(entry, now),
         };
-        let why = why(exit, &message);
         let instance = run.ended_instance(exit, now);
         let outcome = was_active.then(|| Outcome { exit, asked, message: cut(message), time: now.wall });
         self.record(uid, cause.clone(), Change::Ended { instance, outcome, next }, now);
@@ -277,6 +277,7 @@ impl<C: Chance> Lifecycle<C> {
             next => self.settle(uid, next, cause, now),
         }
         self.settle_held(uid, now);
+        self.revert(uid, now);
     }
 
     /// Says what becomes of a task whose instance has ended.
@@ -300,7 +301,11 @@ impl<C: Chance> Lifecycle<C> {
 
     /// What waited for the swap, or for what stops, to end.
     pub(super) fn settle_held(&mut self, uid: Uid, now: Now) {
-        let is_due = |entry: &&mut Entry| entry.active.is_none() && entry.is_alone();
+        // One that is to go back does not end before that; but what is due to be started is not held up.
+        let is_due = |entry: &&mut Entry| {
+            let may_end = entry.fate().is_none() || !entry.reverts();
+            entry.is_idle() && may_end
+        };
         let Some(entry) = self.tasks.get_mut(&uid).filter(is_due) else { return };
         if matches!(entry.held, Some(Held::Launch { .. })) && !self.intake.is_open() {
             return self.intake.put_off_launch(uid);

@@ -10,9 +10,11 @@
 //! ```
 //!
 //! `command`: how a swap begins, and how it preempts another. `ending`: how one ends without effect.
+//! `revert`: how a task goes back by itself.
 
 mod command;
 mod ending;
+mod revert;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -215,10 +217,12 @@ impl<C: Chance> Lifecycle<C> {
         entry.beside = entry.active.take().map(Box::new);
         entry.active = new.map(|run| *run);
         let retires = entry.beside.as_ref().filter(|old| !old.is_stuck()).map(|old| old.id);
-        swapping.stage = Stage::Retiring;
-        swapping.swap.phase = if retires.is_some() { SwapPhase::Committed } else { SwapPhase::Done };
         let (annotations, cause) = (std::mem::take(&mut swapping.annotations), swapping.cause.clone());
         let resets = swapping.resets(&entry.task);
+        // It was about what is replaced now.
+        entry.observation = swapping.observation(&entry.task, now).map(Box::new);
+        swapping.stage = Stage::Retiring;
+        swapping.swap.phase = if retires.is_some() { SwapPhase::Committed } else { SwapPhase::Done };
         Arc::make_mut(&mut entry.task).target = swapping.target;
         if resets.is_none() {
             entry.circuit.retune(entry.task.spec.circuit(), swapping.swap.to_spec.circuit(), now);
@@ -228,6 +232,7 @@ impl<C: Chance> Lifecycle<C> {
         entry.held = None;
         self.timers.clear(Timer::Restart(uid));
         self.record(uid, cause, Change::SwapCommitted(annotations), now);
+        self.observe(uid, now);
         if let Some(why) = resets {
             self.reset_circuit(uid, why, now);
         }

@@ -24,6 +24,8 @@ pub(super) enum Timer {
     Restart(Uid),
     /// The task has been paused for long enough.
     PauseExpires(Uid),
+    /// What the task's newest swap has brought in has been observed for long enough.
+    Observed(Uid),
     /// The open span of the task's circuit is over, or the deadline of its trial.
     Circuit(Uid),
     /// The ended task has been kept for long enough.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Generation, SwapStrategy, TaskSpec};
+use super::{Generation, SwapStrategy, Target, TaskSpec, Timestamp};
 
 /// The newest swap of a task.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Swap {
     pub phase: SwapPhase,
     /// Why it was rolled back; empty where it was not.
     pub error: String,
+    /// Why the server has begun it by itself, to go back to an earlier spec; empty where a client has asked for it.
+    pub revert_reason: String,
 }
 
 impl Swap {
@@ -30,6 +32,25 @@ impl Swap {
     pub const fn is_ended(&self) -> bool {
         self.phase.is_ended()
     }
+}
+
+/// That the generation which the newest swap has brought in is observed: if it fails, its task goes back to the spec before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// The generation whose spec it would go back to.
+    pub generation: Generation,
+    /// That spec. Shown to no client, as all that is not said to be.
+    pub spec: Arc<TaskSpec>,
+    /// What it watches.
+    pub target: Target,
+    /// In which order to stop and start then: as on the way there.
+    pub strategy: SwapStrategy,
+    /// What becomes of the circuit then: as on the way there.
+    pub state_policy: Option<StatePolicy>,
+    /// When it ends. Shown to clients.
+    pub expire_time: Timestamp,
+    /// How the generation has failed, until the task has gone back; empty where it has not. Shown to clients.
+    pub failure: String,
 }
 
 /// What a swap does with what is known of the target: the circuit's state, streak and windows.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Annotations, Attempt, CircuitStatus, Etag, Generation, Labels, Reason, Swap, Target, TaskName, TaskSpec, Timestamp,
-    Uid,
+    Annotations, Attempt, CircuitStatus, Etag, Generation, Labels, Observation, Reason, Swap, Target, TaskName,
+    TaskSpec, Timestamp, Uid,
 };
 
 /// The named resource a client owns, as it stands after some event. Events carry it; the view is made of it, and so is, after a
@@ -42,6 +42,8 @@ pub struct Task {
     pub restart: Restart,
     /// The newest swap, if there was one.
     pub swap: Option<Box<Swap>>,
+    /// Whether what that has brought in is observed. What is over may be shown until the next event.
+    pub observation: Option<Box<Observation>>,
     /// How the last active instance ended.
     pub outcome: Option<Outcome>,
     /// The circuit breaker that the task drives.

@@ -95,6 +95,7 @@ impl<'a> Line<'a> {
             EventType::TaskResumed => once("task resumed"),
             EventType::TaskEnded => once(ended(task)).with_outcome(outcome(event, task)),
             EventType::TaskDeleted => once("task deleted"),
+            EventType::SwapStarted if goes_back(event) => warning("swap started to go back").with_swap(event),
             EventType::SwapStarted => routine("swap started").with_swap(event),
             EventType::SwapCommitted => routine("swap committed").with_swap(event),
             EventType::SwapRolledBack if is_cancelled(event) => routine("swap cancelled").with_swap(event),
@@ -137,8 +138,9 @@ impl<'a> Line<'a> {
     fn with_swap(self, event: &'a Event) -> Self {
         match &event.detail {
             Some(Detail::Swap(swap)) => {
-                let error = Some(swap.error.as_str()).filter(|error| !error.is_empty());
-                Self { swap: Some(swap), detail: error, ..self }
+                let words = [swap.error.as_str(), swap.revert_reason.as_str()];
+                let detail = words.into_iter().find(|words| !words.is_empty());
+                Self { swap: Some(swap), detail, ..self }
             }
             _ => self,
         }
@@ -225,6 +227,11 @@ fn beside<'a>(event: &'a Event, task: Option<&Task>) -> Option<&'a Instance> {
     let about = |other: &Instance| (other.generation, other.attempt) == (instance.generation, instance.attempt);
     let is_active = task.and_then(|task| task.instance.as_ref()).is_none_or(about);
     (!is_active).then_some(instance)
+}
+
+/// Whether the server itself swaps, because what was swapped in has failed.
+fn goes_back(event: &Event) -> bool {
+    matches!(&event.detail, Some(Detail::Swap(swap)) if !swap.revert_reason.is_empty())
 }
 
 /// Whether somebody wanted the task or the server to stop, and its swap with it.

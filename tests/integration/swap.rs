@@ -6,6 +6,7 @@ mod gate;
 mod policy;
 mod preempt;
 mod request;
+mod revert;
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -13,10 +14,12 @@ use std::time::Duration;
 use switchyard::config::Layer;
 use switchyard::pb::v1::event::Detail;
 use switchyard::pb::v1::task_spec::Monitor;
+use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
     Circuit, CircuitPolicy, CircuitReason, CircuitState, Event, EventType, InstanceState, ListTasksRequest,
     PauseTaskRequest, Schedule, ShutdownPolicy, StartTaskRequest, State, StatePolicy, Swap, SwapPhase, SwapPolicy,
     SwapStrategy, SwapTaskRequest, SwapTaskResponse, Task, TcpMonitor, TcpStep, WaitTaskRequest, WaitTaskResponse,
+    WatchTasksRequest,
 };
 use switchyard::server::Ended;
 use tonic::{Code, Request, Status};

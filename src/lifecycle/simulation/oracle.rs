@@ -8,6 +8,7 @@ mod crashes;
 mod endings;
 mod events;
 mod history;
+mod observations;
 mod orphan;
 mod pauses;
 mod promises;
@@ -31,6 +32,7 @@ use answers::Answers;
 use circuits::Circuits;
 use commits::Commits;
 use history::History;
+use observations::Observations;
 use pauses::Pauses;
 use promises::Promises;
 pub(super) use recovery::Crash;
@@ -59,6 +61,7 @@ pub(super) struct Oracle {
     pauses: Pauses,
     relief: Relief,
     history: History,
+    observations: Observations,
     recovery: Recovery,
     intake: Intake,
     /// The instance that the present input has ended, as the world knows.
@@ -150,6 +153,7 @@ impl Oracle {
             pauses: Pauses::default(),
             relief: Relief::new(limits.max_stuck),
             history: History::default(),
+            observations: Observations::default(),
             recovery: Recovery::default(),
             intake: Intake::default(),
             must_end: None,
@@ -218,6 +222,7 @@ impl Oracle {
         self.recovery.before(&mut self.roles);
         self.swaps.before(input);
         self.pauses.before(input);
+        self.observations.before(input);
         if self.intake.is_open() {
             self.circuits.before(input, &self.view, &self.roles, world);
         } else {
@@ -312,6 +317,8 @@ impl Oracle {
                     .is_some_and(|task| Arc::ptr_eq(task, &entry.task) || *task == entry.task)
             });
         check(folded, || "the machine's tasks are not the fold of its events".to_owned())?;
+        let (recovery, intake) = (&self.recovery, &self.intake);
+        self.observations.after(&self.view, (recovery, intake), (self.ticked, self.draining), now)?;
         self.timers_are_needed(machine, world, now)?;
         self.ended_in_step.iter().try_for_each(|uid| self.the_end_is_told(*uid))?;
         let left = |task: &Task| self.recovery.is_left(task.uid);

@@ -7,10 +7,34 @@ use crate::lifecycle::Lifecycle;
 use crate::lifecycle::entry::Held;
 use crate::lifecycle::io::{Chance, Effect, Reply};
 use crate::lifecycle::record::Change;
-use crate::model::{Asked, Generation, Intent, Now, Refusal, State, Swap, SwapPhase, SwapTask, Target, Task, Uid};
+use crate::model::{
+    Annotations, Asked, Cause, Generation, Intent, Now, Refusal, State, StatePolicy, Swap, SwapPhase, SwapStrategy,
+    SwapTask, Target, Task, TaskSpec, Uid,
+};
 
 /// Why a swap has ended that another one has preempted.
 const PREEMPTED: &str = "another swap has preempted it";
+
+/// What a swap begins with.
+pub(super) struct Begin {
+    pub(super) annotations: Annotations,
+    pub(super) spec: Arc<TaskSpec>,
+    pub(super) target: Target,
+    pub(super) strategy: SwapStrategy,
+    pub(super) state_policy: Option<StatePolicy>,
+    pub(super) cause: Cause,
+    pub(super) revert_reason: String,
+}
+
+impl Begin {
+    /// As a client has asked.
+    fn asked(swap: SwapTask, target: Target) -> Self {
+        let SwapTask { annotations, spec, strategy, state_policy, cause, .. } = swap;
+        let strategy = strategy.unwrap_or(spec.swap().strategy());
+        let revert_reason = String::new();
+        Self { annotations, spec: Arc::new(spec), target, strategy, state_policy, cause, revert_reason }
+    }
+}
 
 impl<C: Chance> Lifecycle<C> {
     pub(in crate::lifecycle) fn swap(
@@ -62,7 +86,7 @@ impl<C: Chance> Lifecycle<C> {
         match same_spec {
             true if same_annotations => {}
             true => self.annotate(uid, swap, now),
-            false => self.begin_swap(uid, swap, target, now),
+            false => self.begin_swap(uid, Begin::asked(swap, target), now),
         }
         if preempts {
             self.settle_held(uid, now);
@@ -113,27 +137,28 @@ impl<C: Chance> Lifecycle<C> {
             strategy: swap.strategy.unwrap_or(swap.spec.swap().strategy()),
             phase: SwapPhase::Done,
             error: String::new(),
+            revert_reason: String::new(),
         };
         self.record(uid, swap.cause, Change::Annotated(Box::new(record), swap.annotations), now);
     }
 
-    fn begin_swap(&mut self, uid: Uid, swap: SwapTask, target: Target, now: Now) {
-        let SwapTask { annotations, spec, strategy, state_policy, cause, .. } = swap;
+    pub(super) fn begin_swap(&mut self, uid: Uid, begin: Begin, now: Now) {
+        let Begin { annotations, spec, target, strategy, state_policy, cause, revert_reason } = begin;
         let id = self.chance.uuid();
         self.last_instance = self.last_instance.next();
         let candidate = self.last_instance;
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let to_generation = entry.task.last_generation.next();
         Arc::make_mut(&mut entry.task).last_generation = to_generation;
-        let strategy = strategy.unwrap_or(spec.swap().strategy());
         let record = Swap {
             id,
             from_generation: entry.task.generation,
             to_generation,
-            to_spec: Arc::new(spec),
+            to_spec: spec,
             strategy,
             phase: SwapPhase::Building,
             error: String::new(),
+            revert_reason,
         };
         let swapping = Swapping {
             swap: record,

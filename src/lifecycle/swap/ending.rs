@@ -115,10 +115,12 @@ impl<C: Chance> Lifecycle<C> {
     pub(super) fn finish_swap(&mut self, uid: Uid, phase: SwapPhase, error: String, now: Now) {
         self.end_swap(uid, phase, error, now);
         self.settle_held(uid, now);
+        self.revert(uid, now);
     }
 
     /// The swap ends without effect. Where it had stopped the old instance before, the old spec is to be started once more.
     pub(super) fn end_swap(&mut self, uid: Uid, phase: SwapPhase, error: String, now: Now) {
+        let drains = self.draining.is_some();
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let Some(swapping) = &mut entry.swap else { return };
         let broke = matches!(swapping.stage, Stage::Trying | Stage::Refused(_))
@@ -130,6 +132,10 @@ impl<C: Chance> Lifecycle<C> {
         // Where the server that began it has ended, the task is started with all others, if its kind is known at all.
         if broke && !swapping.past && entry.task.intent == Intent::Run {
             entry.held = Some(Held::Launch { once: true });
+        }
+        // It goes back once. Only where a server has ended meanwhile, the next one tries again.
+        if swapping.reverts() && !swapping.past && !drains {
+            entry.observation = None;
         }
         self.record(uid, cause, Change::SwapRolledBack, now);
         self.forget_swap(uid);

@@ -3,6 +3,7 @@
 mod gate;
 mod policy;
 mod preempt;
+mod revert;
 
 use super::*;
 

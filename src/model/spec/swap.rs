@@ -37,6 +37,10 @@ pub struct SwapDraft {
     pub readiness_timeout: Option<Duration>,
     /// How long it has to stay ready before it takes over.
     pub min_healthy_time: Option<Duration>,
+    /// Whether a new generation that fails soon gives way to the spec before.
+    pub auto_revert: bool,
+    /// How soon.
+    pub observation_time: Option<Duration>,
 }
 
 /// How a new spec takes over. A swap goes by the new spec's policy.
@@ -45,11 +49,13 @@ pub struct SwapPolicy {
     strategy: SwapStrategy,
     readiness_timeout: Duration,
     min_healthy_time: Duration,
+    auto_revert: bool,
+    observation_time: Duration,
 }
 
 impl SwapPolicy {
     pub(super) fn new(draft: &SwapDraft, violations: &mut Violations) -> Self {
-        let SwapDraft { strategy, readiness_timeout, min_healthy_time } = *draft;
+        let SwapDraft { strategy, readiness_timeout, min_healthy_time, auto_revert, observation_time } = *draft;
         Self {
             strategy: strategy.unwrap_or(SwapStrategy::MakeBeforeBreak),
             readiness_timeout: ranged(
@@ -68,6 +74,8 @@ impl SwapPolicy {
                 Duration::ZERO,
                 10 * MINUTE,
             ),
+            auto_revert,
+            observation_time: ranged(violations, "observation_time", observation_time, MINUTE, 100 * MS, 10 * MINUTE),
         }
     }
 
@@ -84,6 +92,16 @@ impl SwapPolicy {
     /// How long it has to stay ready before it takes over.
     pub const fn min_healthy_time(&self) -> Duration {
         self.min_healthy_time
+    }
+
+    /// Whether a new generation that fails within [`observation_time`](Self::observation_time) gives way to the spec before.
+    pub const fn auto_revert(&self) -> bool {
+        self.auto_revert
+    }
+
+    /// How long it is observed; of effect only with [`auto_revert`](Self::auto_revert).
+    pub const fn observation_time(&self) -> Duration {
+        self.observation_time
     }
 }
 
@@ -130,5 +148,23 @@ mod tests {
         }
         let violations = policy(Some(10 * MINUTE + MS)).expect_err("too long");
         assert_eq!(violations.as_slice()[0].field, "min_healthy_time");
+    }
+
+    #[test]
+    fn it_is_observed_for_a_minute_or_from_100_ms_to_10_min_where_that_is_wanted() {
+        let policy = |observation_time: Option<Duration>| {
+            let mut violations = Violations::new();
+            let draft = SwapDraft { auto_revert: observation_time.is_some(), observation_time, ..SwapDraft::default() };
+            let policy = SwapPolicy::new(&draft, &mut violations);
+            violations.finish(Some((policy.auto_revert(), policy.observation_time())))
+        };
+        assert_eq!(policy(None), Ok((false, MINUTE)));
+        for good in [100 * MS, 10 * MINUTE] {
+            assert_eq!(policy(Some(good)), Ok((true, good)));
+        }
+        for bad in [Duration::ZERO, 99 * MS, 10 * MINUTE + MS] {
+            let violations = policy(Some(bad)).expect_err("out of range");
+            assert_eq!(violations.as_slice()[0].field, "observation_time");
+        }
     }
 }

@@ -184,6 +184,7 @@ pub(super) fn new_task(v: &mut Violations, wire: Option<v1::Task>) -> Option<New
         end_time: _,
         expire_time: _,
         live: _,
+        observation: _,
     } = wire;
     let labels = v.within("labels", |v| Labels::try_new(labels).map_err(|found| v.extend(found)).ok());
     let annotations =

@@ -160,13 +160,16 @@ fn circuit_draft(v: &mut Violations, wire: Option<v1::CircuitPolicy>) -> Circuit
 }
 
 fn swap_draft(v: &mut Violations, wire: Option<v1::SwapPolicy>) -> SwapDraft {
-    let Some(v1::SwapPolicy { strategy, readiness_timeout, min_healthy_time }) = wire else {
+    let Some(v1::SwapPolicy { strategy, readiness_timeout, min_healthy_time, auto_revert, observation_time }) = wire
+    else {
         return SwapDraft::default();
     };
     SwapDraft {
         strategy: swap_strategy(v, strategy),
         readiness_timeout: duration(v, "readiness_timeout", readiness_timeout),
         min_healthy_time: duration(v, "min_healthy_time", min_healthy_time),
+        auto_revert,
+        observation_time: duration(v, "observation_time", observation_time),
     }
 }
 

@@ -311,6 +311,8 @@ fn a_rendered_spec_reads_back_as_the_same() {
             strategy: v1::SwapStrategy::BreakBeforeMake.into(),
             readiness_timeout: seconds(11),
             min_healthy_time: seconds(12),
+            auto_revert: true,
+            observation_time: seconds(13),
         }),
         ..spec()
     };

@@ -125,6 +125,8 @@ fn swap(policy: &SwapPolicy) -> v1::SwapPolicy {
         strategy: v1::SwapStrategy::from(policy.strategy()).into(),
         readiness_timeout: Some(duration(policy.readiness_timeout())),
         min_healthy_time: Some(duration(policy.min_healthy_time())),
+        auto_revert: policy.auto_revert(),
+        observation_time: Some(duration(policy.observation_time())),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::check::live as render_live;
 use super::circuit::circuit as render_circuit;
 use super::spec::spec as render_spec;
-use super::swap::swap as render_swap;
+use super::swap::{observation as render_observation, swap as render_swap};
 use super::time::{duration, timestamp};
 use crate::model::{Alert, End, Instance, Live, Outcome, Pause, Restart, Shutdown, Task};
 use crate::pb::v1;
@@ -27,6 +27,7 @@ pub fn task(task: &Task, live: Option<&Live>) -> v1::Task {
         candidate: _,
         restart: restarts,
         swap,
+        observation,
         outcome: last,
         circuit,
         alerts,
@@ -61,6 +62,7 @@ pub fn task(task: &Task, live: Option<&Live>) -> v1::Task {
         end_time,
         expire_time,
         live: live.map(render_live),
+        observation: observation.as_deref().map(render_observation),
     }
 }
 

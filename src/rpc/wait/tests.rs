@@ -106,6 +106,7 @@ fn swapped(id: u128, phase: SwapPhase) -> Task {
         strategy: SwapStrategy::MakeBeforeBreak,
         phase,
         error: String::new(),
+        revert_reason: String::new(),
     };
     Task { swap: Some(Box::new(swap)), ..task }
 }

@@ -74,6 +74,7 @@ fn task(state: State) -> Task {
         candidate: None,
         restart: Restart::default(),
         swap: None,
+        observation: None,
         outcome: None,
         circuit: circuit(CircuitState::Closed),
         alerts: Vec::new(),
@@ -223,6 +224,7 @@ fn a_swap_tells_from_where_to_where_and_what_went_wrong() {
         strategy: SwapStrategy::MakeBeforeBreak,
         phase: SwapPhase::RolledBack,
         error: "not ready within 30s".to_owned(),
+        revert_reason: String::new(),
     };
     let rolled_back = Some(Detail::Swap(Box::new(swap.clone())));
     let (_, json) = logged("info", &[event(EventType::SwapRolledBack, rolled_back)]);

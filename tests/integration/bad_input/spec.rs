@@ -369,6 +369,16 @@ fn swap() -> Vec<Case> {
             "task.spec.swap.min_healthy_time",
             SwapPolicy { min_healthy_time: seconds(660), ..Default::default() },
         ),
+        with(
+            "observed for no time",
+            "task.spec.swap.observation_time",
+            SwapPolicy { observation_time: seconds(0), ..Default::default() },
+        ),
+        with(
+            "observed for 11 min",
+            "task.spec.swap.observation_time",
+            SwapPolicy { observation_time: seconds(660), ..Default::default() },
+        ),
     ]
 }
 

@@ -131,3 +131,16 @@ fn a_swap_with_preempt_ends_the_one_that_runs() {
     let swapped = swap(&served, &[&OTHER[..], &["--preempt", "--wait"]].concat());
     assert_eq!((swapped.code, swapped.stdout.lines().last()), (0, Some("api  DONE  1 → 3")), "{swapped:?}");
 }
+
+#[test]
+fn get_shows_until_when_a_generation_is_observed() {
+    let served = Served::begin(&["--enable-drills"]);
+    ready(&served);
+    let swapped = swap(&served, &[&OTHER[..], &["--auto-revert", "--observation-time", "5m", "--wait"]].concat());
+    assert_eq!(swapped.code, 0, "{swapped:?}");
+    let got = served.run(&["get", "api"]).stdout;
+    let line = got.lines().find(|line| line.starts_with("Observed:")).expect("it is observed");
+    assert!(line.contains(" more, until ") && line.ends_with("back to the spec of generation 1"), "{line}");
+    let spec = &served.run(&["get", "api", "-o", "json"]).json()["spec"]["swap"];
+    assert_eq!((&spec["autoRevert"], &spec["observationTime"]), (&true.into(), &"300s".into()));
+}

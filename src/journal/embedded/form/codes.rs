@@ -3,7 +3,7 @@
 use super::{Read, Unreadable};
 use crate::model::{
     AlertKind, Asked, CircuitReason, CircuitState, EventType, Exit, InstanceState, Intent, Isolation, Method, State,
-    SwapPhase, SwapStrategy,
+    StatePolicy, SwapPhase, SwapStrategy,
 };
 
 /// A word of the model that has a number on disk.
@@ -53,6 +53,7 @@ codes! {
     CircuitState as "circuit's state" { Closed = 1, Open = 2, HalfOpen = 3 }
     CircuitReason as "circuit's reason" { Failure = 1, Inconclusive = 2, Recovered = 3, Waived = 4, Reset = 5 }
     SwapStrategy as "swap's strategy" { MakeBeforeBreak = 1, BreakBeforeMake = 2 }
+    StatePolicy as "swap's state policy" { Keep = 1, Reset = 2 }
     SwapPhase as "swap's phase" {
         Building = 1, Starting = 2, Gating = 3, Committed = 4, Draining = 5, Done = 6, RolledBack = 7, Cancelled = 8,
     }

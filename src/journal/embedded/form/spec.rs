@@ -48,6 +48,11 @@ pub(in crate::journal::embedded) struct SpecForm {
     /// Absent in stores of before: 0, as all had it.
     #[prost(uint64, tag = "20")]
     min_healthy_time: u64,
+    #[prost(bool, tag = "21")]
+    auto_revert: bool,
+    /// Absent in stores of before: the default, which without `auto_revert` is of no effect.
+    #[prost(uint64, optional, tag = "22")]
+    observation_time: Option<u64>,
 }
 
 /// A restart policy.
@@ -121,6 +126,8 @@ impl SpecForm {
             terminal_ttl: nanos(spec.terminal_ttl()),
             isolation: spec.isolation().code(),
             min_healthy_time: nanos(swap.min_healthy_time()),
+            auto_revert: swap.auto_revert(),
+            observation_time: Some(nanos(swap.observation_time())),
         }
     }
 
@@ -143,6 +150,8 @@ impl SpecForm {
             terminal_ttl,
             isolation,
             min_healthy_time,
+            auto_revert,
+            observation_time,
         } = self;
         let draft = SpecDraft {
             monitor: Some(monitor.ok_or(Unreadable::Missing("monitor"))?.read()?),
@@ -163,6 +172,8 @@ impl SpecForm {
                 strategy: Some(SwapStrategy::of(swap_strategy)?),
                 readiness_timeout: spans(Some(readiness_timeout)),
                 min_healthy_time: spans(Some(min_healthy_time)),
+                auto_revert,
+                observation_time: spans(observation_time),
             },
             terminal_ttl: spans(Some(terminal_ttl)),
             isolation: Some(Isolation::of(isolation)?),

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::circuit::CircuitForm;
 use super::codes::Code;
 use super::instance::{AlertForm, InstanceForm, OutcomeForm, PauseForm};
-use super::swap::{SpecKey, SpecOf, SwapForm};
+use super::swap::{ObservationForm, SpecKey, SpecOf, SwapForm};
 use super::{Read, Unreadable, halves, times, uuid};
 use crate::model::{
     Annotations, End, Generation, Intent, Labels, Restart, State, Target, Task, TaskName, Timestamp, Uid,
@@ -66,6 +66,8 @@ pub(in crate::journal::embedded) struct TaskForm {
     end: Option<EndForm>,
     #[prost(uint32, tag = "25")]
     fate: u32,
+    #[prost(message, optional, tag = "26")]
+    observation: Option<ObservationForm>,
 }
 
 /// A label or an annotation.
@@ -114,6 +116,7 @@ impl TaskForm {
             candidate,
             restart,
             swap,
+            observation,
             outcome,
             circuit,
             alerts,
@@ -151,6 +154,7 @@ impl TaskForm {
             pause: pause.as_deref().map(PauseForm::of),
             end: end.as_ref().map(EndForm::of),
             fate: fate.map_or(0, Code::code),
+            observation: observation.as_deref().map(ObservationForm::of),
         }
     }
 
@@ -181,6 +185,7 @@ impl TaskForm {
             pause,
             end,
             fate,
+            observation,
         } = self;
         Ok(Task {
             name: full_name(&name)?,
@@ -198,6 +203,7 @@ impl TaskForm {
             candidate: candidate.as_ref().map(InstanceForm::read).transpose()?.map(Box::new),
             restart: restart.map(|restart| restart.read()).unwrap_or_default(),
             swap: swap.map(|swap| swap.read(born, spec_of)).transpose()?.map(Box::new),
+            observation: observation.map(|observed| observed.read(born, spec_of)).transpose()?.map(Box::new),
             outcome: outcome.map(OutcomeForm::read).transpose()?,
             circuit: circuit.ok_or(Unreadable::Missing("circuit"))?.read()?,
             alerts: alerts.into_iter().map(AlertForm::read).collect::<Read<_>>()?,
@@ -213,7 +219,8 @@ impl TaskForm {
     pub(in crate::journal::embedded) fn specs(&self) -> impl Iterator<Item = SpecKey> {
         let born = self.born;
         let swap = self.swap.as_ref().map(SwapForm::to_generation);
-        [self.generation].into_iter().chain(swap).map(move |generation| SpecKey { born, generation })
+        let observed = self.observation.as_ref().map(ObservationForm::generation);
+        [self.generation].into_iter().chain(swap).chain(observed).map(move |generation| SpecKey { born, generation })
     }
 }
 

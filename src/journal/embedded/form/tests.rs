@@ -23,7 +23,9 @@ fn stored_specs(event: &Event) -> HashMap<SpecKey, Arc<TaskSpec>> {
     let task = event.task.iter();
     let swaps = task.clone().filter_map(|task| task.swap.as_ref());
     let swapped = swaps.map(|swap| (swap.to_generation.get(), &swap.to_spec));
-    let all = swapped.chain(task.map(|task| (task.generation.get(), &task.spec)));
+    let observed = task.clone().filter_map(|task| task.observation.as_ref());
+    let observed = observed.map(|observed| (observed.generation.get(), &observed.spec));
+    let all = observed.chain(swapped).chain(task.map(|task| (task.generation.get(), &task.spec)));
     all.map(|(generation, spec)| (SpecKey { born: BORN, generation }, Arc::new(again(spec)))).collect()
 }
 

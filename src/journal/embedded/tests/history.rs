@@ -145,6 +145,7 @@ impl History {
                     strategy: SwapStrategy::MakeBeforeBreak,
                     phase: SwapPhase::Building,
                     error: String::new(),
+                    revert_reason: String::new(),
                 };
                 task.last_generation = generation;
                 task.swap = Some(Box::new(swap.clone()));

@@ -132,6 +132,7 @@ fn swapped(store: &mut EmbeddedStore, swaps: u64, committed: bool) -> (Task, usi
             strategy: SwapStrategy::MakeBeforeBreak,
             phase: if committed { SwapPhase::Done } else { SwapPhase::RolledBack },
             error: String::new(),
+            revert_reason: String::new(),
         }));
         task.last_generation = to_generation;
         if committed {

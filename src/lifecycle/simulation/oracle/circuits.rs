@@ -103,7 +103,13 @@ impl Circuits {
         }
     }
 
-    pub(super) fn event(&mut self, event: &Event, task: &Task, roles: &Roles, now: Now) -> Checked {
+    pub(super) fn event(
+        &mut self,
+        event: &Event,
+        task: &Task,
+        (roles, reverts): (&Roles, Option<(Target, Option<StatePolicy>)>),
+        now: Now,
+    ) -> Checked {
         let (kind, status) = (event.kind, task.circuit);
         check(status.suspended != roles.is_ready(task.uid), || format!("{kind:?}: {status:?}, suspended wrongly"))?;
         check(status.open_until.is_some() == (status.state == CircuitState::Open && !status.suspended), || {
@@ -135,7 +141,8 @@ impl Circuits {
         }
         // What a restart will know of it.
         check(task.target == known.target, || format!("{kind:?} of {} shows another target", task.name))?;
-        match (kind, self.target) {
+        let goes_back = task.swap.as_ref().is_some_and(|swap| !swap.revert_reason.is_empty());
+        match (kind, if goes_back { reverts } else { self.target }) {
             (EventType::SwapStarted, Some((target, policy))) => (known.next_target, known.policy) = (target, policy),
             (EventType::TaskDeleted, _) => {
                 self.known.remove(&task.uid);

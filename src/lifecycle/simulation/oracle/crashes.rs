@@ -25,6 +25,7 @@ impl Oracle {
         self.swaps.crashed(&kept);
         self.circuits.crashed(&kept);
         self.pauses.crashed(&kept);
+        self.observations.crashed(&kept);
         self.relief.crashed();
         self.recovery.crashed(&kept, unknown_kinds);
         self.intake.crashed(head, &self.view);

@@ -1,6 +1,7 @@
 //! How instances end, and what becomes of their tasks then: a second opinion (lifecycle.md §1).
 
 use super::super::super::RootEnd;
+use super::observations::is_to_go_back;
 use super::roles::{Key, Live, Role, Roles, is_running};
 use super::{Checked, check};
 use crate::model::*;
@@ -79,16 +80,19 @@ impl Roles {
             _ if draining => None,
             (Intent::Run, _, Exit::Displaced) => None,
             _ if task.restart.next_time.is_some() => {
+                self.failing.insert(task.uid);
                 check(!failed_for_good, || format!("{} is started more than once more", task.name))?;
                 None
             }
             _ => {
                 let early = !failed_for_good && task.restart.count < task.spec.restart().max_restarts();
                 check(!early, || format!("{} is given up after {} restarts", task.name, task.restart.count))?;
+                self.failing.insert(task.uid);
                 Some(State::Failed)
             }
         };
-        let waits = task.intent == Intent::Run && (!alone || before.is_some_and(is_running));
+        let decided_later = !alone || before.is_some_and(is_running) || is_to_go_back(task);
+        let waits = task.intent == Intent::Run && decided_later;
         if let Some(end) = end.filter(|_| waits) {
             self.held.insert(task.uid, end);
         }

@@ -53,10 +53,12 @@ impl Oracle {
         self.recovery.event(event, task)?;
         let recovery = &self.recovery;
         self.roles.event(event, task, before, self.draining, recovery)?;
+        self.observations.event(event, task, before, (&self.roles, recovery), (self.draining, now))?;
         self.swaps.event(event, task, before, (recovery, &self.relief), &self.roles, now)?;
         self.pauses.event(event, task, before, recovery, now)?;
         self.relief.event(event, task, before)?;
-        self.circuits.event(event, task, &self.roles, now)
+        let reverts = self.observations.policy(task.uid);
+        self.circuits.event(event, task, (&self.roles, reverts), now)
     }
 
     /// An alert is raised where it is not open and for its reason, and resolved where it is open.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::observations::is_to_go_back;
 use super::roles::{Key, Live, Role, is_running};
 use super::{Checked, check};
 use crate::model::*;
@@ -74,7 +75,7 @@ impl Orphan {
         }
         task.state = match (task.intent, task.fate) {
             (Intent::Cancel, _) => State::Cancelled,
-            (_, Some(fate)) => fate,
+            (_, Some(fate)) if !is_to_go_back(&self.left) => fate,
             _ if !self.known => State::Failed,
             (Intent::Pause, _) => State::Paused,
             (Intent::Run, _) => State::Pending,
@@ -99,11 +100,14 @@ impl Orphan {
         if !adopted {
             return Ok(());
         }
-        let kinds = [EventType::SwapStarted, EventType::SwapCommitted, EventType::TaskResumed, EventType::TaskDeleted];
+        let kinds = [EventType::SwapCommitted, EventType::TaskResumed, EventType::TaskDeleted];
         check(kinds.iter().all(|kind| count(*kind) == 0), || "nobody wants that".to_owned())?;
         let rests = self.left.intent == Intent::Pause && ended > 0;
         check(count(EventType::TaskPaused) == usize::from(rests), || "told to rest wrongly".to_owned())?;
-        check(same_swap() && !is_running(task), || "its swap goes on".to_owned())?;
+        // What was to go back does so now, unless its owner wants it to end, or nobody can start it.
+        let goes_back = is_to_go_back(&self.left) && self.left.intent != Intent::Cancel && self.known;
+        check(count(EventType::SwapStarted) == usize::from(goes_back), || "it had to go back".to_owned())?;
+        check(goes_back || same_swap() && !is_running(task), || "its swap goes on".to_owned())?;
         let same = self.left.intent == task.intent || !self.known && task.intent == Intent::Run;
         check(same && self.left.generation == task.generation, || "its owner's wish is another".to_owned())
     }

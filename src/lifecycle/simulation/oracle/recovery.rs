@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::super::super::{Input, Lifecycle, RootEnd, Timer};
 use super::super::Rng;
 use super::history::History;
+use super::observations::is_to_go_back;
 use super::orphan::Orphan;
 use super::roles::Roles;
 use super::{Checked, View, check};
@@ -224,18 +225,19 @@ impl Recovery {
         let due_at = |due: Timestamp| Some(now.mono + due.since(now.wall));
         // What was due meanwhile is started with all others.
         let waits = left.restart.next_time.filter(|next| now.wall < *next);
+        let goes_back = is_to_go_back(left) && task.observation.is_some();
         let state = match (task.intent, left.fate) {
             (Intent::Cancel, _) => State::Cancelled,
-            (_, Some(fate)) => fate,
+            (_, Some(fate)) if !goes_back => fate,
             _ if !known => State::Failed,
             (Intent::Pause, _) => State::Paused,
-            (Intent::Run, _) if waits.is_some() || draining => State::Pending,
+            (Intent::Run, fate) if waits.is_some() || draining || fate.is_some() => State::Pending,
             (Intent::Run, _) => State::Starting,
         };
         check(task.state == state, || format!("{:?} instead of {state:?}", task.state))?;
         check(started == usize::from(state == State::Starting), || format!("started {started} times"))?;
         check(task.restart.count == left.restart.count, || "that the server was started again counts".to_owned())?;
-        if state == State::Failed && left.fate.is_none() {
+        if state == State::Failed && (left.fate.is_none() || goes_back) {
             let outcome =
                 task.outcome.as_ref().is_some_and(|it| it.exit == Exit::Error && it.message == "UNKNOWN_KIND");
             check(outcome, || format!("{:?}", task.outcome))?;

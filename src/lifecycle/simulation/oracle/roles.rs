@@ -55,6 +55,8 @@ pub(super) struct Roles {
     pub(super) displaced: BTreeMap<(Uid, Role), Timestamp>,
     /// The restarts since the newest spec took over.
     pub(super) restarts: BTreeMap<Uid, u32>,
+    /// Whose active instance has failed in this step, as the restart policy counts it.
+    pub(super) failing: BTreeSet<Uid>,
     /// How the roots have ended of which children live on.
     pub(super) roots: BTreeMap<InstanceId, RootEnd>,
     /// Who ends by the present input, and how that says so: its root, and whether a child was aborted.
@@ -77,6 +79,7 @@ impl Default for Roles {
             revived: BTreeSet::new(),
             displaced: BTreeMap::new(),
             restarts: BTreeMap::new(),
+            failing: BTreeSet::new(),
             roots: BTreeMap::new(),
             ends: BTreeMap::new(),
             asking: Asked::None,
@@ -88,6 +91,7 @@ impl Default for Roles {
 impl Roles {
     pub(super) fn before(&mut self, input: &Input, world: &World, now: Now) {
         self.displaced.clear();
+        self.failing.clear();
         self.ends.clear();
         self.asking = match input {
             Input::Command(Command::Cancel(_)) => Asked::Cancel,

@@ -1,5 +1,6 @@
 //! What a task must look like, by its intent and what lives of it (lifecycle.md §1).
 
+use super::observations::is_to_go_back;
 use super::roles::{Live, Role, Roles, is_running};
 use super::{Checked, check};
 use crate::model::*;
@@ -37,7 +38,7 @@ impl Roles {
 
     /// What waits until the task is alone waits no longer than that.
     pub(super) fn after(&self, task: &Task) -> Checked {
-        let alone = self.of(task.uid).next().is_none() && !is_running(task);
+        let alone = self.of(task.uid).next().is_none() && !is_running(task) && !is_to_go_back(task);
         let held = self.held.get(&task.uid).copied();
         check(!alone || held.is_none(), || format!("{} had to end", task.name))?;
         check(task.fate == held, || format!("{} is to end as {:?} instead of {held:?}", task.name, task.fate))

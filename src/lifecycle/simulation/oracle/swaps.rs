@@ -21,8 +21,8 @@ use gates::Gates;
 pub(super) struct Swaps {
     /// What the present step is fed with.
     input: Option<Input>,
-    /// The newest swap asked for, of those that began.
-    asked: BTreeMap<Uid, SwapTask>,
+    /// What the newest swap that began is to bring in.
+    wanted: BTreeMap<Uid, (Arc<TaskSpec>, Annotations)>,
     /// The newest generation given.
     newest: BTreeMap<Uid, Generation>,
     builds: BTreeMap<InstanceId, Build>,
@@ -106,8 +106,8 @@ impl Swaps {
 
     /// Nothing is being built any more.
     pub(super) fn crashed(&mut self, kept: &Kept<'_>) {
-        let asked = std::mem::take(&mut self.asked);
-        *self = Self { asked, newest: kept.history.generations(), ..Self::default() };
+        let wanted = std::mem::take(&mut self.wanted);
+        *self = Self { wanted, newest: kept.history.generations(), ..Self::default() };
     }
 
     pub(super) fn event(
@@ -173,14 +173,21 @@ impl Swaps {
     }
 
     fn started(&mut self, task: &Task) -> Checked {
-        let Some(Input::Command(Command::Swap(asked, _))) = &self.input else { return Err("nobody asked".to_owned()) };
         let swap = task.swap.as_ref().ok_or("no swap")?;
+        if !swap.revert_reason.is_empty() {
+            // Why, and to what, is looked at elsewhere.
+            let newest = self.newest.insert(task.uid, swap.to_generation);
+            let right = newest < Some(swap.to_generation) && swap.from_generation == task.generation;
+            self.wanted.insert(task.uid, (Arc::clone(&swap.to_spec), task.annotations.clone()));
+            return check(right && !self.draining, || format!("{} goes back by {swap:?}", task.name));
+        }
+        let Some(Input::Command(Command::Swap(asked, _))) = &self.input else { return Err("nobody asked".to_owned()) };
         let strategy = asked.strategy.unwrap_or(asked.spec.swap().strategy());
         let right = *swap.to_spec == asked.spec && swap.strategy == strategy && swap.from_generation == task.generation;
         check(right && *task.spec != asked.spec, || format!("asked for {asked:?}, got {swap:?}"))?;
         let newest = self.newest.insert(task.uid, swap.to_generation);
         check(newest < Some(swap.to_generation), || format!("generation {} is given again", swap.to_generation))?;
-        self.asked.insert(task.uid, (**asked).clone());
+        self.wanted.insert(task.uid, (Arc::new(asked.spec.clone()), asked.annotations.clone()));
         check(task.intent != Intent::Cancel && !self.draining, || "a swap of what is to end".to_owned())
     }
 
@@ -197,9 +204,9 @@ impl Swaps {
                 (&task.spec, task.generation, instance(task)) == (&before.spec, before.generation, instance(before));
             return check(same && task.annotations == asked.annotations, || format!("not annotations alone: {task:?}"));
         }
-        let asked = self.asked.get(&task.uid).ok_or("nobody asked")?;
-        let right = *task.spec == asked.spec && task.annotations == asked.annotations;
-        check(right && task.generation == swap.to_generation, || format!("asked for {asked:?}, got {task:?}"))
+        let (spec, annotations) = self.wanted.get(&task.uid).ok_or("nobody asked")?;
+        let right = task.spec == *spec && task.annotations == *annotations;
+        check(right && task.generation == swap.to_generation, || format!("asked for {spec:?}, got {task:?}"))
     }
 
     /// `CANCELLED` is what a cancel, a drain or another swap brings about; but one that had failed before says so.

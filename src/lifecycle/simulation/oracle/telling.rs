@@ -17,6 +17,13 @@ impl Oracle {
         let live = world.actors.iter().filter(|(_, actor)| actor.alive()).map(|(id, _)| *id);
         let mut counted: usize = live.map(|id| of_instance.map(|timer| is_set(timer(id))).iter().sum::<usize>()).sum();
         let left = |task: &Arc<Task>| self.recovery.is_left(task.uid);
+        for task in self.view.values() {
+            // That time goes on before anybody takes the task over.
+            let observed = is_set(Timer::Observed(task.uid));
+            counted += observed;
+            let timed = self.observations.is_timed(task.uid);
+            check(observed == usize::from(timed), || format!("{} is observed: {timed}", task.name))?;
+        }
         for task in self.view.values().filter(|task| !left(task)) {
             let (restart, circuit) = (is_set(Timer::Restart(task.uid)), is_set(Timer::Circuit(task.uid)));
             let expiry = is_set(Timer::Expire(task.uid));
@@ -38,7 +45,8 @@ impl Oracle {
     /// Two of a task may end in one step, displaced both.
     pub(super) fn the_end_is_told(&self, uid: Uid) -> Checked {
         use EventType::{
-            AlertResolved, InstanceEnded, InstanceStarting, RestartScheduled, SwapRolledBack, TaskEnded, TaskPaused,
+            AlertResolved, InstanceEnded, InstanceStarting, RestartScheduled, SwapRolledBack, SwapStarted, TaskEnded,
+            TaskPaused,
         };
         let Some(task) = self.view.values().find(|task| task.uid == uid) else { return Ok(()) };
         // What is taken over is looked at elsewhere.
@@ -61,9 +69,11 @@ impl Oracle {
                 [RestartScheduled, rest @ ..] => (task.restart.next_time.is_some(), rest),
                 [TaskEnded, rest @ ..] => (task.state.is_ended(), rest),
                 [TaskPaused, rest @ ..] => (task.state == State::Paused, rest),
-                [InstanceEnded, ..] => (true, after),
+                [InstanceEnded | SwapStarted, ..] => (true, after),
                 rest => (!task.state.is_ended() && task.state != State::Paused, rest),
             };
+            // It goes back to the spec before.
+            rest = rest.strip_prefix(&[SwapStarted]).unwrap_or(rest);
         }
         check(right, || format!("the end of {} is told as {told:?}", task.name))
     }

@@ -49,6 +49,8 @@ pub(in crate::lifecycle::simulation) fn spec(rng: &mut Rng) -> TaskSpec {
             strategy: rng.one_in(3).then_some(SwapStrategy::BreakBeforeMake),
             readiness_timeout: milliseconds(100, rng.millis(4_000)),
             min_healthy_time: rng.one_in(3).then(|| rng.millis(3_000)),
+            auto_revert: rng.one_in(2),
+            observation_time: milliseconds(100, if rng.one_in(2) { rng.millis(5_000) } else { rng.millis(500_000) }),
         },
     };
     let mut violations = Violations::new();

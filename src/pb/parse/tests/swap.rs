@@ -23,7 +23,13 @@ fn every_parameter_of_circuit_and_swap_is_refused_under_its_own_name() {
         stable_for: seconds(86_401),
         streak_cap: 65,
     };
-    let swap = v1::SwapPolicy { strategy: 9, readiness_timeout: seconds(601), min_healthy_time: seconds(601) };
+    let swap = v1::SwapPolicy {
+        strategy: 9,
+        readiness_timeout: seconds(601),
+        min_healthy_time: seconds(601),
+        auto_revert: true,
+        observation_time: seconds(601),
+    };
     let mut found = refused(start(v1::TaskSpec { circuit: Some(circuit), swap: Some(swap), ..spec() }));
     found.sort();
     let circuit = [
@@ -44,8 +50,10 @@ fn every_parameter_of_circuit_and_swap_is_refused_under_its_own_name() {
         "trial_interval",
     ];
     let mut expected: Vec<_> = circuit.iter().map(|field| format!("task.spec.circuit.{field}")).collect();
-    expected
-        .extend(["min_healthy_time", "readiness_timeout", "strategy"].map(|field| format!("task.spec.swap.{field}")));
+    expected.extend(
+        ["min_healthy_time", "observation_time", "readiness_timeout", "strategy"]
+            .map(|field| format!("task.spec.swap.{field}")),
+    );
     assert_eq!(found, expected);
 }
 

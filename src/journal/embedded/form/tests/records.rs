@@ -14,8 +14,8 @@ use super::specs::specs;
 use crate::model::{
     Actor, Alert, AlertKind, Annotations, Asked, Attempt, Cause, CircuitReason, CircuitState, CircuitStatus, Detail,
     End, Epoch, Event, EventType, Exit, Generation, Idempotency, Instance, InstanceState, Intent, Labels, Method,
-    Outcome, Pause, Reason, Remembered, Restart, Sequence, Shutdown, State, Swap, SwapPhase, SwapStrategy, Target,
-    Task, TaskName, Timestamp, Uid,
+    Observation, Outcome, Pause, Reason, Remembered, Restart, Sequence, Shutdown, State, StatePolicy, Swap, SwapPhase,
+    SwapStrategy, Target, Task, TaskName, Timestamp, Uid,
 };
 
 fn select<T: Clone + std::fmt::Debug + 'static>(all: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -115,8 +115,8 @@ fn circuits() -> BoxedStrategy<CircuitStatus> {
 
 fn swaps() -> BoxedStrategy<Swap> {
     let numbers = (uuid(), generation(), generation());
-    (numbers, specs(), select(&SwapStrategy::ALL), select(&SwapPhase::ALL), ".{0,20}")
-        .prop_map(|((id, from_generation, to_generation), to_spec, strategy, phase, error)| Swap {
+    (numbers, specs(), select(&SwapStrategy::ALL), select(&SwapPhase::ALL), (".{0,20}", ".{0,20}"))
+        .prop_map(|((id, from_generation, to_generation), to_spec, strategy, phase, (error, revert_reason))| Swap {
             id,
             from_generation,
             to_generation,
@@ -124,6 +124,23 @@ fn swaps() -> BoxedStrategy<Swap> {
             strategy,
             phase,
             error,
+            revert_reason,
+        })
+        .boxed()
+}
+
+fn observations() -> BoxedStrategy<Observation> {
+    let policy = option::of(select(&StatePolicy::ALL));
+    let way = (select(&SwapStrategy::ALL), policy, uuid());
+    (generation(), specs(), way, time(), ".{0,20}")
+        .prop_map(|(generation, spec, (strategy, state_policy, target), expire_time, failure)| Observation {
+            generation,
+            spec: Arc::new(spec),
+            target: Target::from_uuid(target),
+            strategy,
+            state_policy,
+            expire_time,
+            failure,
         })
         .boxed()
 }
@@ -134,8 +151,13 @@ fn tasks() -> BoxedStrategy<Task> {
     let spec = (specs(), generation(), 0..9_u64, uuid());
     let states = (select(&State::ALL), select(&[Intent::Run, Intent::Pause, Intent::Cancel]));
     let instances_ = (option::of(instances()), prop::collection::vec(instances(), 0..3), option::of(instances()));
-    let news =
-        (restarts(), option::of(swaps()), option::of(outcomes()), circuits(), prop::collection::vec(alerts(), 0..3));
+    let news = (
+        restarts(),
+        (option::of(swaps()), option::of(observations())),
+        option::of(outcomes()),
+        circuits(),
+        prop::collection::vec(alerts(), 0..3),
+    );
     let end = option::of((time(), time()).prop_map(|(time, expire_time)| End { time, expire_time }));
     let rest = (option::of(pauses()), time(), time(), end, option::of(select(&State::ALL)));
     (identity, spec, states, instances_, news, rest).prop_map(task).boxed()
@@ -143,7 +165,7 @@ fn tasks() -> BoxedStrategy<Task> {
 
 type Identity = (String, String, Uuid, BTreeMap<String, String>, BTreeMap<String, String>);
 type Spec = (crate::model::TaskSpec, Generation, u64, Uuid);
-type News = (Restart, Option<Swap>, Option<Outcome>, CircuitStatus, Vec<Alert>);
+type News = (Restart, (Option<Swap>, Option<Observation>), Option<Outcome>, CircuitStatus, Vec<Alert>);
 type Rest = (Option<Pause>, Timestamp, Timestamp, Option<End>, Option<State>);
 type Instances = (Option<Instance>, Vec<Instance>, Option<Instance>);
 
@@ -153,12 +175,19 @@ fn task(
     let (namespace, id, uid, labels, annotations) = identity;
     let (spec, generation, ahead, target) = spec;
     let (instance, draining, candidate) = instances;
-    let (restart, mut swap, outcome, circuit, alerts) = news;
+    let (restart, (mut swap, mut observation), outcome, circuit, alerts) = news;
     let (pause, create_time, update_time, end, fate) = rest;
     let spec = Arc::new(spec);
     // A number is given to one spec.
     if let Some(swap) = swap.as_mut().filter(|swap| swap.to_generation == generation) {
         swap.to_spec = Arc::clone(&spec);
+    }
+    if let Some(observation) = &mut observation {
+        let swapped = swap.iter().map(|swap| (swap.to_generation, &swap.to_spec));
+        let mut known = swapped.chain([(generation, &spec)]);
+        if let Some((_, known)) = known.find(|(known, _)| *known == observation.generation) {
+            observation.spec = Arc::clone(known);
+        }
     }
     Task {
         name: TaskName::parse(&format!("namespaces/{namespace}/tasks/{id}")).expect("valid"),
@@ -176,6 +205,7 @@ fn task(
         candidate: candidate.map(Box::new),
         restart,
         swap: swap.map(Box::new),
+        observation: observation.map(Box::new),
         outcome,
         circuit,
         alerts,

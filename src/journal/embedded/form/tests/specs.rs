@@ -30,12 +30,13 @@ pub(super) fn specs() -> BoxedStrategy<TaskSpec> {
         span(100..20_000),
         span(0..2_591_999_000),
         option::of(prop::sample::select(SwapStrategy::ALL.to_vec())),
-        (span(100..599_999), span(0..599_999)),
+        (span(100..599_999), span(0..599_999), any::<bool>(), span(100..599_999)),
         option::of(prop::sample::select(Isolation::ALL.to_vec())),
     );
     (monitors(), schedule, shutdown, watchdog, restart, circuits(), rest)
         .prop_filter_map("the model refuses some", |(monitor, schedule, shutdown, watchdog, restart, circuit, rest)| {
-            let (start_timeout, terminal_ttl, strategy, (readiness_timeout, min_healthy_time), isolation) = rest;
+            let (start_timeout, terminal_ttl, strategy, gate, isolation) = rest;
+            let (readiness_timeout, min_healthy_time, auto_revert, observation_time) = gate;
             let draft = SpecDraft {
                 monitor: Some(monitor),
                 schedule: ScheduleDraft { interval: schedule.0, timeout: schedule.1, max_runs: schedule.2 },
@@ -53,7 +54,7 @@ pub(super) fn specs() -> BoxedStrategy<TaskSpec> {
                     window: None,
                 },
                 circuit,
-                swap: SwapDraft { strategy, readiness_timeout, min_healthy_time },
+                swap: SwapDraft { strategy, readiness_timeout, min_healthy_time, auto_revert, observation_time },
                 terminal_ttl,
                 isolation,
             };
