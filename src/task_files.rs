@@ -63,7 +63,8 @@ pub fn many(file: &str, text: &str) -> Result<Vec<Found>, Vec<String>> {
 }
 
 /// Reads all tasks of files, and of all files of directories (`.yaml`, `.yml`, `.json`, `.toml`; not those further below, nor hidden
-/// ones), in the order of their names; [`STDIN`] is the standard input. A name that is short becomes the full one in the `namespace`; none may come twice.
+/// ones), in the order of their names; [`STDIN`] is the standard input. None at all is a
+/// problem, too. A name that is short becomes the full one in the `namespace`; none may come twice.
 pub fn gather(paths: &[PathBuf], namespace: &str) -> Result<Vec<Found>, Vec<String>> {
     let mut problems = Vec::new();
     let mut found = Vec::new();
@@ -79,6 +80,11 @@ pub fn gather(paths: &[PathBuf], namespace: &str) -> Result<Vec<Found>, Vec<Stri
         }
     }
     name_all(&mut found, namespace, &mut problems);
+    if found.is_empty() && problems.is_empty() {
+        // More likely a file that is being written, or a directory that is not mounted, than the wish to have none.
+        let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        problems.push(format!("{}: there is no task in it", paths.join(", ")));
+    }
     if problems.is_empty() { Ok(found) } else { Err(problems) }
 }
 

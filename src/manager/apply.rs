@@ -3,6 +3,7 @@
 
 mod job;
 mod rollout;
+mod tally;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -32,6 +32,7 @@ mod shutdown;
 mod stall;
 mod stuck_limit;
 mod swap;
+mod task_files;
 mod waits;
 mod walls;
 mod watch;

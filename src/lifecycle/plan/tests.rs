@@ -55,6 +55,7 @@ fn there(number: usize) -> Task {
         candidate: None,
         restart: Restart::default(),
         swap: None,
+        observation: None,
         outcome: None,
         circuit: Circuit::new(now).status(),
         alerts: Vec::new(),
@@ -80,6 +81,7 @@ fn swap(task: &Task, to: u16, phase: SwapPhase) -> Option<Box<Swap>> {
         strategy: SwapStrategy::MakeBeforeBreak,
         phase,
         error: String::new(),
+        revert_reason: String::new(),
     }))
 }
 

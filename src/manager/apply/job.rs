@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::lifecycle::Command;
@@ -21,10 +22,25 @@ pub(super) struct Job {
     pub(super) did: Option<Action>,
     /// The swap whose end is awaited.
     pub(super) follows: Option<Uuid>,
+    /// Whether what the swap has brought in is observed, to be reverted if it fails.
+    pub(super) observed: Observed,
+    /// Why it has been reverted; the swap that is followed is the way back.
+    pub(super) reverted: Option<String>,
     /// The task before the first swap of it.
     pub(super) before: Option<Arc<Task>>,
     /// How many commands there were.
     pub(super) commands: usize,
+}
+
+/// Whether what a swap has brought in is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Observed {
+    /// As far as is known.
+    No,
+    /// Until then at the latest.
+    Until(Instant),
+    /// It has been.
+    Over,
 }
 
 /// What is to be.
@@ -70,7 +86,8 @@ pub(super) type Call = BoxFuture<'static, (Job, Result<Answer, Refusal>)>;
 
 impl Job {
     pub(super) fn new(aim: Aim) -> Self {
-        Self { aim, did: None, follows: None, before: None, commands: 0 }
+        let observed = Observed::No;
+        Self { aim, did: None, follows: None, observed, reverted: None, before: None, commands: 0 }
     }
 
     /// What puts a task back to what it had.

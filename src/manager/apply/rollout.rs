@@ -4,21 +4,23 @@
 //! come from one follower of the journal for all. What is to be done next about a task is decided anew from what is there whenever
 //! something has happened to it, so that others may change it meanwhile.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::job::{Aim, Answer, Ask, Call, Have, Job, Way};
+use super::job::{Aim, Answer, Ask, Call, Have, Job, Observed, Way};
+use super::tally::Tally;
 use crate::journal::{Batch, FollowError, Follower};
 use crate::lifecycle::{Step, is_excess, next_step};
 use crate::manager::handle::Handle;
 use crate::model::{
-    Action, Applied, Apply, ApplyCounts, ApplyFailure, ApplyOutcome, Cause, Desired, Event, EventType, Intent,
-    NotApplied, OnFailure, PlanItem, Reason, Refusal, Sequence, SwapPhase, Target, Task, Uid,
+    Action, Applied, Apply, ApplyCounts, ApplyFailure, Cause, Desired, Event, EventType, Intent, NotApplied, PlanItem,
+    Reason, Refusal, SwapPhase, Target, Task, Uid,
 };
 
 /// Starts and cancels whose answers are awaited at once: as many as clients of a few connections would have.
@@ -43,15 +45,10 @@ pub(super) struct RollOut {
     /// Those that wait for an event of their task.
     awaiting: HashMap<Uid, Job>,
     follower: Follower,
+    /// When the observation of those that are observed ends.
+    observations: BTreeSet<(Instant, Uid)>,
     progress: watch::Sender<ApplyCounts>,
-    counts: ApplyCounts,
-    failures: Vec<ApplyFailure>,
-    failures_omitted: usize,
-    failed_swaps: usize,
-    /// The tasks that have been swapped, as they were before.
-    undo: Vec<Arc<Task>>,
-    rolling_back: bool,
-    sequence: Sequence,
+    tally: Tally,
     /// What every command would be refused with from now on.
     end: Option<Refusal>,
 }
@@ -64,7 +61,7 @@ impl RollOut {
         plan: Vec<PlanItem>,
         progress: watch::Sender<ApplyCounts>,
     ) -> Result<Self, Refusal> {
-        let head = handle.journal.bounds().head;
+        let (head, rollout) = (handle.journal.bounds().head, apply.rollout);
         // The head can always be followed from, unless the journal moves by all that it keeps in this moment.
         let follower = handle.journal.follow(head).map_err(|_| Refusal::JournalStalled)?;
         let mut this = Self {
@@ -77,14 +74,9 @@ impl RollOut {
             calls: FuturesUnordered::new(),
             awaiting: HashMap::new(),
             follower,
+            observations: BTreeSet::new(),
             progress,
-            counts: ApplyCounts::default(),
-            failures: Vec::new(),
-            failures_omitted: 0,
-            failed_swaps: 0,
-            undo: Vec::new(),
-            rolling_back: false,
-            sequence: head,
+            tally: Tally::new(rollout, head),
             end: None,
         };
         this.queue(set, plan);
@@ -103,11 +95,11 @@ impl RollOut {
             match action {
                 Ok(Action::Create) => self.first.push_back(have(Way::Create)),
                 Ok(Action::Swap) => self.swaps.push_back(have(Way::Swap)),
-                Ok(Action::Leave | Action::Cancel) => self.counts.left += 1,
-                Err(refusal) => self.note(ApplyFailure { name, action: None, why: NotApplied::Refused(refusal) }),
+                Ok(Action::Leave | Action::Cancel) => self.tally.counts.left += 1,
+                Err(refusal) => self.tally.note(ApplyFailure { name, action: None, why: NotApplied::Refused(refusal) }),
             }
         }
-        self.counts.waiting = self.first.len() + self.swaps.len();
+        self.tally.counts.waiting = self.first.len() + self.swaps.len();
     }
 
     /// Carries it out.
@@ -116,16 +108,18 @@ impl RollOut {
         let mut stalled = pin!(desk.stalled());
         loop {
             self.begin();
-            self.progress.send_replace(self.counts);
+            self.progress.send_replace(self.tally.counts);
             if let Some(refusal) = self.end.take() {
                 return Err(refusal);
             }
             if self.calls.is_empty() && self.awaiting.is_empty() && !self.roll_back() {
-                return Ok(self.applied());
+                return Ok(self.tally.applied());
             }
+            let over = self.observations.first().map(|(over, _)| *over);
             tokio::select! {
                 Some((job, answer)) = self.calls.next(), if !self.calls.is_empty() => self.answered(job, answer),
                 batch = self.follower.next(BATCH) => self.followed(batch),
+                () = sleep_until(over.unwrap_or_else(Instant::now)), if over.is_some() => self.observed(),
                 () = &mut stalled => return Err(Refusal::NotYetDurable("the apply is under way")),
             }
         }
@@ -139,7 +133,7 @@ impl RollOut {
         {
             self.take_up(job);
         }
-        while self.end.is_none() && self.swapping < self.apply.rollout.max_parallel && !self.is_spent() {
+        while self.end.is_none() && self.swapping < self.apply.rollout.max_parallel && !self.tally.is_spent() {
             let Some(job) = self.swaps.pop_front() else { break };
             self.swapping += 1;
             self.take_up(job);
@@ -147,28 +141,16 @@ impl RollOut {
     }
 
     fn take_up(&mut self, job: Job) {
-        self.counts.waiting -= 1;
-        self.counts.in_flight += 1;
+        self.tally.taken_up();
         self.advance(job);
-    }
-
-    /// Whether as many swaps have failed as may.
-    fn is_spent(&self) -> bool {
-        !self.rolling_back && self.failed_swaps >= self.apply.rollout.max_failures
     }
 
     /// Once, when all else is done: what has been swapped is swapped back, where so many have failed. Whether there is any.
     fn roll_back(&mut self) -> bool {
-        if self.rolling_back || !self.is_spent() || self.apply.rollout.on_failure == OnFailure::Leave {
-            return false;
-        }
-        self.rolling_back = true;
+        let Some(back) = self.tally.roll_back() else { return false };
         // What was not begun is not going to be.
-        self.swaps.clear();
-        self.swaps.extend(self.undo.drain(..).map(|before| Job::back(&before)));
-        let back = self.swaps.len();
-        self.counts.waiting += back;
-        back > 0
+        self.swaps = back.into();
+        !self.swaps.is_empty()
     }
 
     /// Does what is to be done next about the job's task, as that stands.
@@ -176,9 +158,14 @@ impl RollOut {
         let view = self.handle.journal.view();
         let task = view.get(job.name());
         let Aim::Have(have) = &job.aim else { return self.end_task(job, task) };
+        // It is not for the apply to try again what has failed after its swap.
+        if let Some(task) = task.filter(|task| have.way == Way::Swap && job.did.is_some() && is_reverted(task)) {
+            return self.reverted(job, task);
+        }
         let (step, _) = next_step(&self.apply.owner, &have.desired, task.map(Arc::as_ref));
         let cause = self.cause(&job);
         match (step, have.way) {
+            (Step::Leave, Way::Swap) if job.did == Some(Action::Swap) => self.swapped(job, task),
             (Step::Leave, _) => self.done(job),
             (Step::Refuse(refusal), _) => self.failed(job, NotApplied::Refused(refusal)),
             (Step::Create | Step::Recreate(_) | Step::AwaitEnd, Way::Back) => {
@@ -223,8 +210,7 @@ impl RollOut {
         if let Aim::Have(have) = &mut job.aim {
             have.way = Way::Swap;
         }
-        self.counts.in_flight -= 1;
-        self.counts.waiting += 1;
+        self.tally.put_back();
         self.swaps.push_back(job);
     }
 
@@ -258,11 +244,11 @@ impl RollOut {
             Err(refusal) if is_of_the_moment(&refusal) && job.commands < COMMANDS => self.advance(job),
             Err(refusal) => self.failed(job, NotApplied::Refused(refusal)),
             Ok(Answer::Deleted(sequence)) => {
-                self.sequence = self.sequence.max(sequence);
+                self.tally.reached(sequence);
                 self.advance(job);
             }
             Ok(Answer::Task(accepted)) => {
-                self.sequence = self.sequence.max(accepted.sequence);
+                self.tally.reached(accepted.sequence);
                 job.did = Some(job.action());
                 match job.action() {
                     Action::Create => self.done(job),
@@ -301,10 +287,46 @@ impl RollOut {
     fn swap_ended(&mut self, job: Job, task: &Task) {
         let Some(swap) = task.swap.as_deref() else { return self.advance(job) };
         let job = Job { follows: None, ..job };
+        if let Some(reason) = job.reverted.clone() {
+            return self.failed(job, NotApplied::Reverted(reason));
+        }
         match swap.phase {
             SwapPhase::Done => self.advance(Job { did: Some(Action::Swap), ..job }),
             phase if job.is_back() => self.failed(job, NotApplied::NotRolledBack(phase, swap.error.clone())),
             phase => self.failed(job, NotApplied::Swap(phase, swap.error.clone())),
+        }
+    }
+
+    /// The task is as desired, by a swap. What that has brought in may be observed: then it counts once that is over.
+    fn swapped(&mut self, mut job: Job, task: Option<&Arc<Task>>) {
+        let Some(task) = task else { return self.done(job) };
+        let Some(observation) = task.observation.as_deref() else { return self.done(job) };
+        match job.observed {
+            _ if !observation.failure.is_empty() && task.state.is_ended() => {
+                // There was nothing to go back to any more.
+                self.failed(job, NotApplied::Reverted(observation.failure.clone()));
+            }
+            _ if !observation.failure.is_empty() => self.await_event(job, Some(task)),
+            Observed::Over => self.done(job),
+            Observed::Until(_) => self.await_event(job, Some(task)),
+            Observed::No => {
+                // From when it was seen: no earlier than from when it has begun.
+                let over = Instant::now() + task.spec.swap().observation_time();
+                job.observed = Observed::Until(over);
+                self.observations.insert((over, task.uid));
+                self.await_event(job, Some(task));
+            }
+        }
+    }
+
+    /// The time of some observation is over.
+    fn observed(&mut self) {
+        let now = Instant::now();
+        while let Some((over, uid)) = self.observations.first().copied().filter(|(over, _)| *over <= now) {
+            self.observations.remove(&(over, uid));
+            if let Some(job) = self.awaiting.remove(&uid) {
+                self.advance(Job { observed: Observed::Over, ..job });
+            }
         }
     }
 
@@ -346,6 +368,17 @@ impl RollOut {
         }
     }
 
+    /// What the swap has brought in has failed, and the server swaps back: that is awaited, since it is a swap under way.
+    fn reverted(&mut self, mut job: Job, task: &Task) {
+        let Some(swap) = task.swap.as_deref() else { return self.await_event(job, None) };
+        let reason = swap.revert_reason.clone();
+        if swap.is_ended() {
+            return self.failed(job, NotApplied::Reverted(reason));
+        }
+        (job.reverted, job.follows) = (Some(reason), Some(swap.id));
+        self.awaiting.insert(task.uid, job);
+    }
+
     /// So much has happened that some of it was missed: what is there now has to do.
     fn look_again(&mut self) {
         match self.handle.journal.follow(self.handle.journal.bounds().head) {
@@ -363,57 +396,24 @@ impl RollOut {
 
     fn done(&mut self, job: Job) {
         self.leaves(&job);
-        match job.did {
-            _ if job.is_back() => {
-                self.counts.swapped -= 1;
-                self.counts.rolled_back += 1;
-            }
-            Some(Action::Create) => self.counts.created += 1,
-            Some(Action::Swap) => {
-                self.counts.swapped += 1;
-                let undoes = self.apply.rollout.on_failure == OnFailure::RollBack;
-                self.undo.extend(job.before.filter(|_| undoes));
-            }
-            Some(Action::Cancel) => self.counts.cancelled += 1,
-            Some(Action::Leave) | None => self.counts.left += 1,
-        }
+        self.tally.done(job);
     }
 
     fn failed(&mut self, job: Job, why: NotApplied) {
         self.leaves(&job);
-        if job.is_back() {
-            self.counts.swapped -= 1;
-        } else if job.is_swap() {
-            self.failed_swaps += 1;
-        }
-        self.note(ApplyFailure { name: job.name().clone(), action: Some(job.action()), why });
+        self.tally.failed(&job, why);
     }
 
     fn leaves(&mut self, job: &Job) {
-        self.counts.in_flight -= 1;
         if job.is_swap() {
             self.swapping -= 1;
         }
     }
+}
 
-    fn note(&mut self, failure: ApplyFailure) {
-        self.counts.failed += 1;
-        match self.failures.len() < Applied::MOST_FAILURES {
-            true => self.failures.push(failure),
-            false => self.failures_omitted += 1,
-        }
-    }
-
-    fn applied(self) -> Applied {
-        let outcome = match self.apply.rollout.on_failure {
-            OnFailure::RollBack if self.rolling_back => ApplyOutcome::RolledBack,
-            _ if self.counts.waiting > 0 => ApplyOutcome::Stopped,
-            _ if self.counts.failed > 0 => ApplyOutcome::Failed,
-            _ => ApplyOutcome::Succeeded,
-        };
-        let Self { counts, failures, failures_omitted, sequence, .. } = self;
-        Applied { outcome, counts, failures, failures_omitted, sequence }
-    }
+/// Whether the newest swap of the task is the server's own, to go back.
+fn is_reverted(task: &Task) -> bool {
+    task.swap.as_deref().is_some_and(|swap| !swap.revert_reason.is_empty())
 }
 
 /// Whether another look at the task may show what to do instead.

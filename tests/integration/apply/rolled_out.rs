@@ -126,9 +126,9 @@ async fn so_many_swaps_are_under_way_at_once_and_no_more() {
     let head = server.info().await.head_cursor;
     let answer = apply(&mut client, rolled(2, 1, OnFailure::Leave), changed(&Silent::new(), &[])).await;
     assert_eq!(answer.expect("applied").told().1, [0, 6, 0, 0, 0]);
-    // The drain's event comes last, so all of them are seen.
-    server.shut_down();
-    let events = crate::harness::events_until(&mut client, &head, EventType::ServerDraining).await;
+    // This event comes last, so all of them are seen.
+    client.cancel_task(cancel("a")).await.expect("cancelled");
+    let events = crate::harness::events_until(&mut client, &head, EventType::TaskEnded).await;
     let marks = events.iter().filter_map(|event| match event.r#type() {
         EventType::SwapStarted => Some(Mark::Began),
         // The old instance, which ends last.
@@ -213,4 +213,32 @@ async fn a_task_that_was_cancelled_meanwhile_is_a_failure() {
     assert_eq!(cancelled.swap.expect("was swapped").phase(), SwapPhase::Cancelled);
     let answer = applied.await.expect("no panic").expect("applied");
     assert_eq!(answer.told(), (ApplyOutcome::Failed, [0, 0, 0, 0, 1]));
+}
+
+/// The task, observed for so long after a swap.
+fn observed(mut task: Task, time: prost_types::Duration) -> Task {
+    let policy = SwapPolicy { auto_revert: true, observation_time: Some(time), ..Default::default() };
+    task.spec.as_mut().expect("set").swap = Some(policy);
+    task
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_counts_once_it_has_been_observed_and_one_that_is_reverted_has_failed() {
+    let (_server, mut client) = six().await;
+    let panics = named("b", crate::harness::drill("b", "panic", "0s"));
+    let set = IDS.map(|id| match id {
+        "a" => observed(task("a", "2h"), SOON),
+        "b" => observed(panics.clone(), prost_types::Duration { seconds: 600, nanos: 0 }),
+        id => task(id, "2h"),
+    });
+    let answer = apply(&mut client, rolled(1, 1, OnFailure::RollBack), set.to_vec()).await.expect("applied");
+    assert_eq!(answer.told(), (ApplyOutcome::RolledBack, [0, 0, 0, 0, 1]));
+    let counts = answer.result().counts.expect("told");
+    assert_eq!((counts.rolled_back, counts.waiting), (1, 4));
+    let error = answer.result().failures[0].error.clone().expect("given");
+    assert_eq!(super::set::reason_of(Some(&error)), "SWAP_REVERTED");
+    assert!(error.message.contains("panic"), "{error:?}");
+    let reverted = reach(&mut client, "b", State::Running).await;
+    assert_eq!((reverted.generation, super::lasts(&reverted).as_str()), (3, "1h"));
+    assert!(swapped(&mut client).await.is_empty());
 }

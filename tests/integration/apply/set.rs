@@ -22,7 +22,7 @@ fn reasons(answer: &Answer) -> Vec<(String, String)> {
     failures.iter().map(|failure| (super::id(&failure.name).to_owned(), reason_of(failure.error.as_ref()))).collect()
 }
 
-fn reason_of(status: Option<&tonic_types::Status>) -> String {
+pub(super) fn reason_of(status: Option<&tonic_types::Status>) -> String {
     let status = status.expect("given");
     let details = status.encode_to_vec().into();
     crate::harness::reason(&Status::with_details(Code::from(status.code), "", details))

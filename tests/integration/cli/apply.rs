@@ -104,3 +104,26 @@ fn what_is_wrong_is_told_by_file_and_what_fails_by_task() {
     assert!(lines[2].starts_with("failed  d  swap: the swap is ROLLED_BACK: the candidate was not ready within 100ms"));
     assert_eq!(lines[3..], ["ROLLED_BACK  2 failed"]);
 }
+
+#[test]
+fn a_server_reads_its_task_files_on_sighup() {
+    let directory = Scratch::new("apply");
+    let path = directory.path().to_str().expect("UTF-8");
+    fs::write(directory.join("a.yaml"), "name: a\nspec: {tcp: {address: '127.0.0.1:1'}}\n").expect("written");
+    let served = Served::begin(&["--tasks", path, "--tasks-owner", "core"]);
+    let mut watch = served.follow(&["watch", "--since", "1h", "-o", "json"]);
+    let created = watch.until(|line| line["event"]["type"] == "EVENT_TYPE_TASK_CREATED");
+    assert_eq!(created["event"]["cause"]["actor"], format!("file:{path}"));
+    fs::write(directory.join("a.yaml"), "name: b\nspec: {tcp: {address: '127.0.0.1:1'}}\n").expect("written");
+    served.hang_up();
+    watch.until(|line| {
+        line["event"]["type"] == "EVENT_TYPE_TASK_ENDED" && line["event"]["name"] == "namespaces/default/tasks/a"
+    });
+    assert_eq!(watch.interrupt(), Some(0));
+    assert_eq!(served.terminate(), Some(0));
+
+    fs::write(directory.join("a.yaml"), "name: b\n").expect("written");
+    let refused = super::switchyard(&["serve", "--tasks", path, "--store", "memory"], "");
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("a.yaml:1:1: spec: required"), "{refused:?}");
+}
