@@ -165,7 +165,7 @@ fn a_directory_is_all_its_task_files_by_name() {
     for (name, text) in texts {
         fs::write(directory.join(name), text).expect("written");
     }
-    let found = gather(&[directory.clone()], "default").expect("valid");
+    let found = gather(std::slice::from_ref(&directory), "default").expect("valid");
     let ids: Vec<_> = found.iter().map(|found| found.task.name.rsplit('/').next().expect("some")).collect();
     assert_eq!(ids, ["a", "b", "c"]);
     let missing = gather(&[directory.join("none.yaml")], "default").expect_err("missing");
