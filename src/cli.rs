@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 a negative outcome, 2 usage and INVALID_ARGUMENT, 3 NOT_FOUND, 4 UNAVAILABLE and DEADLINE_EXCEEDED,
 //! 5 every other status; `serve`: 0 clean, 10 abandoned a stuck task, 11 forced.
 
+mod apply;
 mod change;
 mod completions;
 mod demo;
@@ -14,7 +15,6 @@ mod events;
 mod failure;
 mod history;
 mod json;
-mod located;
 mod look_back;
 mod moment;
 mod output;
@@ -31,7 +31,6 @@ mod stop;
 mod store;
 mod swap;
 mod table;
-mod task_file;
 mod task_source;
 mod task_view;
 mod wait;
@@ -62,6 +61,7 @@ Examples:
   switchyard events --since 10m                                 see what has happened
   switchyard swap api --http http://127.0.0.1:9090/ --wait      another target, no check missed
   switchyard rollback api --wait                                back to the spec before
+  switchyard apply -f tasks/ --owner core --prune               have all be as files say
   switchyard pause api --for 2h                                 have it rest for a while
   switchyard cancel api                                         stop it, with a proven outcome
 
@@ -80,6 +80,7 @@ enum Command {
     Diff(Box<diff::Diff>),
     History(history::History),
     Rollback(Box<history::Rollback>),
+    Apply(apply::Apply),
     Pause(pause::Pause),
     Resume(pause::Resume),
     Run(run::Run),
@@ -114,6 +115,7 @@ pub fn run() -> ExitCode {
         Command::Diff(diff) => block_on(diff.run()),
         Command::History(history) => block_on(history.run()),
         Command::Rollback(rollback) => block_on(rollback.run()),
+        Command::Apply(apply) => block_on(apply.run()),
         Command::Pause(pause) => block_on(pause.run()),
         Command::Resume(resume) => block_on(resume.run()),
         Command::Run(run) => block_on(run.run()),

@@ -1,5 +1,6 @@
 //! A typed client: calls with deadlines, errors decoded, and watches that resume.
 
+mod apply;
 mod backoff;
 mod error;
 mod watch;
@@ -17,6 +18,7 @@ use crate::pb::v1;
 use v1::server_service_client::ServerServiceClient;
 use v1::task_service_client::TaskServiceClient;
 
+pub use apply::Applying;
 pub use error::{Error, FieldViolation};
 pub use tonic::Code;
 pub use watch::{Update, Watch};
@@ -189,6 +191,12 @@ impl Client {
     pub async fn drain(&self, request: v1::DrainServerRequest) -> Result<v1::DrainServerResponse, Error> {
         let mut server = self.server.clone();
         call(DEADLINE, request, |request| async move { server.drain_server(request).await }).await
+    }
+
+    /// Makes an owner's tasks those of a set: the header, then the tasks. What comes of it is told by what is returned, for as long as
+    /// that lives.
+    pub async fn apply(&self, header: v1::ApplyHeader, tasks: Vec<v1::Task>) -> Result<Applying, Error> {
+        Applying::begin(self.tasks.clone(), header, tasks).await
     }
 
     /// Follows events; nothing happens before the first `Watch::next`, or `Watch::open`.

@@ -6,7 +6,7 @@ mod storage;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Config {
     exit_on_stuck_limit: bool,
     max_streams: usize,
     max_streams_per_connection: usize,
+    tasks: Option<PathBuf>,
+    tasks_owner: String,
     storage: Storage,
 }
 
@@ -69,6 +71,11 @@ pub struct Layer {
     pub max_streams: Option<usize>,
     /// Watch streams of one connection. Default 16; 1 to 200, so that calls find room beside them.
     pub max_streams_per_connection: Option<usize>,
+    /// A file with tasks, or a directory of such files: what is in them is started, swapped and cancelled as the server begins, and
+    /// whenever it is told to read them again. Default none.
+    pub tasks: Option<PathBuf>,
+    /// Whose these tasks are: the value of their label `owner`, under which all others are cancelled. Default `files`; 1 to 63 bytes.
+    pub tasks_owner: Option<String>,
     /// What the journal is kept in. Default embedded.
     pub store: Option<StoreKind>,
     /// The embedded store's directory, made where it is missing. Default `./switchyard-data`.
@@ -167,7 +174,13 @@ impl Config {
             exit_on_stuck_limit: layer.exit_on_stuck_limit.unwrap_or(false),
             enable_drills: layer.enable_drills.unwrap_or(false),
             exec_commands: layer.exec_commands.unwrap_or_default(),
+            tasks: layer.tasks,
+            tasks_owner: layer.tasks_owner.unwrap_or_else(|| "files".to_owned()),
         };
+        if config.tasks_owner.is_empty() || config.tasks_owner.len() > MOST_OWNER_BYTES {
+            let bytes = config.tasks_owner.len();
+            note(Key::TasksOwner, format!("must be 1 to {MOST_OWNER_BYTES} bytes, not {bytes}"));
+        }
         for command in &config.exec_commands {
             if !command.starts_with('/') || command.contains('\0') {
                 note(Key::ExecCommands, format!("must be absolute paths, and {command:?} is none"));
@@ -237,6 +250,16 @@ impl Config {
         self.exit_on_stuck_limit
     }
 
+    /// The file with tasks that are to be there, or the directory of such files.
+    pub fn tasks(&self) -> Option<&Path> {
+        self.tasks.as_deref()
+    }
+
+    /// Whose tasks these are.
+    pub fn tasks_owner(&self) -> &str {
+        &self.tasks_owner
+    }
+
     /// Watch streams in all.
     pub fn max_streams(&self) -> usize {
         self.max_streams
@@ -249,6 +272,8 @@ impl Config {
 }
 
 const MOST_SHARDS: usize = 256;
+/// What a label's value may have.
+const MOST_OWNER_BYTES: usize = 63;
 
 #[cfg(test)]
 mod tests {

@@ -21,9 +21,10 @@
 //! | [`http`] | `/metrics`, `/healthz`, `/readyz` | model |
 //! | [`telemetry`] | metric families, logging | model |
 //! | [`config`] | the validated configuration and its layers | model |
+//! | [`task_files`] | tasks as people keep them: YAML, JSON, TOML | model, pb |
 //! | [`server`] | the composition root: build, serve, drain | all |
 //! | [`client`] | a typed client, with watches that resume | pb |
-//! | [`cli`] | the command line | model, client, pb, config, server |
+//! | [`cli`] | the command line | model, client, pb, config, server, task_files |
 //!
 //! Everyone but the pure rooms (model, circuit, lifecycle) may use telemetry's structs. A test keeps these walls.
 //!
@@ -101,4 +102,5 @@ pub mod pb;
 pub mod probe;
 pub mod rpc;
 pub mod server;
+pub mod task_files;
 pub mod telemetry;

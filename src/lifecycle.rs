@@ -7,6 +7,7 @@
 //! - `commands`: what clients ask for.
 //! - `run`: one instance, and its two-phase shutdown. `supervise`: what follows when instances move, end and are started again.
 //!   `next`: what becomes of a task then.
+//! - `plan`: what has to be done to have an owner's tasks as it wants them.
 //! - `swap`: one spec in another's place while it runs. `circuits`: what drives each task's circuit.
 //! - `restore`: what an earlier server has left.
 //! - `pauses`: tasks that rest, and checks made on demand. `relief`: polls that block their thread, and who is in their way.
@@ -25,6 +26,7 @@ mod idempotency;
 mod io;
 mod next;
 mod pauses;
+mod plan;
 mod record;
 mod relief;
 mod restore;
@@ -44,6 +46,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use io::{Chance, Command, Effect, Input, Launch, Reply, RootEnd};
+pub use plan::{Step, is_excess, next_step, plan};
 pub use restore::Past;
 
 use crate::model::{Asked, Cause, InstanceId, Mono, Now, Sequence, TaskName, TaskSpec, Timestamp, Uid};

@@ -4,9 +4,10 @@
 //! reports from monitors and exits from reapers, appends the events to the journal and only then acts. Monitors run on
 //! `shards`, over which the `watchdog` keeps: built-in kinds on their own, custom kinds on others, so that code we did not write never shares a thread with the
 //! code we did. Custom code that runs before there is an instance (a kind's `validate` and `build`) is bounded by `vetting`. Checks
-//! on demand go by `demand`, roll-backs by `rollback`, and each is made once for a request, as `runs` remembers. Commands are handed in at the `desk`, where
+//! on demand go by `demand`, roll-backs by `rollback`, whole sets of tasks by `apply`, and each is made once for a request, as `runs` remembers. Commands are handed in at the `desk`, where
 //! nobody waits for a journal that is stalled.
 
+mod apply;
 mod demand;
 mod desk;
 mod dice;
@@ -30,6 +31,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use apply::{Gathering, Planned};
 pub use handle::{Accepted, Handle};
 
 use crate::journal::{Condition, Journal};
@@ -38,6 +40,7 @@ use crate::lifecycle::Past;
 use crate::model::{Cause, Remembered, Sequence};
 use crate::monitor::Registry;
 use crate::telemetry::Metrics;
+use apply::Applies;
 use desk::Desk;
 use handle::{Lives, Request};
 use runs::Runs;
@@ -162,6 +165,7 @@ impl Manager {
             counts: Arc::clone(&counts),
             journal,
             runs: Arc::new(Runs::default()),
+            applies: Arc::new(Applies::new(options.limits.max_tasks)),
         };
 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Error::StartLoop)?;

@@ -4,6 +4,7 @@
 //! is (tasks, events). `pb` parses the wire form into these types and renders them; nothing else in the package knows both.
 
 mod admission;
+mod apply;
 mod check;
 mod circuit;
 mod event;
@@ -22,6 +23,9 @@ mod time;
 mod violation;
 
 pub use admission::Admission;
+pub use apply::{
+    Action, Applied, Apply, ApplyCounts, ApplyFailure, ApplyOutcome, Desired, NotApplied, OnFailure, PlanItem, Rollout,
+};
 pub use check::{Check, Live, Phases, Verdict};
 pub use circuit::{CircuitReason, CircuitState, CircuitStatus, WindowCounts};
 pub use event::{Actor, Cause, Detail, Event, EventType};

@@ -5,6 +5,7 @@
 //! counted, panics caught, deadlines kept, statuses of tonic's own brought in line with the contract, and reflection's streams
 //! ended by a drain.
 
+mod apply;
 mod batch;
 mod deadline;
 mod error;

@@ -25,6 +25,7 @@ mod event_log;
 mod limits;
 pub mod store_tools;
 mod stored;
+mod task_files;
 
 use std::io;
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::http::Readiness;
 use crate::journal::{self, Writer};
 use crate::manager::{self, Manager};
-use crate::model::Cause;
+use crate::model::{Cause, Refusal};
 use crate::monitor::DuplicateKind;
 use crate::probe::Commands;
 use crate::rpc::{self, DrainRequest};
@@ -45,6 +46,8 @@ pub use builder::Builder;
 use control::Control;
 use drain::Why;
 pub use stored::Stored;
+use task_files::Following;
+pub use task_files::Reload;
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +92,12 @@ pub enum Error {
     /// The store could not be opened.
     #[error("cannot open the store")]
     OpenStore(#[source] journal::OpenError),
+    /// Something is wrong with the task files; each problem has its file, and its place in that.
+    #[error("the task files are invalid:\n  {}", .0.join("\n  "))]
+    TaskFiles(Vec<String>),
+    /// The task files cannot be applied.
+    #[error("cannot apply the task files")]
+    ApplyTaskFiles(#[source] Refusal),
     /// The journal did not start.
     #[error("cannot start the journal")]
     StartJournal(#[source] journal::StartError),
@@ -129,6 +138,8 @@ struct Parts {
     health: rpc::Health,
     /// Turns the health at the stuck limit, and while the journal takes nothing in.
     capacity: AbortOnDropHandle<()>,
+    /// Has tasks be as files say, where there are any.
+    task_files: Option<Following>,
     /// Clients that want it to drain.
     asked: mpsc::Receiver<DrainRequest>,
     readiness: Readiness,
@@ -169,6 +180,11 @@ impl Server {
     /// How many tasks the store held, ended ones included.
     pub const fn recovered_tasks(&self) -> usize {
         self.tasks
+    }
+
+    /// Has the task files read again, where the configuration names any.
+    pub fn reload(&self) -> Option<Reload> {
+        self.parts.task_files.as_ref().map(Following::reload)
     }
 
     /// Serves until `shutdown`, then drains; `force` ends the drain at once. Takes at most 10 s from `shutdown`. However it ends,

@@ -11,6 +11,7 @@
 //! So clients cost what servers do, and both share the machine's cores.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this is for")]
 
+mod apply;
 mod bare;
 mod blocked;
 mod checks;
@@ -99,6 +100,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         handle::cases(),
         restart::cases(),
         swaps::cases(),
+        apply::cases(),
         fan_out::cases(),
         replay::cases(),
         stalled::cases(),

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::Failure;
 use super::output::Format;
-use crate::model::ConfigValue;
 use crate::pb::{self, v1};
 
 static POOL: LazyLock<DescriptorPool> =
@@ -28,6 +27,7 @@ macro_rules! named {
 }
 
 named!(
+    ApplyTasksResponse,
     CancelTaskResponse,
     DeleteTaskResponse,
     DrainServerResponse,
@@ -75,23 +75,6 @@ pub(super) fn document(document: &impl Serialize, format: Format) -> Result<Stri
     }
 }
 
-/// What is wrong with a configuration's depth, if anything. The server would say it too, were it not for protobuf's decoders,
-/// whose own limit comes soon after: an INTERNAL error without a field.
-pub(super) fn too_deep(config: &serde_json::Value) -> Option<String> {
-    let most = ConfigValue::MAX_DEPTH;
-    (depth(config) > most).then(|| format!("must not be nested deeper than {most}"))
-}
-
-/// As [`ConfigValue::MAX_DEPTH`] counts it: what stands in the innermost object or list is a level too.
-fn depth(value: &serde_json::Value) -> usize {
-    let below = match value {
-        serde_json::Value::Array(items) => items.iter().map(depth).max(),
-        serde_json::Value::Object(fields) => fields.values().map(depth).max(),
-        _ => None,
-    };
-    1 + below.unwrap_or_default()
-}
-
 pub(super) fn local(error: impl std::fmt::Display) -> Failure {
     Failure::Local(error.to_string())
 }
@@ -99,6 +82,16 @@ pub(super) fn local(error: impl std::fmt::Display) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task_files::one;
+
+    #[test]
+    fn what_get_writes_can_be_started() {
+        let text = "name: api\nlabels: {team: core}\nspec: {http: {url: 'http://a/'}, schedule: {interval: 1m30s}}";
+        let task = one("t.yaml", text).expect("valid");
+        let read = v1::Task { state: v1::State::Running.into(), generation: 7, etag: "e".to_owned(), ..task };
+        assert_eq!(one("t.yaml", &yaml(&read).expect("written")).expect("valid"), read);
+        assert_eq!(one("t.json", &pretty(&read).expect("written")).expect("valid"), read);
+    }
 
     #[test]
     fn the_canonical_mapping_is_written() {

@@ -38,6 +38,11 @@ impl Namespace {
         format!("namespaces/{}", self.namespace)
     }
 
+    /// The last part of the namespace's name.
+    pub(super) fn id(&self) -> &str {
+        &self.namespace
+    }
+
     /// The parent and the last part of a name, as StartTask takes them.
     pub(super) fn split(&self, name: &str) -> (String, String) {
         match name.split_once("/tasks/") {

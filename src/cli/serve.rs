@@ -1,5 +1,6 @@
 //! `serve`.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Failure;
 use super::output::out;
 use crate::config::{Config, Key, Sources};
-use crate::server::{self, Server};
+use crate::server::{self, Reload, Server};
 use crate::telemetry;
 
 /// What the RPCs are served with; tasks have threads of their own.
@@ -24,6 +25,7 @@ Examples:
   switchyard serve --exec-commands /usr/lib/nagios/plugins/check_disk:/usr/local/bin/check_queue
   switchyard serve --data-dir /var/lib/switchyard --event-retention-age 30d
   switchyard serve --store memory                    nothing survives, nothing is written
+  switchyard serve --tasks /etc/switchyard/tasks     what these files say; again on SIGHUP
   switchyard serve --config switchyard.toml
 
 A configuration file is TOML, with the flags' names as keys: `max_tasks = 1000`. Each key can also
@@ -78,6 +80,13 @@ pub(super) struct Serve {
     /// Watch streams of one connection [default: 16].
     #[arg(long, value_name = "N")]
     max_streams_per_connection: Option<String>,
+    /// A file with tasks, as `apply -f` reads them, or a directory of such files: they are applied as the server begins, and again on
+    /// SIGHUP. Tasks of the same owner that are in no file are cancelled.
+    #[arg(long, value_name = "PATH")]
+    tasks: Option<String>,
+    /// Whose these tasks are: the value of their label `owner` [default: files].
+    #[arg(long, value_name = "NAME")]
+    tasks_owner: Option<String>,
     /// Where to keep tasks and events: embedded (in files) or memory [default: embedded].
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
@@ -134,6 +143,8 @@ impl Serve {
             (Key::ExitOnStuckLimit, self.exit_on_stuck_limit),
             (Key::MaxStreams, self.max_streams),
             (Key::MaxStreamsPerConnection, self.max_streams_per_connection),
+            (Key::Tasks, self.tasks),
+            (Key::TasksOwner, self.tasks_owner),
             (Key::Store, self.store),
             (Key::DataDir, self.data_dir),
             (Key::EventRetention, self.event_retention),
@@ -158,7 +169,30 @@ async fn serve(config: Config) -> Result<server::Ended, Failure> {
         second.next().await;
         second.next().await;
     };
-    Ok(server.run(shutdown, force).await)
+    let hangups = hangups(server.reload())?;
+    tokio::select! {
+        ended = server.run(shutdown, force) => Ok(ended),
+        never = hangups => match never {},
+    }
+}
+
+/// Has the task files read again on each SIGHUP; without any, that signal does what it does to every process.
+fn hangups(reload: Option<Reload>) -> Result<impl Future<Output = Infallible>, Failure> {
+    let mut signals = match reload {
+        Some(reload) => Some((listen(SignalKind::hangup())?, reload)),
+        None => None,
+    };
+    Ok(async move {
+        loop {
+            let Some((hangup, reload)) = &mut signals else { return std::future::pending().await };
+            hangup.recv().await;
+            reload.again();
+        }
+    })
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::Local(format!("cannot await signals: {error}")))
 }
 
 /// SIGTERM and SIGINT, each of which asks for the same.
@@ -169,7 +203,6 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::Local(format!("cannot await signals: {error}")));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
@@ -182,7 +215,10 @@ impl Signals {
 }
 
 pub(super) fn refused(error: &server::Error) -> Failure {
-    Failure::Local(server::chain(error))
+    match error {
+        server::Error::TaskFiles(_) => Failure::Usage(error.to_string()),
+        error => Failure::Local(server::chain(error)),
+    }
 }
 
 fn recovered(server: &Server) -> String {

@@ -10,6 +10,7 @@ use prost_reflect::DynamicMessage;
 use self::swap::SwapFlags;
 use super::{Failure, duration, json};
 use crate::pb::v1;
+use crate::task_files;
 use v1::task_spec::Monitor;
 
 /// The parts of a task that have flags.
@@ -275,7 +276,7 @@ fn config(text: &str) -> Result<prost_types::Struct, Failure> {
         serde_json::from_str(text).map_err(|error| wrong(&error))?;
     let descriptor = json::descriptor::<prost_types::Struct>()?;
     let object = serde_json::Value::Object(object);
-    if let Some(problem) = json::too_deep(&object) {
+    if let Some(problem) = task_files::too_deep(&object) {
         return Err(Failure::Usage(format!("--config {problem}")));
     }
     let message = DynamicMessage::deserialize(descriptor, object);

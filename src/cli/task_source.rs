@@ -5,9 +5,10 @@ use std::{fs, io};
 
 use clap::Args;
 
+use super::Failure;
 use super::spec_flags::SpecFlags;
-use super::{Failure, task_file};
 use crate::pb::v1;
+use crate::task_files;
 
 /// A task as a file and flags describe it; a flag replaces the file's field.
 #[derive(Args, Clone, Debug)]
@@ -28,7 +29,7 @@ impl TaskSource {
     /// The task and its name: the one given, or else the file's.
     pub(super) fn task(self, name: Option<String>) -> Result<(String, v1::Task), Failure> {
         let mut task = match &self.file {
-            Some(file) => task_file::parse(file, &read(file)?)?,
+            Some(file) => task_files::one(file, &read(file)?).map_err(Failure::Usage)?,
             None => v1::Task::default(),
         };
         self.flags.apply(&mut task)?;

@@ -37,6 +37,7 @@ unprefixed! {
     generation_state: GenerationState, "GENERATION_STATE_";
     verdict: Verdict, "VERDICT_";
     event_type: EventType, "EVENT_TYPE_";
+    apply_outcome: ApplyOutcome, "APPLY_OUTCOME_";
 }
 
 /// Whether the task has ended for good.

@@ -62,6 +62,15 @@ impl TaskService for Scripted {
         Err(Status::unimplemented("not scripted"))
     }
 
+    type ApplyTasksStream = stream::Pending<Result<v1::ApplyTasksResponse, Status>>;
+
+    async fn apply_tasks(
+        &self,
+        _: Request<tonic::Streaming<v1::ApplyTasksRequest>>,
+    ) -> Result<Response<Self::ApplyTasksStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     type WatchTasksStream = Frames;
 
     async fn watch_tasks(&self, request: Request<v1::WatchTasksRequest>) -> Result<Response<Frames>, Status> {

@@ -26,6 +26,8 @@ pub enum Key {
     ExitOnStuckLimit,
     MaxStreams,
     MaxStreamsPerConnection,
+    Tasks,
+    TasksOwner,
     Store,
     DataDir,
     EventRetention,
@@ -59,7 +61,7 @@ impl Type {
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Listen,
         Self::HttpListen,
         Self::Log,
@@ -73,6 +75,8 @@ impl Key {
         Self::ExitOnStuckLimit,
         Self::MaxStreams,
         Self::MaxStreamsPerConnection,
+        Self::Tasks,
+        Self::TasksOwner,
         Self::Store,
         Self::DataDir,
         Self::EventRetention,
@@ -96,6 +100,8 @@ impl Key {
             Self::ExitOnStuckLimit => "exit_on_stuck_limit",
             Self::MaxStreams => "max_streams",
             Self::MaxStreamsPerConnection => "max_streams_per_connection",
+            Self::Tasks => "tasks",
+            Self::TasksOwner => "tasks_owner",
             Self::Store => "store",
             Self::DataDir => "data_dir",
             Self::EventRetention => "event_retention",
@@ -124,6 +130,8 @@ impl Key {
             | Self::HttpListen
             | Self::Log
             | Self::LogFormat
+            | Self::Tasks
+            | Self::TasksOwner
             | Self::Store
             | Self::DataDir
             | Self::EventRetentionAge => Type::Text,
@@ -160,6 +168,8 @@ impl Layer {
             Key::ExitOnStuckLimit => self.exit_on_stuck_limit = Some(scalar(text, Type::Boolean)?),
             Key::MaxStreams => self.max_streams = Some(scalar(text, Type::Integer)?),
             Key::MaxStreamsPerConnection => self.max_streams_per_connection = Some(scalar(text, Type::Integer)?),
+            Key::Tasks => self.tasks = Some(PathBuf::from(text)),
+            Key::TasksOwner => self.tasks_owner = Some(text.to_owned()),
             Key::Store => self.store = Some(text.parse().map_err(|error: InvalidStoreKind| error.to_string())?),
             Key::DataDir => self.data_dir = Some(PathBuf::from(text)),
             Key::EventRetention => self.event_retention = Some(scalar(text, Type::Integer)?),

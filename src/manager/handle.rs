@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Counts;
+use super::apply::Applies;
 use super::demand::Demand;
 use super::desk::Desk;
 use super::runs::Runs;
@@ -59,6 +60,7 @@ pub struct Handle {
     pub(super) counts: Arc<Counts>,
     pub(super) journal: Journal,
     pub(super) runs: Arc<Runs>,
+    pub(super) applies: Arc<Applies>,
 }
 
 impl Handle {

@@ -196,6 +196,8 @@ impl Cause {
 pub enum Actor {
     /// A part of the server: `system:restart`, `system:ttl`.
     System(Cow<'static, str>),
+    /// Files that the server reads: `file:/etc/switchyard/tasks`.
+    File(Arc<str>),
     /// A client that has not proved who it is, by its address, without the port.
     Anonymous(IpAddr),
 }
@@ -204,6 +206,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::System(component) => write!(f, "system:{component}"),
+            Self::File(path) => write!(f, "file:{path}"),
             Self::Anonymous(peer) => write!(f, "anonymous@{peer}"),
         }
     }

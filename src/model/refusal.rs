@@ -55,6 +55,26 @@ pub enum Refusal {
     /// A swap does not change labels.
     #[error("the labels of {0} are fixed: a swap gives none, or the same")]
     LabelsImmutable(TaskName),
+    /// The task is another owner's, or nobody's.
+    #[error("{name} {}", owned(.owner.as_deref()))]
+    OwnedByOther {
+        /// The task.
+        name: TaskName,
+        /// Its owner, if it has one.
+        owner: Option<String>,
+    },
+    /// One apply of an owner at a time.
+    #[error("another apply for the owner {0:?} is under way; wait for its end")]
+    ApplyInProgress(String),
+    /// As many applies are under way as may be.
+    #[error("{0} applies are under way, which is the server's limit; try again when one has ended")]
+    ApplyLimit(usize),
+    /// The set to be applied has more tasks than the server may hold.
+    #[error("the set has more than {0} tasks, which is what the server may hold")]
+    SetTasks(usize),
+    /// The set to be applied is too large.
+    #[error("the set is larger than {0} bytes, encoded; apply it in parts, each under an owner of its own")]
+    SetBytes(usize),
     /// One swap at a time.
     #[error("a swap of {0} is running; wait for it, or cancel the task")]
     SwapInProgress(TaskName),
@@ -135,5 +155,19 @@ fn no_generation(name: &TaskName, generation: Option<Generation>) -> String {
     match generation {
         Some(generation) => format!("no generation {generation} of {name} is kept"),
         None => format!("no generation of {name} is kept that was active before the present one"),
+    }
+}
+
+fn owned(owner: Option<&str>) -> String {
+    match owner {
+        Some(owner) => format!("belongs to the owner {owner:?}"),
+        None => "has no owner; labels are fixed, so it cannot be taken over: cancel and delete it first".to_owned(),
+    }
+}
+
+impl Refusal {
+    /// Whether every command would be refused so now, whatever it is about: to go on with others is in vain.
+    pub const fn is_of_the_server(&self) -> bool {
+        matches!(self, Self::JournalStalled | Self::NotYetDurable(_) | Self::StoreFull | Self::ServerDraining)
     }
 }

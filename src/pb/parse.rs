@@ -1,6 +1,7 @@
 //! Requests, from the wire to the model. Everything a request says is read, or named here as ignored; whatever is wrong with
 //! it is gathered, each violation with its field's path as the request spells it.
 
+mod apply;
 mod batch;
 mod config_value;
 mod duration;
@@ -11,6 +12,7 @@ mod spec;
 mod tests;
 mod time;
 
+pub use apply::{ApplySet, apply_header};
 pub use batch::{InvalidBatch, Place, batch};
 pub use mutation::{
     cancel_task, delete_task, drain_server, pause_task, resume_task, rollback_task, run_task, start_task, swap_task,

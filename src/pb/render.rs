@@ -1,5 +1,6 @@
 //! Answers, from the model to the wire.
 
+mod apply;
 mod check;
 mod circuit;
 mod event;
@@ -9,6 +10,7 @@ mod swap;
 mod task;
 mod time;
 
+pub use apply::{action, apply_outcome, apply_progress, plan_item};
 pub use check::check;
 pub use event::{EventView, event};
 pub use generation::generation;

@@ -117,7 +117,7 @@ fn in_brief(outcome: Outcome) -> Outcome {
 }
 
 /// The status as a message. Its details already are one, as gRPC sends them.
-fn wire_status(status: &Status) -> tonic_types::Status {
+pub(super) fn wire_status(status: &Status) -> tonic_types::Status {
     tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
         code: status.code().into(),
         message: status.message().to_owned(),

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::journal::{Ended, FollowError, Journal, PageError, StoreError, Trimmed};
-use crate::model::{Refusal, Violation, Violations, limits};
+use crate::model::{NotApplied, Pretty, Refusal, SwapPhase, Violation, Violations, limits};
 use crate::pb::parse::InvalidBatch;
 
 const DOMAIN: &str = "switchyard";
@@ -43,6 +43,11 @@ pub(super) enum Error {
     StreamLimit { holder: &'static str, limit: usize },
     #[error("a batch has at most {most} requests, got {0}", most = limits::BATCH_REQUESTS)]
     BatchLimit(usize),
+    /// Of one task of an apply.
+    #[error(transparent)]
+    NotApplied(NotApplied),
+    #[error("nothing was sent for {} while the set was awaited", Pretty(*.0))]
+    ApplyIdle(Duration),
     #[error("the server is draining; resume from the last cursor on another, or on this one when it is back")]
     Draining,
     #[error("this stream has reached its age; resume from the last cursor")]
@@ -81,6 +86,11 @@ impl Error {
                 Refusal::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
                 Refusal::TaskLive(_) => (Code::FailedPrecondition, "TASK_LIVE"),
                 Refusal::LabelsImmutable(_) => (Code::InvalidArgument, "LABELS_IMMUTABLE"),
+                Refusal::OwnedByOther { .. } => (Code::FailedPrecondition, "OWNED_BY_OTHER"),
+                Refusal::ApplyInProgress(_) => (Code::Aborted, "APPLY_IN_PROGRESS"),
+                Refusal::ApplyLimit(_) => (Code::ResourceExhausted, "STREAM_LIMIT"),
+                Refusal::SetTasks(_) => (Code::ResourceExhausted, "TASK_LIMIT"),
+                Refusal::SetBytes(_) => (Code::ResourceExhausted, "BATCH_LIMIT"),
                 Refusal::SwapInProgress(_) | Refusal::GenerationsMoved(_) => (Code::Aborted, "SWAP_IN_PROGRESS"),
                 Refusal::GenerationNotFound { .. } => (Code::NotFound, "GENERATION_NOT_FOUND"),
                 Refusal::GenerationNeverActive { .. } => (Code::FailedPrecondition, "GENERATION_NEVER_ACTIVE"),
@@ -103,6 +113,16 @@ impl Error {
             Self::StreamLimit { .. } => (Code::ResourceExhausted, "STREAM_LIMIT"),
             Self::BatchLimit(_) => (Code::ResourceExhausted, "BATCH_LIMIT"),
             Self::Draining => (Code::Unavailable, "SERVER_DRAINING"),
+            Self::NotApplied(why) => match why {
+                NotApplied::Swap(SwapPhase::Cancelled, _) => (Code::Aborted, "SWAP_CANCELLED"),
+                NotApplied::Swap(..) => (Code::Aborted, "SWAP_ROLLED_BACK"),
+                NotApplied::Reverted(_) => (Code::Aborted, "SWAP_REVERTED"),
+                NotApplied::NotRolledBack(..) => (Code::Aborted, "ROLL_BACK_FAILED"),
+                // A refusal is told as itself.
+                NotApplied::Contended | NotApplied::Refused(_) => (Code::Aborted, "CONTENDED"),
+                NotApplied::Stuck => (Code::FailedPrecondition, "TASK_STUCK"),
+            },
+            Self::ApplyIdle(_) => (Code::DeadlineExceeded, "APPLY_IDLE"),
             Self::StreamAged => (Code::Unavailable, "STREAM_AGED"),
             Self::Stalled(_) => (Code::Unavailable, "JOURNAL_STALLED"),
             Self::Bug(_) => (Code::Internal, "BUG"),
@@ -154,6 +174,15 @@ impl Error {
 impl From<Violations> for Error {
     fn from(violations: Violations) -> Self {
         Self::Refused(Refusal::Invalid(violations))
+    }
+}
+
+impl From<NotApplied> for Error {
+    fn from(why: NotApplied) -> Self {
+        match why {
+            NotApplied::Refused(refusal) => refusal.into(),
+            why => Self::NotApplied(why),
+        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
+use super::apply::Apply;
 use super::error::Error;
 use super::watch::{Encodings, Resources, Slots};
 use super::{list, peer, wait, watch};
@@ -119,6 +120,18 @@ impl TaskService for TaskRpc {
         request: Request<v1::BatchSwapTasksRequest>,
     ) -> Result<Response<v1::BatchSwapTasksResponse>, Status> {
         Ok(Response::new(self.batch_swap(request).await?))
+    }
+
+    type ApplyTasksStream = BoxStream<'static, Result<v1::ApplyTasksResponse, Status>>;
+
+    async fn apply_tasks(
+        &self,
+        request: Request<Streaming<v1::ApplyTasksRequest>>,
+    ) -> Result<Response<Self::ApplyTasksStream>, Status> {
+        let actor = peer::actor(&request)?;
+        let (manager, journal) = (self.manager.clone(), self.journal.clone());
+        let apply = Apply { manager, journal, closing: self.closing.clone(), actor, requests: request.into_inner() };
+        Ok(Response::new(Box::pin(apply.answers())))
     }
 
     type WatchTasksStream = BoxStream<'static, Result<WatchFrame, Status>>;

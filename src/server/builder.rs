@@ -15,7 +15,7 @@ use tonic::service::Routes;
 
 use super::control::Control;
 use super::stored::{self, Opened, Stored};
-use super::{Ended, Error, Parts, Server, Transports, capacity, event_log, limits};
+use super::{Ended, Error, Parts, Server, Transports, capacity, event_log, limits, task_files};
 use crate::config::{Config, StoreKind};
 use crate::http::{self, Phase, Readiness};
 use crate::journal::{self, Archive, Journal, Store};
@@ -80,6 +80,8 @@ impl Builder {
         if config.enable_drills() {
             registry.register(Drill)?;
         }
+        // First of all: a server with files that are wrong does not begin.
+        let said = task_files::read(&config).await?;
         limits::raise_descriptors();
         let (grpc_listener, address) = listen(config.listen()).await?;
         let (http_listener, http_address) = listen(config.http_listen()).await?;
@@ -93,6 +95,7 @@ impl Builder {
         let (manager, handle) =
             Manager::start(manager_options(&config), registry, journal.clone(), requests, metrics.clone())
                 .map_err(Error::StartManager)?;
+        let task_files = task_files::follow(said, &handle).await?;
 
         let closing = CancellationToken::new();
         let (drain, asked) = mpsc::channel(DRAIN_REQUESTS);
@@ -116,8 +119,19 @@ impl Builder {
         let told = capacity::Told { health: health.clone(), readiness: readiness.clone() };
         let capacity = tokio::spawn(capacity::follow(told, manager.at_stuck_limit(), manager.condition()));
         let capacity = AbortOnDropHandle::new(capacity);
-        let parts =
-            Parts { control, manager, writer, event_log, health, capacity, asked, readiness, closing, transports };
+        let parts = Parts {
+            control,
+            manager,
+            writer,
+            event_log,
+            health,
+            capacity,
+            task_files,
+            asked,
+            readiness,
+            closing,
+            transports,
+        };
         let exit_on_stuck_limit = config.exit_on_stuck_limit();
         Ok(Server { address, http_address, exit_on_stuck_limit, stored, tasks, parts, commands })
     }

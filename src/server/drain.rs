@@ -33,11 +33,25 @@ pub(super) struct Why {
 /// Ends everything, in an order in which clients see the end of every task before the end of their streams. A drain is no
 /// cancel: the tasks are still to run.
 pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
-    let Parts { control, manager, writer, event_log, health, capacity, asked, readiness, closing, transports } = parts;
+    let Parts {
+        control,
+        manager,
+        writer,
+        event_log,
+        health,
+        capacity,
+        task_files,
+        asked,
+        readiness,
+        closing,
+        transports,
+    } = parts;
     let Why { cause, begun } = why;
     let (began, since) = oneshot::channel();
     // Until the end of the drain: so long there are calls.
     let _telling = AbortOnDropHandle::new(tokio::spawn(tell(since, begun, asked)));
+    // It begins nothing more; what is under way stops with all else.
+    drop(task_files);
     readiness.set(Phase::Draining);
     // First: it would turn the health back.
     capacity.abort();

@@ -1,5 +1,6 @@
 //! The real binary, as people and scripts use it: against a real `serve`, on ports of the system's choosing.
 
+mod apply;
 mod cursor_file;
 mod drain;
 mod events;

@@ -2,6 +2,7 @@
 
 mod accept;
 mod alert_rules;
+mod apply;
 mod bad_candidate;
 mod bad_input;
 mod batch;
@@ -32,6 +33,7 @@ mod shutdown;
 mod stall;
 mod stuck_limit;
 mod swap;
+mod task_files;
 mod waits;
 mod walls;
 mod watch;

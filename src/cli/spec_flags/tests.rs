@@ -73,7 +73,7 @@ fn flags_alone_make_a_task() {
 fn a_flag_replaces_its_field_of_the_file_and_nothing_else() {
     let text = "labels: {a: '1', b: '2'}\nspec: {http: {url: 'http://a', method: PUT, headers: [{name: X-A, value: a}]}, \
                 schedule: {interval: 9s, timeout: 1s}}";
-    let file = crate::cli::task_file::parse("t.yaml", text).expect("valid");
+    let file = crate::task_files::one("t.yaml", text).expect("valid");
     let arguments = ["--http", "http://b", "--interval", "5s", "--label", "b=3", "--header", "x-a: b"];
     let task = applied(&arguments, file).expect("valid");
     assert_eq!((task.labels["a"].as_str(), task.labels["b"].as_str()), ("1", "3"));
@@ -88,7 +88,7 @@ fn a_flag_replaces_its_field_of_the_file_and_nothing_else() {
 #[test]
 fn circuit_flags_replace_their_fields_of_the_files_policy() {
     let text = "spec: {http: {url: 'http://a'}, circuit: {consecutiveFailures: 9, openBase: 1s, streakCap: 4}}";
-    let file = crate::cli::task_file::parse("t.yaml", text).expect("valid");
+    let file = crate::task_files::one("t.yaml", text).expect("valid");
     let arguments = ["--circuit-failures", "0", "--circuit-open", "2s", "--circuit-successes", "1"];
     let circuit = applied(&arguments, file).expect("valid").spec.and_then(|spec| spec.circuit).expect("given");
     assert_eq!((circuit.consecutive_failures, circuit.close_successes, circuit.streak_cap), (Some(0), 1, 4));
@@ -120,7 +120,7 @@ fn a_command_has_arguments_and_an_environment() {
     };
     assert_eq!(variables(&alone), ["A=b=c", "B="]);
     let text = "spec: {exec: {command: /bin/old, args: [a], env: [{name: A, value: x}, {name: C, value: z}]}}";
-    let file = || crate::cli::task_file::parse("t.yaml", text).expect("valid");
+    let file = || crate::task_files::one("t.yaml", text).expect("valid");
     let replaced = exec(applied(&flags, file()).expect("valid"));
     assert_eq!((replaced.command.as_str(), replaced.args.len()), ("/bin/check", 3));
     assert_eq!(variables(&replaced), ["C=z", "A=b=c", "B="]);
@@ -138,7 +138,7 @@ fn a_config_nested_too_deeply_is_refused_before_it_is_sent() {
         assert_eq!(error, "error: --config must not be nested deeper than 32");
     }
     let file = format!("spec: {{custom: {{kind: drill, config: {}}}}}", nested(40));
-    let error = crate::cli::task_file::parse("t.yaml", &file).expect_err("too deep").text().expect("told");
+    let error = crate::task_files::one("t.yaml", &file).expect_err("too deep");
     assert!(error.ends_with("t.yaml:1:38: spec.custom.config: must not be nested deeper than 32"), "{error}");
 }
 
@@ -162,7 +162,7 @@ fn flags_that_do_not_belong_together_are_refused_with_a_word_why() {
         let error = applied(arguments, v1::Task::default()).expect_err(problem);
         assert!(error.contains(problem), "{arguments:?}: {error}");
     }
-    let file = crate::cli::task_file::parse("t.yaml", "spec: {tcp: {address: 'a:1'}}").expect("valid");
+    let file = crate::task_files::one("t.yaml", "spec: {tcp: {address: 'a:1'}}").expect("valid");
     let error = applied(&["--http", "http://a"], file).expect_err("another kind");
     assert!(error.contains("--http is about an HTTP task, which the file's task is not"), "{error}");
 }

@@ -173,13 +173,13 @@ pub fn drain_server(mut request: v1::DrainServerRequest, actor: Actor) -> Result
     v.finish(Some(cause))
 }
 
-struct NewTask {
-    labels: Labels,
-    annotations: Annotations,
-    spec: TaskSpec,
+pub(super) struct NewTask {
+    pub(super) labels: Labels,
+    pub(super) annotations: Annotations,
+    pub(super) spec: TaskSpec,
 }
 
-fn new_task(v: &mut Violations, wire: Option<v1::Task>) -> Option<NewTask> {
+pub(super) fn new_task(v: &mut Violations, wire: Option<v1::Task>) -> Option<NewTask> {
     let Some(wire) = wire else {
         v.add("", "required");
         return None;
@@ -233,11 +233,15 @@ fn idempotency(v: &mut Violations, request_id: &str, request: &impl Message) -> 
 }
 
 fn cause(v: &mut Violations, actor: Actor, reason: String, idempotency: Option<Idempotency>) -> Cause {
+    cause_of(v, actor, reason, idempotency.map(|idempotency| idempotency.request_id))
+}
+
+pub(super) fn cause_of(v: &mut Violations, actor: Actor, reason: String, request_id: Option<Uuid>) -> Cause {
     let reason = Reason::try_new(reason).unwrap_or_else(|problem| {
         v.add("reason", problem);
         Reason::default()
     });
-    Cause { actor, reason, request_id: idempotency.map(|idempotency| idempotency.request_id) }
+    Cause { actor, reason, request_id }
 }
 
 /// An empty etag is one that was not given.

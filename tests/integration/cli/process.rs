@@ -212,6 +212,11 @@ impl Served {
         send(&self.child, Signal::TERM);
     }
 
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        send(&self.child, Signal::HUP);
+    }
+
     /// Sends SIGKILL, and waits for the end.
     pub(crate) fn kill(self) {
         send(&self.child, Signal::KILL);

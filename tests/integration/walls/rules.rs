@@ -21,7 +21,8 @@ const fn pure(name: &'static str, imports: &'static [&'static str], crates: &'st
 }
 
 /// What the services see: the manager's handle, the journal's view and watch; never a probe or a backend.
-const SERVED: [&str; 7] = ["accept", "pb", "model", "telemetry", "manager::Handle", "manager::Accepted", "journal"];
+const SERVED: [&str; 8] =
+    ["accept", "pb", "model", "telemetry", "manager::Handle", "manager::Accepted", "manager::Planned", "journal"];
 const SERVICES: [&str; 2] = ["rpc", "http"];
 /// The journal's other side.
 const BACKEND: [&str; 18] = [
@@ -46,7 +47,7 @@ const BACKEND: [&str; 18] = [
 ];
 
 /// The table. A room without a row may not exist.
-pub(super) const ROOMS: [Room; 16] = [
+pub(super) const ROOMS: [Room; 17] = [
     pure("model", &[], &["regex", "thiserror", "url", "uuid"]),
     pure("circuit", &["model"], &["thiserror"]),
     pure("lifecycle", &["model", "circuit"], &["thiserror", "uuid"]),
@@ -61,7 +62,8 @@ pub(super) const ROOMS: [Room; 16] = [
     room("http", &SERVED),
     room("config", &["model", "telemetry"]),
     room("client", &["pb", "telemetry"]),
-    room("cli", &["model", "client", "pb", "config", "server", "telemetry"]),
+    room("task_files", &["model", "pb"]),
+    room("cli", &["model", "client", "pb", "config", "server", "task_files", "telemetry"]),
     room("server", &["*"]),
 ];
 

@@ -24,7 +24,7 @@ pub(in crate::journal::embedded) struct EventForm {
     generation: Option<u64>,
     #[prost(uint32, tag = "4")]
     attempt: u32,
-    #[prost(oneof = "ActorForm", tags = "5, 6")]
+    #[prost(oneof = "ActorForm", tags = "5, 6, 19")]
     actor: Option<ActorForm>,
     #[prost(string, tag = "7")]
     reason: String,
@@ -47,6 +47,9 @@ pub(super) enum ActorForm {
     /// A client's address: 4 bytes, or 16.
     #[prost(bytes = "vec", tag = "6")]
     Anonymous(Vec<u8>),
+    /// The path of files.
+    #[prost(string, tag = "19")]
+    File(String),
 }
 
 /// What an event is about.
@@ -135,6 +138,7 @@ impl ActorForm {
     pub(super) fn of(actor: &Actor) -> Self {
         match actor {
             Actor::System(component) => Self::System(component.clone().into_owned()),
+            Actor::File(path) => Self::File(path.to_string()),
             Actor::Anonymous(IpAddr::V4(peer)) => Self::Anonymous(peer.octets().to_vec()),
             Actor::Anonymous(IpAddr::V6(peer)) => Self::Anonymous(peer.octets().to_vec()),
         }
@@ -143,6 +147,7 @@ impl ActorForm {
     pub(super) fn read(self) -> Read<Actor> {
         match self {
             Self::System(component) => Ok(Actor::System(Cow::Owned(component))),
+            Self::File(path) => Ok(Actor::File(path.into())),
             Self::Anonymous(peer) => {
                 let v4 = <[u8; 4]>::try_from(peer.as_slice()).map(IpAddr::from);
                 let address = v4.or_else(|_| <[u8; 16]>::try_from(peer.as_slice()).map(IpAddr::from));

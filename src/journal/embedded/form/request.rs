@@ -8,7 +8,7 @@ use crate::model::{Idempotency, Method, Remembered, Sequence, Timestamp, Uid};
 /// A remembered request.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(in crate::journal::embedded) struct RequestForm {
-    #[prost(oneof = "ActorForm", tags = "5, 6")]
+    #[prost(oneof = "ActorForm", tags = "5, 6, 19")]
     actor: Option<ActorForm>,
     #[prost(uint32, tag = "1")]
     method: u32,

@@ -37,7 +37,7 @@ struct StoryForm {
 struct OriginForm {
     #[prost(fixed64, tag = "1")]
     time: u64,
-    #[prost(oneof = "ActorForm", tags = "5, 6")]
+    #[prost(oneof = "ActorForm", tags = "5, 6, 19")]
     actor: Option<ActorForm>,
     #[prost(string, tag = "2")]
     reason: String,

@@ -258,6 +258,7 @@ fn details(task: Option<Task>) -> BoxedStrategy<Option<Detail>> {
 fn actors() -> impl Strategy<Value = Actor> {
     prop_oneof![
         "[a-z]{0,9}".prop_map(|component| Actor::System(Cow::Owned(component))),
+        "[/a-zä]{0,9}".prop_map(|path| Actor::File(path.into())),
         any::<[u8; 4]>().prop_map(|peer| Actor::Anonymous(IpAddr::from(peer))),
         any::<[u8; 16]>().prop_map(|peer| Actor::Anonymous(IpAddr::from(peer))),
     ]

@@ -38,6 +38,13 @@ pub(super) struct Key {
     pub(super) name: String,
 }
 
+impl Place {
+    pub(super) fn new(line: usize, column: usize) -> Self {
+        let number = |number| u64::try_from(number).unwrap_or(u64::MAX);
+        Self { line: number(line), column: number(column) }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)

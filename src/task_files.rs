@@ -1,0 +1,217 @@
+//! Task files: tasks as people keep them, in YAML, JSON or TOML, by the JSON mapping of protobuf. Everything that is wrong with any
+//! of them is told at once, each with its file, line and field.
+//!
+//! A document is a task, a list of tasks, or a mapping with such a list as `tasks`, which is what `switchyard list -o yaml` writes and
+//! how TOML has many (`[[tasks]]`). A YAML file may have many documents.
+
+mod document;
+mod located;
+mod spanned_toml;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::model::ConfigValue;
+use crate::pb::v1;
+use document::Reader;
+use located::{Node, Value};
+
+/// What the files of a set may take together, as much as a set may.
+const MOST_BYTES: u64 = 128 * 1024 * 1024;
+/// The path that stands for the standard input.
+pub const STDIN: &str = "-";
+/// Beside `tasks`, what a list has that is no matter here.
+const OF_A_LIST: [&str; 2] = ["nextPageToken", "cursor"];
+
+/// A task, and where it stands: `tasks/api.yaml:3:1`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The file, the line and the column.
+    pub place: String,
+    /// The task, with whatever name it has there.
+    pub task: v1::Task,
+}
+
+/// Reads the one task of a file; `file` is what errors call it.
+pub fn one(file: &str, text: &str) -> Result<v1::Task, String> {
+    let documents = documents(file, text)?;
+    let [document] = documents.as_slice() else {
+        return Err(format!("{file}: one task a file; there are {} documents in it", documents.len()));
+    };
+    let mut reader = Reader::new(file);
+    match reader.task(document) {
+        Some(task) => Ok(task),
+        None => Err(format!("{file} is no task:\n  {}", reader.problems.join("\n  "))),
+    }
+}
+
+/// Reads all tasks of a file; `file` is what errors call it.
+pub fn many(file: &str, text: &str) -> Result<Vec<Found>, Vec<String>> {
+    let documents = documents(file, text).map_err(|problem| vec![problem])?;
+    let mut reader = Reader::new(file);
+    let mut found = Vec::new();
+    for document in &documents {
+        for node in tasks(&mut reader, document) {
+            let task = reader.task(node);
+            found.extend(task.map(|task| Found { place: format!("{file}:{}", node.at), task }));
+        }
+    }
+    if reader.problems.is_empty() { Ok(found) } else { Err(reader.problems) }
+}
+
+/// Reads all tasks of files, and of all files of directories (`.yaml`, `.yml`, `.json`, `.toml`; not those further below, nor hidden
+/// ones), in the order of their names; [`STDIN`] is the standard input. None at all is a
+/// problem, too. A name that is short becomes the full one in the `namespace`; none may come twice.
+pub fn gather(paths: &[PathBuf], namespace: &str) -> Result<Vec<Found>, Vec<String>> {
+    let mut problems = Vec::new();
+    let mut found = Vec::new();
+    let mut room = MOST_BYTES;
+    for file in files(paths, &mut problems) {
+        let name = file.display().to_string();
+        match read(&file, &mut room) {
+            Ok(text) => match many(&name, &text) {
+                Ok(tasks) => found.extend(tasks),
+                Err(more) => problems.extend(more),
+            },
+            Err(error) => problems.push(format!("cannot read {name}: {error}")),
+        }
+    }
+    name_all(&mut found, namespace, &mut problems);
+    if found.is_empty() && problems.is_empty() {
+        // More likely a file that is being written, or a directory that is not mounted, than the wish to have none.
+        let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        problems.push(format!("{}: there is no task in it", paths.join(", ")));
+    }
+    if problems.is_empty() { Ok(found) } else { Err(problems) }
+}
+
+/// Gives each task its full name, which no other may have.
+pub fn name_all(found: &mut [Found], namespace: &str, problems: &mut Vec<String>) {
+    let mut places: BTreeMap<String, String> = BTreeMap::new();
+    for Found { place, task } in found {
+        if task.name.is_empty() {
+            problems.push(format!("{place}: name: required"));
+            continue;
+        }
+        if !task.name.contains('/') {
+            task.name = format!("namespaces/{namespace}/tasks/{}", task.name);
+        }
+        match places.entry(task.name.clone()) {
+            Entry::Vacant(vacant) => drop(vacant.insert(place.clone())),
+            Entry::Occupied(first) => {
+                problems.push(format!("{place}: name: {:?} is also that of {}", task.name, first.get()));
+            }
+        }
+    }
+}
+
+/// What a violation of a set's rules is about, told by file: `tasks[17].spec.http.url` as `a.yaml:3:1: spec.http.url`.
+pub fn place_of(found: &[Found], field: &str) -> Option<String> {
+    let (number, rest) = field.strip_prefix("tasks[")?.split_once(']')?;
+    let Found { place, .. } = found.get(number.parse::<usize>().ok()?)?;
+    let rest = rest.trim_start_matches('.');
+    Some(if rest.is_empty() { place.clone() } else { format!("{place}: {rest}") })
+}
+
+/// What is wrong with a configuration's depth, if anything. The server would say it too, were it not for protobuf's decoders,
+/// whose own limit comes soon after: an INTERNAL error without a field.
+pub fn too_deep(config: &serde_json::Value) -> Option<String> {
+    let most = ConfigValue::MAX_DEPTH;
+    (depth(config) > most).then(|| format!("must not be nested deeper than {most}"))
+}
+
+/// As [`ConfigValue::MAX_DEPTH`] counts it: what stands in the innermost object or list is a level too.
+fn depth(value: &serde_json::Value) -> usize {
+    let below = match value {
+        serde_json::Value::Array(items) => items.iter().map(depth).max(),
+        serde_json::Value::Object(fields) => fields.values().map(depth).max(),
+        _ => None,
+    };
+    1 + below.unwrap_or_default()
+}
+
+/// The nodes that should be tasks.
+fn tasks<'a>(reader: &mut Reader<'_>, document: &'a Node) -> Vec<&'a Node> {
+    let list = match &document.value {
+        // Nothing but comments.
+        Value::Null => return Vec::new(),
+        Value::List(_) => document,
+        Value::Map(entries) => match entries.iter().find(|(key, _)| key.name == "tasks") {
+            Some((_, tasks)) => {
+                for (key, _) in
+                    entries.iter().filter(|(key, _)| key.name != "tasks" && !OF_A_LIST.contains(&&*key.name))
+                {
+                    reader.problem(key.at, "", format!("{:?} does not stand beside \"tasks\"", key.name));
+                }
+                tasks
+            }
+            None => return vec![document],
+        },
+        _ => return vec![document],
+    };
+    match &list.value {
+        Value::List(items) => items.iter().collect(),
+        other => {
+            reader.problem(list.at, "tasks", format!("expected a list, not {}", other.kind()));
+            Vec::new()
+        }
+    }
+}
+
+fn documents(file: &str, text: &str) -> Result<Vec<Node>, String> {
+    if Path::new(file).extension().is_some_and(|extension| extension == "toml") {
+        return spanned_toml::parse(text).map(|node| vec![node]).map_err(|error| format!("{file}:{error}"));
+    }
+    // Its own limits are for configurations; here are as many tasks as a server may hold, of which each has a few dozen nodes.
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_documents: 1_000_000,
+            max_nodes: 50_000_000,
+            max_events: 100_000_000,
+            max_total_scalar_bytes: 128 * 1024 * 1024,
+        },
+    };
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| format!("{file}: {error}"))
+}
+
+/// The files at these paths.
+fn files(paths: &[PathBuf], problems: &mut Vec<String>) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+            Ok(entries) => {
+                let mut inside: Vec<_> =
+                    entries.into_iter().map(|entry| entry.path()).filter(|p| is_task_file(p)).collect();
+                inside.sort();
+                files.extend(inside);
+            }
+            Err(error) => problems.push(format!("cannot read {}: {error}", path.display())),
+        }
+    }
+    files
+}
+
+fn is_task_file(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    !hidden && matches!(extension, Some("yaml" | "yml" | "json" | "toml")) && path.is_file()
+}
+
+fn read(path: &Path, room: &mut u64) -> io::Result<String> {
+    let input: Box<dyn Read> =
+        if path == Path::new(STDIN) { Box::new(io::stdin().lock()) } else { Box::new(fs::File::open(path)?) };
+    let mut text = String::new();
+    let taken = u64::try_from(input.take(*room + 1).read_to_string(&mut text)?).unwrap_or(u64::MAX);
+    *room = room.checked_sub(taken).ok_or_else(|| io::Error::other(format!("more than {MOST_BYTES} bytes in all")))?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;
