@@ -1,5 +1,6 @@
 //! ApplyTasks: a whole set for an owner, streamed in; the plan, what is done about it, and what is refused.
 
+mod fleet;
 mod rolled_out;
 mod set;
 

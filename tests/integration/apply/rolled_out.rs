@@ -34,7 +34,7 @@ impl Silent {
     }
 }
 
-const SOON: prost_types::Duration = prost_types::Duration { seconds: 0, nanos: 100_000_000 };
+pub(super) const SOON: prost_types::Duration = prost_types::Duration { seconds: 0, nanos: 100_000_000 };
 const LATE: prost_types::Duration = prost_types::Duration { seconds: 300, nanos: 0 };
 
 const IDS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -61,7 +61,7 @@ fn changed(silent: &Silent, bad: &[&str]) -> Vec<Task> {
     IDS.map(|id| if bad.contains(&id) { silent.awaited(id, SOON) } else { task(id, "2h") }).to_vec()
 }
 
-fn failed(answer: &Answer) -> Vec<&str> {
+pub(super) fn failed(answer: &Answer) -> Vec<&str> {
     answer.result().failures.iter().map(|failure| id(&failure.name)).collect()
 }
 
@@ -216,7 +216,7 @@ async fn a_task_that_was_cancelled_meanwhile_is_a_failure() {
 }
 
 /// The task, observed for so long after a swap.
-fn observed(mut task: Task, time: prost_types::Duration) -> Task {
+pub(super) fn observed(mut task: Task, time: prost_types::Duration) -> Task {
     let policy = SwapPolicy { auto_revert: true, observation_time: Some(time), ..Default::default() };
     task.spec.as_mut().expect("set").swap = Some(policy);
     task
