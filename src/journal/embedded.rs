@@ -98,6 +98,8 @@ pub struct EmbeddedStore {
     /// `None` after a failure, until the medium is opened anew: then what was written is read again, not believed. Until then, what
     /// is shared is for readers alone.
     written: Option<Written>,
+    /// What is shared is the writer's own, and redb is well with it.
+    is_open: bool,
     /// Of what is shared.
     fence: Fence,
     clock: AgeClock,
@@ -132,6 +134,7 @@ impl EmbeddedStore {
             retention,
             shared: Arc::default(),
             written: None,
+            is_open: false,
             fence: Fence::default(),
             clock: AgeClock::start(),
             in_doubt: false,
@@ -172,7 +175,12 @@ impl EmbeddedStore {
         if self.written.is_none() || self.shared.has_failed() {
             self.written = None;
             self.medium.is_still_held().map_err(Fault::Lost)?;
-            self.reopen(Empty::Refuse)?;
+            if self.is_open && !self.shared.has_failed() {
+                let (database, clock) = (self.shared.database_or_fault()?, self.clock);
+                self.written = Some(caught(|| Written::load(&database, clock))?);
+            } else {
+                self.reopen(Empty::Refuse)?;
+            }
         }
         let database = self.shared.database_or_fault()?;
         let written = self.written.as_mut().ok_or(redb::Error::DatabaseClosed)?;
@@ -182,6 +190,7 @@ impl EmbeddedStore {
     /// Opens it, in place of what is shared. What that was no longer writes from the start, and no longer reads by the time
     /// something is committed: the new one keeps the last commit's pages until then, and knows nothing of older readers.
     fn reopen(&mut self, empty: Empty) -> Result<(), Fault> {
+        self.is_open = false;
         self.fence.close_to_writes();
         let (fence, clock) = (Fence::default(), self.clock);
         let mut database = database::open(&*self.medium, fence.clone(), empty)?;
@@ -193,13 +202,25 @@ impl EmbeddedStore {
         self.shared.set_oldest(written.counters.oldest);
         self.written = Some(written);
         self.share(Some(database), fence);
+        self.is_open = true;
         Ok(())
+    }
+
+    /// What the fault leaves open stays so, to be closed at the end: a file that was not closed has its checksums looked at as it is
+    /// opened, and redb refuses it for one row without a word on which.
+    fn give_up(&mut self, fault: &Fault) {
+        if self.is_open && fault.leaves_open() {
+            self.written = None;
+        } else {
+            self.let_go();
+        }
     }
 
     /// Gives up what has failed: redb neither reads nor writes after an error. Readers are given another, which has what was
     /// committed last, until the writer's own opens again.
     fn let_go(&mut self) {
-        let was_writing = self.written.take().is_some();
+        let was_writing = self.written.take().is_some() || self.is_open;
+        self.is_open = false;
         // What is dropped would write.
         self.fence.close_to_writes();
         if !was_writing && self.shared.is_sound() {
@@ -231,7 +252,7 @@ impl EmbeddedStore {
             let done = caught(|| act(&database, written, &retention))?;
             Ok((done, written.counters.oldest))
         });
-        let (done, oldest) = acted.inspect_err(|_| self.let_go())?;
+        let (done, oldest) = acted.inspect_err(|fault| self.give_up(fault))?;
         self.shared.set_oldest(oldest);
         Ok(done)
     }

@@ -114,7 +114,8 @@ fn a_check_finds_what_is_wrong() {
         }),
         ("kept for no task", |transaction| {
             let mut specs = SPECS.write(transaction, Tally::default()).expect("there");
-            let spec = specs.first().expect("read").expect("some").1.value().to_vec();
+            let (key, spec) = specs.first().expect("read").expect("some");
+            let spec = spec.open(key).expect("sound").value().to_vec();
             specs.put_bytes((u64::MAX, 1), &spec).expect("written");
         }),
     ];
