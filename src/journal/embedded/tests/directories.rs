@@ -265,3 +265,30 @@ fn a_store_that_is_lost_from_a_directory_in_use_before_is_missed_aloud() {
     let lost = heard(&dir, open);
     assert!(lost.contains("WARN") && lost.contains("in use before") && lost.contains("journal.redb"), "{lost}");
 }
+
+/// redb gives up at the first page whose checksum is wrong; whoever has to mend the store needs to know which rows are damaged.
+#[test]
+fn a_check_names_the_rows_in_which_bits_have_flipped() {
+    let dir = TestDir::new();
+    let (store, ..) = filled(&dir, 60);
+    let key = {
+        let transaction = store.shared.database().expect("open").begin_read().expect("begun");
+        transaction.open_table(EVENTS.raw()).expect("there").first().expect("read").expect("some").0.value()
+    };
+    drop(store);
+    // The last place is that of the first piece, or of another: each of them is an event's.
+    let file = dir.path().join("journal.redb");
+    let mut bytes = std::fs::read(&file).expect("read");
+    let text = b"as the history says";
+    let places: Vec<_> =
+        bytes.windows(text.len()).enumerate().filter(|(_, at)| at == text).map(|(place, _)| place).collect();
+    for place in places {
+        bytes[place] ^= 1;
+    }
+    std::fs::write(&file, bytes).expect("written");
+    let report = EmbeddedStore::check(&dir.path()).expect("looked through");
+    assert!(report.problems[0].contains("checksums"), "{report:?}");
+    let named = format!("table events, key {key}: its checksum is not that of what it holds");
+    assert!(report.problems.contains(&named), "{report:?}");
+    assert!(report.tasks > 0 && report.head > 0, "the rest is looked through: {report:?}");
+}
