@@ -161,13 +161,18 @@ impl EmbeddedStore {
         check::compact(&directory).map_err(|fault| fault.opening(directory.place()))
     }
 
-    /// Copies the store in `data_dir`, which no server may hold meanwhile, to the new directory `dest`. Blocks. While a server runs,
-    /// [`Archive::backup`] does the same.
+    /// Copies the store in `data_dir`, which no server may hold meanwhile, to the new directory `dest`, and leaves it as it is: what is
+    /// repaired, or migrated from an older form, is so in memory on its way. Blocks. While a server runs, [`Archive::backup`] does the
+    /// same.
     pub fn backup(data_dir: &Path, dest: &Path) -> Result<(), BackupError> {
         let directory = Directory::hold_existing(data_dir)?;
-        let place = directory.place();
-        let store = Self::open_any(Box::new(directory), Retention::default(), Empty::Refuse);
-        store.map_err(|fault| fault.opening(place))?.archive().backup(dest)
+        let looked = database::look(&directory).and_then(|mut database| {
+            caught(|| database::bring_up(&mut database))?;
+            Ok(Arc::new(database))
+        });
+        let shared = Arc::<Opened>::default();
+        shared.replace(Some(looked.map_err(|fault| fault.opening(directory.place()))?));
+        Archive::new(shared, directory.place()).backup(dest)
     }
 
     /// The store, opened anew if it has failed.
