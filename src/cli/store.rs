@@ -64,7 +64,10 @@ struct Check {
 #[command(after_help = "\
 Examples:
   switchyard store compact
-  switchyard store compact --data-dir /var/lib/switchyard")]
+  switchyard store compact --data-dir /var/lib/switchyard
+
+A store of an older version is migrated by it, as by a server that starts: that version does not
+open it afterwards.")]
 struct Compact {
     #[command(flatten)]
     common: Common,
@@ -80,7 +83,9 @@ Examples:
 
 The copy is of one moment, whole or not there at all. Where a server holds the directory, that
 server makes it, so it is the server's user who must be able to write DEST; ended early, this
-command leaves the server to finish it.
+command leaves the server to finish it. Where none does, the directory is left as it is; a store of
+an older version is migrated on its way into the copy, in memory, and only the copy. So to be able
+to go back to that version, copy the stopped server's directory itself (cp -a).
 
 To restore one, put it in the place of the data directory, or serve it where it is. It opens as a
 store of its own (with a new store id), so cursors of the original are refused: CURSOR_EXPIRED.")]

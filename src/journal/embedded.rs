@@ -99,6 +99,8 @@ pub struct EmbeddedStore {
     /// `None` after a failure, until the medium is opened anew: then what was written is read again, not believed. Until then, what
     /// is shared is for readers alone.
     written: Option<Written>,
+    /// What is shared is the writer's own, and redb is well with it.
+    is_open: bool,
     /// Of what is shared.
     fence: Fence,
     clock: AgeClock,
@@ -133,6 +135,7 @@ impl EmbeddedStore {
             retention,
             shared: Arc::default(),
             written: None,
+            is_open: false,
             fence: Fence::default(),
             clock: AgeClock::start(),
             in_doubt: false,
@@ -159,13 +162,18 @@ impl EmbeddedStore {
         check::compact(&directory).map_err(|fault| fault.opening(directory.place()))
     }
 
-    /// Copies the store in `data_dir`, which no server may hold meanwhile, to the new directory `dest`. Blocks. While a server runs,
-    /// [`Archive::backup`] does the same.
+    /// Copies the store in `data_dir`, which no server may hold meanwhile, to the new directory `dest`, and leaves it as it is: what is
+    /// repaired, or migrated from an older form, is so in memory on its way. Blocks. While a server runs, [`Archive::backup`] does the
+    /// same.
     pub fn backup(data_dir: &Path, dest: &Path) -> Result<(), BackupError> {
         let directory = Directory::hold_existing(data_dir)?;
-        let place = directory.place();
-        let store = Self::open_any(Box::new(directory), Retention::default(), Empty::Refuse);
-        store.map_err(|fault| fault.opening(place))?.archive().backup(dest)
+        let looked = database::look(&directory).and_then(|mut database| {
+            caught(|| database::bring_up(&mut database))?;
+            Ok(Arc::new(database))
+        });
+        let shared = Arc::<Opened>::default();
+        shared.replace(Some(looked.map_err(|fault| fault.opening(directory.place()))?));
+        Archive::new(shared, directory.place()).backup(dest)
     }
 
     /// The store, opened anew if it has failed.
@@ -173,7 +181,13 @@ impl EmbeddedStore {
         if self.written.is_none() || self.shared.has_failed() {
             self.written = None;
             self.medium.is_still_held().map_err(Fault::Lost)?;
-            self.reopen(Empty::Refuse)?;
+            if self.is_open && !self.shared.has_failed() {
+                let (database, clock) = (self.shared.database_or_fault()?, self.clock);
+                let births = Arc::clone(&self.shared.births);
+                self.written = Some(caught(|| Written::load(&database, clock, births))?);
+            } else {
+                self.reopen(Empty::Refuse)?;
+            }
         }
         let database = self.shared.database_or_fault()?;
         let written = self.written.as_mut().ok_or(redb::Error::DatabaseClosed)?;
@@ -183,6 +197,7 @@ impl EmbeddedStore {
     /// Opens it, in place of what is shared. What that was no longer writes from the start, and no longer reads by the time
     /// something is committed: the new one keeps the last commit's pages until then, and knows nothing of older readers.
     fn reopen(&mut self, empty: Empty) -> Result<(), Fault> {
+        self.is_open = false;
         self.fence.close_to_writes();
         let (fence, clock) = (Fence::default(), self.clock);
         let mut database = database::open(&*self.medium, fence.clone(), empty)?;
@@ -195,13 +210,25 @@ impl EmbeddedStore {
         self.shared.set_oldest(written.counters.oldest);
         self.written = Some(written);
         self.share(Some(database), fence);
+        self.is_open = true;
         Ok(())
+    }
+
+    /// What the fault leaves open stays so, to be closed at the end: a file that was not closed has its checksums looked at as it is
+    /// opened, and redb refuses it for one row without a word on which.
+    fn give_up(&mut self, fault: &Fault) {
+        if self.is_open && fault.leaves_open() {
+            self.written = None;
+        } else {
+            self.let_go();
+        }
     }
 
     /// Gives up what has failed: redb neither reads nor writes after an error. Readers are given another, which has what was
     /// committed last, until the writer's own opens again.
     fn let_go(&mut self) {
-        let was_writing = self.written.take().is_some();
+        let was_writing = self.written.take().is_some() || self.is_open;
+        self.is_open = false;
         // What is dropped would write.
         self.fence.close_to_writes();
         if !was_writing && self.shared.is_sound() {
@@ -233,7 +260,7 @@ impl EmbeddedStore {
             let done = caught(|| act(&database, written, &retention))?;
             Ok((done, written.counters.oldest))
         });
-        let (done, oldest) = acted.inspect_err(|_| self.let_go())?;
+        let (done, oldest) = acted.inspect_err(|fault| self.give_up(fault))?;
         self.shared.set_oldest(oldest);
         Ok(done)
     }

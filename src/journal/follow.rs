@@ -22,6 +22,8 @@ pub struct Follower {
 /// A read of the store that is under way, or done.
 struct Reading {
     range: Range,
+    /// It was begun before anyone asked for it, and may be of long ago.
+    is_ahead: bool,
     read: JoinHandle<Result<Vec<Arc<Event>>, ReadError>>,
 }
 
@@ -85,31 +87,36 @@ impl Follower {
     }
 
     async fn read(&mut self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, FollowError> {
-        if let Some(events) = self.shared.ring.read(range, limit) {
+        loop {
+            if let Some(events) = self.shared.ring.read(range, limit) {
+                self.reading = None;
+                return Ok(events);
+            }
+            let reading = match &mut self.reading {
+                Some(reading) if reading.range.after == range.after => reading,
+                other => {
+                    // Nobody closes the semaphore.
+                    let permit = Arc::clone(&self.shared.catch_up).acquire_owned().await.ok();
+                    other.insert(Reading::begin(&self.shared, range, limit, permit))
+                }
+            };
+            let is_ahead = reading.is_ahead;
+            let read = (&mut reading.read).await;
             self.reading = None;
-            return Ok(events);
-        }
-        let reading = match &mut self.reading {
-            Some(reading) if reading.range.after == range.after => reading,
-            other => {
-                // Nobody closes the semaphore.
-                let permit = Arc::clone(&self.shared.catch_up).acquire_owned().await.ok();
-                other.insert(Reading::begin(&self.shared, range, limit, permit))
-            }
-        };
-        let read = (&mut reading.read).await;
-        self.reading = None;
-        match read {
-            Ok(Ok(mut events)) => {
-                // What was read ahead was so for another limit.
-                events.truncate(limit);
-                self.read_ahead(&events, range, limit);
-                Ok(events)
-            }
-            Ok(Err(ReadError::Trimmed)) => Err(self.shared.trimmed().into()),
-            Ok(Err(ReadError::Store(error))) => Err(error.into()),
-            Err(panic) if panic.is_panic() => Err(StoreError::of(Failure::Final, panic).into()),
-            Err(cancelled) => Err(StoreError::new(cancelled).into()),
+            return match read {
+                Ok(Ok(mut events)) => {
+                    // What was read ahead was so for another limit.
+                    events.truncate(limit);
+                    self.read_ahead(&events, range, limit);
+                    Ok(events)
+                }
+                Ok(Err(ReadError::Trimmed)) => Err(self.shared.trimmed().into()),
+                // The store may have been well again for long: only one who reads now can say.
+                Ok(Err(ReadError::Store(error))) if is_ahead && error.failure() != Failure::Final => continue,
+                Ok(Err(ReadError::Store(error))) => Err(error.into()),
+                Err(panic) if panic.is_panic() => Err(StoreError::of(Failure::Final, panic).into()),
+                Err(cancelled) => Err(StoreError::new(cancelled).into()),
+            };
         }
     }
 
@@ -120,7 +127,8 @@ impl Follower {
             && last < self.shared.ring.base()
             && let Ok(permit) = Arc::clone(&self.shared.catch_up).try_acquire_owned()
         {
-            self.reading = Some(Reading::begin(&self.shared, Range { after: last, ..range }, limit, Some(permit)));
+            let reading = Reading::begin(&self.shared, Range { after: last, ..range }, limit, Some(permit));
+            self.reading = Some(Reading { is_ahead: true, ..reading });
         }
     }
 }
@@ -134,6 +142,6 @@ impl Reading {
             drop(permit);
             read
         });
-        Self { range, read }
+        Self { range, is_ahead: false, read }
     }
 }

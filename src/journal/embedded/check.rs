@@ -18,6 +18,7 @@ use super::report::{CheckReport, Compaction};
 use super::rows::ReadRows;
 use super::specs::{KnownSpecs, read_spec};
 use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, identity};
+use crate::journal::Failure;
 use crate::model::{EventType, TaskSpec};
 
 /// As many findings are reported: what is damaged is often so in many places, for one reason.
@@ -28,9 +29,19 @@ pub(super) fn check(directory: &Directory) -> Result<CheckReport, Fault> {
     let mut report = CheckReport { file_bytes: file_bytes(directory)?, ..CheckReport::default() };
     let mut database = database::look(directory)?;
     // Pages first: what they say of themselves is what all the rest is read from.
-    if !database.check_integrity()? {
-        let problem = "redb found its own record of the pages in use wrong; a server that opens it repairs it";
-        report.problems.push(problem.to_owned());
+    match database.check_integrity() {
+        Ok(true) => {}
+        Ok(false) => {
+            let problem = "redb found its own record of the pages in use wrong; a server that opens it repairs it";
+            report.problems.push(problem.to_owned());
+        }
+        // Which row it is, the rows say; redb, having said so much, uses the file no more.
+        Err(fault) if fault.failure() == Failure::Final => {
+            report.problems.push(format!("redb finds pages of which the checksums are wrong: {fault}"));
+            drop(database);
+            database = database::look(directory)?;
+        }
+        Err(fault) => return Err(fault),
     }
     caught(|| {
         database::bring_up(&mut database)?;

@@ -11,7 +11,7 @@ pub(super) fn caught<T>(act: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fau
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
         let words = panic.downcast_ref::<String>().cloned();
         let words = words.or_else(|| panic.downcast_ref::<&str>().map(|&words| words.to_owned()));
-        Err(Fault::damaged("the file", words.unwrap_or_default()))
+        Err(Fault::Panicked(words.unwrap_or_default()))
     })
 }
 

@@ -85,6 +85,9 @@ pub(super) enum Fault {
         /// What is wrong.
         problem: String,
     },
+    /// redb panicked over what it read. What it was writing is left half done, so that it cannot be closed in order either.
+    #[error("the file: {0}")]
+    Panicked(String),
     /// Of a form that this version does not know.
     #[error("it is of form {found}, and this version knows forms up to {known}")]
     Newer { found: u32, known: u32 },
@@ -138,10 +141,18 @@ impl Fault {
                 | redb::Error::DatabaseClosed
                 | redb::Error::LockPoisoned(_),
             ) => Failure::Passing,
-            Self::Redb(_) | Self::Damaged { .. } | Self::Newer { .. } | Self::Lost(_) | Self::Refused(_) => {
-                Failure::Final
-            }
+            Self::Redb(_)
+            | Self::Damaged { .. }
+            | Self::Panicked(_)
+            | Self::Newer { .. }
+            | Self::Lost(_)
+            | Self::Refused(_) => Failure::Final,
         }
+    }
+
+    /// Whether it is about what is stored alone, and the file is open as before.
+    pub(super) fn leaves_open(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Refused(_) | Self::Redb(redb::Error::Corrupted(_)))
     }
 
     /// The fault of a server that begins with what `place` holds: where that is damaged, with a word on what to do.

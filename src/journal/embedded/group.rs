@@ -14,7 +14,7 @@ use super::error::Fault;
 use super::form::{Counters, Pieces, RequestForm, SpecKey, TaskRow, Whole, read_story, storied};
 use super::index::{Changes, Index};
 use super::rows::Writing;
-use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, put_counters};
+use super::tables::{DYING, EVENTS, META, REQUESTS, SPECS, TASKS, counters, put_counters, spec_bytes};
 use super::trimming::Ends;
 use crate::journal::Group;
 use crate::model::{Chapter, Event};
@@ -118,7 +118,7 @@ impl Written {
                 self.counters.log_bytes += table.put(last, &piece)?;
                 self.counters.head = last;
             }
-            self.counters.events = table.tally();
+            self.counters.events = table.tally()?;
         }
         Ok(changes)
     }
@@ -130,7 +130,7 @@ impl Written {
                 table.put(self.ends.next_request, &RequestForm::of(request))?;
                 self.ends.next_request += 1;
             }
-            self.counters.requests = table.tally();
+            self.counters.requests = table.tally()?;
         }
         Ok(())
     }
@@ -141,17 +141,17 @@ impl Written {
         if !tasks.is_empty() {
             let mut table = TASKS.write(transaction, self.counters.tasks)?;
             for (born, row) in tasks {
-                let rows = table.tally().rows + u64::from(row.is_some());
+                let rows = table.len() + u64::from(row.is_some());
                 match row {
                     Some(row) => table.put(born, &row).map(|_| ())?,
                     None => table.remove(born).map(|_| ())?,
                 }
                 // One that is not found may be there: it would be there twice, or come again after it was deleted.
-                if table.tally().rows + u64::from(born <= before) != rows {
+                if table.len() + u64::from(born <= before) != rows {
                     return Err(Fault::damaged("", "it is not where it belongs").at(TASKS.name(), born));
                 }
             }
-            self.counters.tasks = table.tally();
+            self.counters.tasks = table.tally()?;
         }
         if specs.is_empty() && chapters.is_empty() && dying.is_empty() {
             return Ok(());
@@ -166,10 +166,9 @@ impl Written {
         let mut table = DYING.write(transaction, self.counters.dying)?;
         for (from, key) in dying {
             table.put((from, key.born, key.generation), &())?;
-            let spec = kept.get((key.born, key.generation))?;
-            self.counters.dying_bytes += spec.map_or(0, |spec| spec.bytes() as u64);
+            self.counters.dying_bytes += spec_bytes(&kept, (key.born, key.generation))?;
         }
-        (self.counters.specs, self.counters.dying) = (kept.tally(), table.tally());
+        (self.counters.specs, self.counters.dying) = (kept.tally()?, table.tally()?);
         Ok(())
     }
 }

@@ -71,6 +71,11 @@ impl Index {
         self.tasks.len()
     }
 
+    /// Whether a task keeps the spec for its own sake. Looks at every task.
+    pub(super) fn keeps(&self, born: u64, generation: u64) -> bool {
+        self.tasks.values().any(|known| known.born == born && known.kept.contains(&generation))
+    }
+
     /// Takes note of an event, and gives its stored form.
     pub(super) fn note(&mut self, event: &Event, changes: &mut Changes) -> EventForm {
         let sequence = event.sequence.get();

@@ -41,8 +41,8 @@ fn seal_all(transaction: &WriteTransaction) -> Result<(), Fault> {
     let specs = seal_rows::<_, &[u8]>(transaction, SPECS)?;
     let dying = seal_rows::<_, ()>(transaction, DYING)?;
     let requests = seal_rows::<_, &[u8]>(transaction, REQUESTS)?;
-    let log_bytes = log_bytes(&*EVENTS.write(transaction, events)?, events)?;
-    let dying_bytes = dying_bytes(&*DYING.write(transaction, dying)?, &*SPECS.write(transaction, specs)?, dying)?;
+    let log_bytes = log_bytes(&*EVENTS.write(transaction, events)?)?;
+    let dying_bytes = dying_bytes(&*DYING.write(transaction, dying)?, &*SPECS.write(transaction, specs)?)?;
     put_identity(transaction, &identity)?;
     put_counters(transaction, &Counters { oldest, head, log_bytes, dying_bytes, events, tasks, specs, dying, requests })
 }
@@ -68,5 +68,5 @@ fn seal_rows<K: RowKey, V: Value + 'static>(
     }
     drop(unsealed);
     transaction.delete_table(older)?;
-    Ok(sealed.tally())
+    sealed.tally()
 }

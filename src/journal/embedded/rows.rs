@@ -3,18 +3,19 @@
 //! And a tally of every table: how many rows it has, and the sum of their seals. It is kept in the counters, so that whoever reads a
 //! whole table notices rows that are missing, or are those of an earlier commit, as where the way to a page is damaged.
 
-use std::marker::PhantomData;
-use std::ops::{Bound, Deref, RangeBounds, RangeInclusive};
+mod writing;
 
-use prost::Message;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds, RangeInclusive};
+
 use redb::{
-    AccessGuard, Key, Range, ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, Value,
-    WriteTransaction,
+    AccessGuard, Key, Range, ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction,
 };
 
+pub(super) use self::writing::Writing;
 use super::error::Fault;
 use super::form::Tally;
-use super::seal::{Place, close, encode, open};
+use super::seal::{Place, SEAL_BYTES, open};
 
 /// What the rows of a table are found by.
 pub(super) trait RowKey: Place + Ord + Key + for<'a> Value<SelfType<'a> = Self> + 'static {}
@@ -26,11 +27,17 @@ impl<K: Place + Ord + Key + for<'a> Value<SelfType<'a> = Self> + 'static> RowKey
 pub(super) struct SealedTable<K: RowKey> {
     name: &'static str,
     key: PhantomData<fn(K)>,
+    is_expendable: bool,
 }
 
 impl<K: RowKey> SealedTable<K> {
     pub(super) const fn new(name: &'static str) -> Self {
-        Self { name, key: PhantomData }
+        Self { name, key: PhantomData, is_expendable: false }
+    }
+
+    /// The same, but nobody needs what a row of it said that is removed or overwritten: one that is damaged may go, too.
+    pub(super) const fn expendable(self) -> Self {
+        Self { is_expendable: true, ..self }
     }
 
     pub(super) const fn name(&self) -> &'static str {
@@ -49,7 +56,7 @@ impl<K: RowKey> SealedTable<K> {
     /// To be changed; it has the rows of the tally.
     pub(super) fn write<'t>(&self, transaction: &'t WriteTransaction, tally: Tally) -> Result<Writing<'t, K>, Fault> {
         let rows = Rows { name: self.name, table: transaction.open_table(self.raw())?, key: PhantomData };
-        Ok(Writing { rows, tally, buffer: Vec::new() })
+        Ok(Writing::new(rows, tally, self.is_expendable))
     }
 }
 
@@ -71,6 +78,26 @@ impl Row<'_> {
     }
 }
 
+/// A row at whose seal nobody has looked.
+pub(super) struct Unopened<'a> {
+    table: &'static str,
+    guard: AccessGuard<'a, &'static [u8]>,
+}
+
+impl<'a> Unopened<'a> {
+    /// The row, if its seal is sound.
+    pub(super) fn open(self, key: impl Place) -> Result<Row<'a>, Fault> {
+        let (value, seal) = open(self.table, key, self.guard.value())?;
+        let bytes = value.len();
+        Ok(Row { guard: self.guard, bytes, seal })
+    }
+
+    /// How many bytes its value has.
+    pub(super) fn bytes(&self) -> usize {
+        self.guard.value().len().saturating_sub(SEAL_BYTES)
+    }
+}
+
 /// A table of redb's, open in a transaction of either sort.
 pub(super) trait RawTable<K: RowKey>: ReadableTable<K, &'static [u8]> {}
 
@@ -88,21 +115,24 @@ pub(super) type ReadRows<K> = Rows<K, ReadOnlyTable<K, &'static [u8]>>;
 
 impl<K: RowKey, T: RawTable<K>> Rows<K, T> {
     pub(super) fn get(&self, key: K) -> Result<Option<Row<'_>>, Fault> {
-        self.table.get(key)?.map(|row| opened(self.name, key, row)).transpose()
+        self.unopened(key)?.map(|row| row.open(key)).transpose()
     }
 
-    pub(super) fn first(&self) -> Result<Option<(K, Row<'_>)>, Fault> {
-        self.keyed(self.table.first()?)
+    /// The same, damaged or not.
+    pub(super) fn unopened(&self, key: K) -> Result<Option<Unopened<'_>>, Fault> {
+        Ok(self.table.get(key)?.map(|guard| Unopened { table: self.name, guard }))
+    }
+
+    /// The first row, damaged or not.
+    pub(super) fn first(&self) -> Result<Option<(K, Unopened<'_>)>, Fault> {
+        let row = self.table.first()?;
+        Ok(row.map(|(key, guard)| (key.value(), Unopened { table: self.name, guard })))
     }
 
     pub(super) fn last(&self) -> Result<Option<(K, Row<'_>)>, Fault> {
-        self.keyed(self.table.last()?)
-    }
-
-    fn keyed<'a>(&self, row: Option<RawRow<'a, K>>) -> Result<Option<(K, Row<'a>)>, Fault> {
-        let Some((key, row)) = row else { return Ok(None) };
+        let Some((key, guard)) = self.table.last()? else { return Ok(None) };
         let key = key.value();
-        Ok(Some((key, opened(self.name, key, row)?)))
+        Ok(Some((key, Unopened { table: self.name, guard }.open(key)?)))
     }
 
     /// The rows of a range, in order.
@@ -124,12 +154,12 @@ impl<K: RowKey, T: RawTable<K>> Rows<K, T> {
     pub(super) fn newest(&self, range: RangeInclusive<K>, most: usize) -> Result<Vec<(K, Row<'_>)>, Fault> {
         let mut found: Vec<(K, Row<'_>)> = Vec::new();
         for row in self.table.range(range.clone())?.rev().take(most) {
-            let (key, row) = row?;
+            let (key, guard) = row?;
             let key = key.value();
             if !range.contains(&key) || found.last().is_some_and(|(last, _)| *last <= key) {
                 return Err(displaced(self.name, key));
             }
-            found.push((key, opened(self.name, key, row)?));
+            found.push((key, Unopened { table: self.name, guard }.open(key)?));
         }
         Ok(found)
     }
@@ -141,12 +171,6 @@ impl<K: RowKey, T: RawTable<K>> Rows<K, T> {
 }
 
 type RawRow<'a, K> = (AccessGuard<'a, K>, AccessGuard<'a, &'static [u8]>);
-
-fn opened<'a>(table: &str, key: impl Place, guard: AccessGuard<'a, &'static [u8]>) -> Result<Row<'a>, Fault> {
-    let (value, seal) = open(table, key, guard.value())?;
-    let bytes = value.len();
-    Ok(Row { guard, bytes, seal })
-}
 
 fn displaced(table: &str, key: impl Place) -> Fault {
     Fault::damaged("", "it is not where it belongs").at(table, key)
@@ -164,8 +188,13 @@ pub(super) struct Scan<'a, K: RowKey> {
 }
 
 impl<'a, K: RowKey> Scan<'a, K> {
-    fn row(&mut self, row: Result<RawRow<'a, K>, redb::StorageError>) -> Result<(K, Row<'a>), Fault> {
-        let (key, row) = row.inspect_err(|_| self.is_over = true)?;
+    /// Rows that may be damaged, each with its key. After an error comes nothing.
+    pub(super) fn unopened(mut self) -> impl Iterator<Item = Result<(K, Unopened<'a>), Fault>> {
+        std::iter::from_fn(move || if self.is_over { None } else { self.rows.next().map(|row| self.place(row)) })
+    }
+
+    fn place(&mut self, row: Result<RawRow<'a, K>, redb::StorageError>) -> Result<(K, Unopened<'a>), Fault> {
+        let (key, guard) = row.inspect_err(|_| self.is_over = true)?;
         let key = key.value();
         // Where the way to a page is damaged, it may lead back, and for ever.
         if self.last.is_some_and(|last| last >= key) || !self.bounds.contains(&key) {
@@ -173,7 +202,12 @@ impl<'a, K: RowKey> Scan<'a, K> {
             return Err(displaced(self.name, key));
         }
         self.last = Some(key);
-        let row = opened(self.name, key, row)?;
+        Ok((key, Unopened { table: self.name, guard }))
+    }
+
+    fn row(&mut self, row: Result<RawRow<'a, K>, redb::StorageError>) -> Result<(K, Row<'a>), Fault> {
+        let (key, row) = self.place(row)?;
+        let row = row.open(key)?;
         self.counted.add(row.seal);
         Ok((key, row))
     }
@@ -200,58 +234,5 @@ impl<'a, K: RowKey> Iterator for Scan<'a, K> {
             Some(row) => Some(self.row(row)),
             None => self.missing().map(Err),
         }
-    }
-}
-
-/// The rows of a table, to be changed.
-pub(super) struct Writing<'t, K: RowKey> {
-    rows: Rows<K, Table<'t, K, &'static [u8]>>,
-    tally: Tally,
-    buffer: Vec<u8>,
-}
-
-impl<'t, K: RowKey> Deref for Writing<'t, K> {
-    type Target = Rows<K, Table<'t, K, &'static [u8]>>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.rows
-    }
-}
-
-impl<K: RowKey> Writing<'_, K> {
-    /// What it has now: for the counters, once it has been changed.
-    pub(super) const fn tally(&self) -> Tally {
-        self.tally
-    }
-
-    /// Puts a row there, in place of one with its key; says how many bytes its value has.
-    pub(super) fn put(&mut self, key: K, value: &impl Message) -> Result<u64, Fault> {
-        self.buffer.clear();
-        encode(value, &mut self.buffer)?;
-        self.put_buffer(key)
-    }
-
-    /// The same, of a value that is encoded.
-    pub(super) fn put_bytes(&mut self, key: K, value: &[u8]) -> Result<u64, Fault> {
-        self.buffer.clear();
-        self.buffer.extend_from_slice(value);
-        self.put_buffer(key)
-    }
-
-    fn put_buffer(&mut self, key: K) -> Result<u64, Fault> {
-        let bytes = self.buffer.len() as u64;
-        self.tally.add(close(self.rows.name, key, &mut self.buffer));
-        if let Some(before) = self.rows.table.insert(key, self.buffer.as_slice())? {
-            self.tally.remove(opened(self.rows.name, key, before)?.seal);
-        }
-        Ok(bytes)
-    }
-
-    /// Removes a row; says how many bytes its value had.
-    pub(super) fn remove(&mut self, key: K) -> Result<Option<u64>, Fault> {
-        let Some(removed) = self.rows.table.remove(key)? else { return Ok(None) };
-        let removed = opened(self.rows.name, key, removed)?;
-        self.tally.remove(removed.seal);
-        Ok(Some(removed.bytes as u64))
     }
 }

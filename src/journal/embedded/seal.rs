@@ -10,7 +10,7 @@ use super::error::Fault;
 
 /// How long a seal is. CRC-32 finds each flip of up to three bits in a row of up to 10 KB, each burst of up to 32, and all but one in
 /// 2³² of what else there is.
-const SEAL_BYTES: usize = size_of::<u32>();
+pub(super) const SEAL_BYTES: usize = size_of::<u32>();
 
 /// What a row is found by.
 pub(super) trait Place: Copy + Debug {

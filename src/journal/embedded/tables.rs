@@ -4,17 +4,17 @@ use prost::Message;
 use redb::{ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 
 use super::error::Fault;
-use super::form::{Counters, FORM, Identity, Tally};
+use super::form::{Counters, FORM, Identity};
 use super::rows::{RawTable, Rows, SealedTable};
 use super::seal;
 
 /// Its rows are sealed too, but for the form's number: older and newer versions must read that.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-pub(super) const EVENTS: SealedTable<u64> = SealedTable::new("events");
+pub(super) const EVENTS: SealedTable<u64> = SealedTable::new("events").expendable();
 pub(super) const TASKS: SealedTable<u64> = SealedTable::new("tasks");
-pub(super) const SPECS: SealedTable<(u64, u64)> = SealedTable::new("specs");
-pub(super) const DYING: SealedTable<(u64, u64, u64)> = SealedTable::new("dying");
-pub(super) const REQUESTS: SealedTable<u64> = SealedTable::new("requests");
+pub(super) const SPECS: SealedTable<(u64, u64)> = SealedTable::new("specs").expendable();
+pub(super) const DYING: SealedTable<(u64, u64, u64)> = SealedTable::new("dying").expendable();
+pub(super) const REQUESTS: SealedTable<u64> = SealedTable::new("requests").expendable();
 
 /// The form's number: the one row that every version, older or newer, must find and understand.
 pub(super) const FORM_KEY: &str = "form";
@@ -79,19 +79,23 @@ pub(super) fn put_form(transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
-/// How many bytes the pieces have.
-pub(super) fn log_bytes(events: &Rows<u64, impl RawTable<u64>>, tally: Tally) -> Result<u64, Fault> {
-    events.every(tally)?.try_fold(0, |bytes, row| Ok(bytes + row?.1.bytes() as u64))
+/// How many bytes the pieces have, damaged ones too.
+pub(super) fn log_bytes(events: &Rows<u64, impl RawTable<u64>>) -> Result<u64, Fault> {
+    events.range(..)?.unopened().try_fold(0, |bytes, row| Ok(bytes + row?.1.bytes() as u64))
 }
 
-/// How many bytes the specs have that are kept for events alone. One that is missing is for others to find.
+/// How many bytes the specs have that are kept for events alone, damaged ones too. One that is missing is for others to find.
 pub(super) fn dying_bytes(
     dying: &Rows<(u64, u64, u64), impl RawTable<(u64, u64, u64)>>,
     specs: &Rows<(u64, u64), impl RawTable<(u64, u64)>>,
-    tally: Tally,
 ) -> Result<u64, Fault> {
-    dying.every(tally)?.try_fold(0, |bytes, row| {
+    dying.range(..)?.unopened().try_fold(0, |bytes, row| {
         let ((_, born, generation), _) = row?;
-        Ok(bytes + specs.get((born, generation))?.map_or(0, |spec| spec.bytes() as u64))
+        Ok(bytes + spec_bytes(specs, (born, generation))?)
     })
+}
+
+/// How many bytes a spec has, though it be damaged; none, if it is not there.
+pub(super) fn spec_bytes(specs: &Rows<(u64, u64), impl RawTable<(u64, u64)>>, key: (u64, u64)) -> Result<u64, Fault> {
+    Ok(specs.unopened(key)?.map_or(0, |spec| spec.bytes() as u64))
 }

@@ -5,6 +5,7 @@ mod backups;
 mod clocks;
 mod crashes;
 mod directories;
+mod dropping;
 mod faults;
 mod figures;
 mod flips;

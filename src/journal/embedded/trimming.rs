@@ -45,7 +45,8 @@ impl Ends {
     /// A cheap look at whether the log is what the counters say.
     pub(super) fn check(&self, counters: &Counters, events: &Rows<u64, impl RawTable<u64>>) -> Result<(), Fault> {
         let last = events.last()?.map_or(counters.oldest, |(last, _)| last);
-        let first = self.piece.map_or(counters.head + 1, |piece| piece.first);
+        // One that is damaged is for retention to drop.
+        let first = self.piece.map_or(counters.head + 1, |piece| piece.first.unwrap_or(counters.oldest + 1));
         if (first, last) == (counters.oldest + 1, counters.head) {
             return Ok(());
         }
@@ -64,12 +65,14 @@ impl Written {
 
     fn piece_is_due(&self, retention: &Retention, now: Timestamp) -> bool {
         let Some(piece) = self.ends.piece else { return false };
-        let Counters { head, log_bytes, dying_bytes, .. } = self.counters;
+        let Counters { oldest, head, log_bytes, dying_bytes, .. } = self.counters;
+        // Where it ends that is damaged nobody knows for certain; but nobody can read it, so it may go early.
+        let last = piece.first.map_or(oldest + 1, |_| piece.key);
         let by_tasks = EVENTS_FOR_EACH_TASK.saturating_mul(self.index.len() as u64);
         let events = retention.events.unwrap_or_else(|| EVENTS_LEAST.max(by_tasks));
         // A piece goes as a whole, so when nothing of it is to be kept; and the last one stays, however large.
-        head - piece.key >= events
-            || log_bytes.saturating_add(dying_bytes) > retention.bytes && piece.key < head
+        head.saturating_sub(last) >= events
+            || log_bytes.saturating_add(dying_bytes) > retention.bytes && last < head
             || now.since(piece.time) > retention.age
     }
 
@@ -101,22 +104,39 @@ impl Written {
         }
         for _ in 0..budget {
             let Some(piece) = self.ends.piece.filter(|_| self.piece_is_due(retention, now)) else { break };
-            let gone = events.remove(piece.key)?;
+            let gone = events.remove_first()?;
             let bytes = gone.ok_or_else(|| Fault::damaged("", "it is missing").at(EVENTS.name(), piece.key))?;
-            self.counters.events = events.tally();
             self.counters.log_bytes = match self.counters.log_bytes.checked_sub(bytes) {
                 Some(left) => left,
-                None => recounted("the log's bytes", log_bytes(&events, events.tally())?),
+                None => recounted("the log's bytes", log_bytes(&events)?),
             };
-            self.counters.oldest = piece.key;
-            self.ends.piece = First::piece(&events, now, Some(piece))?;
-            if let Some(next) = self.ends.piece.filter(|next| next.first != piece.key + 1) {
-                return Err(gap(piece.key, next.first).at(EVENTS.name(), next.key));
-            }
+            let next = First::piece(&events, now, Some(piece))?;
+            self.counters.oldest = self.oldest_after(piece, next)?;
+            self.ends.piece = next;
             // At once, for what they take may be what the next piece would have to go for.
             self.trim_specs(transaction, budget)?;
         }
+        if events.is_unsure() {
+            self.counters.log_bytes = log_bytes(&events)?;
+        }
+        self.counters.events = events.tally()?;
         Ok(())
+    }
+
+    /// What is dropped last, once `gone` is and the log begins with `next`.
+    fn oldest_after(&self, gone: First, next: Option<First>) -> Result<u64, Fault> {
+        let Counters { oldest, head, .. } = self.counters;
+        match (gone.first, next.map(|next| (next.key, next.first))) {
+            (Some(_), Some((key, Some(first)))) if first != gone.key + 1 => {
+                Err(gap(gone.key, first).at(EVENTS.name(), key))
+            }
+            (Some(_), _) => Ok(gone.key),
+            // What was damaged went up to what follows it.
+            (None, None) => Ok(head),
+            (None, Some((_, Some(first)))) if first > oldest => Ok(first - 1),
+            (None, Some((key, Some(first)))) => Err(gap(oldest, first).at(EVENTS.name(), key)),
+            (None, Some((_, None))) => Ok(oldest),
+        }
     }
 
     /// Drops the specs that nothing refers to any more, now that the log begins where it does.
@@ -124,8 +144,9 @@ impl Written {
         let mut dying = DYING.write(transaction, self.counters.dying)?;
         let due: Vec<_> = dying
             .range(..=(self.counters.oldest + 1, u64::MAX, u64::MAX))?
+            .unopened()
             .take(budget)
-            .map(|row| row.map(|(key, _)| key))
+            .map(|row| row.map(|(key, row)| (key, row.open(key).is_ok())))
             .collect::<Result<_, _>>()?;
         self.ends.specs_due = due.len() == budget;
         if due.is_empty() {
@@ -133,15 +154,21 @@ impl Written {
         }
         let mut specs = SPECS.write(transaction, self.counters.specs)?;
         let mut bytes = 0;
-        for (from, born, generation) in due {
+        for ((from, born, generation), is_sound) in due {
             dying.remove((from, born, generation))?;
-            bytes += specs.remove((born, generation))?.unwrap_or(0);
+            if is_sound {
+                bytes += specs.remove((born, generation))?.unwrap_or(0);
+            } else if !self.index.keeps(born, generation) && specs.unopened((born, generation))?.is_some() {
+                // It is the key that may be wrong: nothing refers to the spec once all events that there are now have gone.
+                dying.put((self.counters.head + 1, born, generation), &())?;
+            }
         }
-        (self.counters.dying, self.counters.specs) = (dying.tally(), specs.tally());
+        let is_unsure = dying.is_unsure() || specs.is_unsure();
         self.counters.dying_bytes = match self.counters.dying_bytes.checked_sub(bytes) {
-            Some(left) => left,
-            None => recounted("the bytes of specs", dying_bytes(&dying, &specs, dying.tally())?),
+            Some(left) if !is_unsure => left,
+            _ => recounted("the bytes of specs", dying_bytes(&dying, &specs)?),
         };
+        (self.counters.dying, self.counters.specs) = (dying.tally()?, specs.tally()?);
         Ok(())
     }
 }
@@ -155,7 +182,7 @@ fn recounted(what: &str, count: u64) -> u64 {
 impl Ends {
     fn request_is_due(&self, now: Timestamp) -> bool {
         self.request.is_some_and(|request| {
-            self.next_request - request.key > REQUESTS_MOST || now.since(request.time) > REQUEST_AGE
+            self.next_request.saturating_sub(request.key) > REQUESTS_MOST || now.since(request.time) > REQUEST_AGE
         })
     }
 
@@ -173,11 +200,11 @@ impl Ends {
         self.request = First::request(&requests, now, None)?;
         for _ in 0..budget {
             let Some(request) = self.request.filter(|_| self.request_is_due(now)) else { break };
-            let gone = requests.remove(request.key)?;
+            let gone = requests.remove_first()?;
             gone.ok_or_else(|| Fault::damaged("", "it is missing").at(REQUESTS.name(), request.key))?;
             self.request = First::request(&requests, now, Some(request))?;
         }
-        *tally = requests.tally();
+        *tally = requests.tally()?;
         Ok(())
     }
 }

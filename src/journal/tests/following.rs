@@ -1,12 +1,16 @@
 //! Followers: from the ring, from the store, and beyond what is kept.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
 
 use crate::journal::testing::{ScriptedStore, commit, created, in_memory, numbers, put, sequence, start};
-use crate::journal::{CursorError, FollowError, Follower, MemoryStore, Trimmed};
-use crate::model::{Event, Sequence};
+use crate::journal::{
+    CursorError, Failure, FollowError, Follower, Group, MemoryStore, Range, ReadError, Reader, Recovered, Store,
+    StoreError, Trimmed,
+};
+use crate::model::{Event, KeptGeneration, Sequence, Task};
 
 /// Pulls until `through`; every batch must be within `limit` and lead on from the one before.
 async fn pull(follower: &mut Follower, limit: usize, through: Sequence) -> Vec<Arc<Event>> {
@@ -156,4 +160,80 @@ async fn cursors_are_accepted_from_the_oldest_place_to_the_head() {
     let (other, _writer) = in_memory();
     assert_eq!(journal.parse_cursor(&other.cursor(sequence(50))), Err(CursorError::Expired));
     assert_ne!(journal.store_id(), other.store_id());
+}
+
+/// A store of which some of the reads fail.
+struct Hiccups {
+    inner: MemoryStore,
+    reads: Arc<AtomicUsize>,
+    /// Which ones, the first being 1, and with what.
+    fails: (usize, Failure),
+}
+
+struct HiccupsReader {
+    inner: Arc<dyn Reader>,
+    reads: Arc<AtomicUsize>,
+    fails: (usize, Failure),
+}
+
+impl Store for Hiccups {
+    fn recover(&mut self) -> Result<Recovered, StoreError> {
+        self.inner.recover()
+    }
+
+    fn commit(&mut self, group: Group<'_>) -> Result<(), StoreError> {
+        self.inner.commit(group)
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::new(HiccupsReader { inner: self.inner.reader(), reads: Arc::clone(&self.reads), fails: self.fails })
+    }
+}
+
+impl Reader for HiccupsReader {
+    fn oldest(&self) -> Sequence {
+        self.inner.oldest()
+    }
+
+    fn read(&self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, ReadError> {
+        let (which, failure) = self.fails;
+        let failed = self.reads.fetch_add(1, Ordering::SeqCst) + 1 == which;
+        if failed { Err(StoreError::of(failure, "a hiccup").into()) } else { self.inner.read(range, limit) }
+    }
+
+    fn generations(&self, task: &Task) -> Result<Vec<KeptGeneration>, StoreError> {
+        self.inner.generations(task)
+    }
+}
+
+/// What the second pull is told, of which read it was that failed, and how many there were.
+async fn second_pull(which: usize, failure: Failure) -> (Result<Vec<u64>, FollowError>, usize) {
+    let reads = Arc::new(AtomicUsize::new(0));
+    let store = Hiccups { inner: MemoryStore::new(1_000), reads: Arc::clone(&reads), fails: (which, failure) };
+    let (journal, _writer) = start(store, 10);
+    commit(&journal, (1..=50).map(created)).await;
+    let mut follower = journal.follow(Sequence::default()).expect("all is there");
+    let first = follower.next(10).await;
+    if which > 1 {
+        assert_eq!(first.expect("kept").expect("not ended").events.len(), 10);
+        // The read ahead is over before anyone asks for it.
+        while reads.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::spawn_blocking(|| ()).await.expect("no panic");
+        let next = follower.next(10).await;
+        return (next.map(|batch| numbers(&batch.expect("not ended").events)), reads.load(Ordering::SeqCst));
+    }
+    (first.map(|batch| numbers(&batch.expect("not ended").events)), reads.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn an_error_of_a_read_ahead_is_told_of_only_if_it_is_so_still() {
+    let (next, _) = second_pull(2, Failure::Passing).await;
+    assert_eq!(next.expect("the store is well again"), (11..=20).collect::<Vec<_>>());
+    let (next, reads) = second_pull(2, Failure::Final).await;
+    assert!(matches!(next, Err(FollowError::Store(error)) if error.failure() == Failure::Final));
+    assert_eq!(reads, 2, "what is final is not read again");
+    let (first, reads) = second_pull(1, Failure::Passing).await;
+    assert!(matches!(first, Err(FollowError::Store(_))) && reads == 1, "an error of now is told of now");
 }

@@ -109,7 +109,7 @@ fn rewrite(dir: &TestDir, change: impl Fn(&[u8]) -> Vec<u8>) {
         for (key, row) in rows.collect::<Result<Vec<_>, _>>().expect("sound") {
             specs.put_bytes(key, &row).expect("written");
         }
-        counters.specs = specs.tally();
+        counters.specs = specs.tally().expect("counted");
         drop(specs);
         put_counters(transaction, &counters).expect("written");
     });

@@ -104,6 +104,10 @@ impl Disk {
         self.lock().bytes.clone()
     }
 
+    pub(super) fn set(&self, bytes: Vec<u8>) {
+        self.lock().bytes = bytes;
+    }
+
     /// Notes everything from now on.
     pub(super) fn record(&self) {
         self.lock().done = Some(Vec::new());

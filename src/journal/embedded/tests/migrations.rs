@@ -144,3 +144,19 @@ fn what_has_flipped_in_an_older_store_is_not_sealed_as_it_is() {
     });
     assert!(refused.count() > 0);
 }
+
+#[test]
+fn a_backup_does_not_migrate_what_it_copies() {
+    for form in [1, 3] {
+        let dir = TestDir::new();
+        let (store, history, log) = filled(&dir, 60);
+        drop(store);
+        edit(&dir, |transaction| unseal(transaction, form));
+        let file = dir.path().join("journal.redb");
+        let before = std::fs::read(&file).expect("read");
+        EmbeddedStore::backup(&dir.path(), &dir.join("copy")).expect("copied");
+        assert!(std::fs::read(&file).expect("read") == before, "the version that wrote it opens it still");
+        let mut copy = EmbeddedStore::open(&dir.join("copy"), Retention::default()).expect("opened");
+        assert_is(&mut copy, &history.fold, &log, "copied");
+    }
+}

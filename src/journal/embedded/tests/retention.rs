@@ -116,12 +116,17 @@ fn the_log_takes_no_more_bytes_than_it_may() {
     assert!(kept > 50, "{kept}");
 }
 
-/// A task that has been swapped so many times; each swap is a group of two events.
-fn swapped(store: &mut EmbeddedStore, swaps: u64, committed: bool) -> (Task, usize) {
-    let mut task = Task { spec: super::history::spec("t1", 1), ..crate::journal::testing::task("t1", 1) };
+/// A task that has been swapped so many times.
+pub(super) fn swapped(store: &mut EmbeddedStore, swaps: u64, committed: bool) -> (Task, usize) {
+    let task = Task { spec: super::history::spec("t1", 1), ..crate::journal::testing::task("t1", 1) };
     commit(store, vec![Event { time: now(), ..event(1, EventType::TaskCreated, task.clone()) }]);
-    let mut number = 1;
-    for generation in 2..2 + swaps {
+    (swap_on(store, task, 1, swaps, committed), 1 + swaps as usize)
+}
+
+/// The task, swapped so many times more, after so many events.
+pub(super) fn swap_on(store: &mut EmbeddedStore, mut task: Task, events: usize, swaps: u64, committed: bool) -> Task {
+    let last = task.last_generation.get();
+    for (number, generation) in (events + 1..).zip(last + 1..=last + swaps) {
         let to_generation = Generation::new(generation);
         let to_spec = super::history::spec("t1", generation);
         task.swap = Some(Box::new(Swap {
@@ -139,10 +144,9 @@ fn swapped(store: &mut EmbeddedStore, swaps: u64, committed: bool) -> (Task, usi
         if committed {
             (task.generation, task.spec) = (to_generation, to_spec);
         }
-        number += 1;
         commit(store, vec![Event { time: now(), ..event(number, EventType::SwapCommitted, task.clone()) }]);
     }
-    (task, number)
+    task
 }
 
 #[test]
