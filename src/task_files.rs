@@ -64,7 +64,7 @@ pub fn many(file: &str, text: &str) -> Result<Vec<Found>, Vec<String>> {
 
 /// Reads all tasks of files, and of all files of directories (`.yaml`, `.yml`, `.json`, `.toml`; not those further below, nor hidden
 /// ones), in the order of their names; [`STDIN`] is the standard input. None at all is a
-/// problem, too. A name that is short becomes the full one in the `namespace`; none may come twice.
+/// problem, too, and so is a file without any. A name that is short becomes the full one in the `namespace`; none may come twice.
 pub fn gather(paths: &[PathBuf], namespace: &str) -> Result<Vec<Found>, Vec<String>> {
     let mut problems = Vec::new();
     let mut found = Vec::new();
@@ -73,6 +73,8 @@ pub fn gather(paths: &[PathBuf], namespace: &str) -> Result<Vec<Found>, Vec<Stri
         let name = file.display().to_string();
         match read(&file, &mut room) {
             Ok(text) => match many(&name, &text) {
+                // More likely one that is being written than the wish to have none of its tasks any more.
+                Ok(tasks) if tasks.is_empty() => problems.push(format!("{name}: there is no task in it")),
                 Ok(tasks) => found.extend(tasks),
                 Err(more) => problems.extend(more),
             },
@@ -81,7 +83,7 @@ pub fn gather(paths: &[PathBuf], namespace: &str) -> Result<Vec<Found>, Vec<Stri
     }
     name_all(&mut found, namespace, &mut problems);
     if found.is_empty() && problems.is_empty() {
-        // More likely a file that is being written, or a directory that is not mounted, than the wish to have none.
+        // More likely a directory that is not mounted than the wish to have none.
         let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
         problems.push(format!("{}: there is no task in it", paths.join(", ")));
     }
@@ -201,7 +203,8 @@ fn files(paths: &[PathBuf], problems: &mut Vec<String>) -> Vec<PathBuf> {
 fn is_task_file(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
     let extension = path.extension().and_then(|extension| extension.to_str());
-    !hidden && matches!(extension, Some("yaml" | "yml" | "json" | "toml")) && path.is_file()
+    // Whatever it is: one that cannot be read is not to count as one that is not there.
+    !hidden && matches!(extension, Some("yaml" | "yml" | "json" | "toml"))
 }
 
 fn read(path: &Path, room: &mut u64) -> io::Result<String> {

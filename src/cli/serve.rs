@@ -33,7 +33,7 @@ be set in the environment, as SWITCHYARD_MAX_TASKS. Flags win over the environme
 the file.
 
 SIGTERM and SIGINT drain: tasks stop, streams end, at most 10 s; a second one ends at once. Exit
-codes: 0 clean, 10 abandoned a stuck task, 11 forced.")]
+codes: 0 clean, 1 what it did last could not be committed, 10 abandoned a stuck task, 11 forced.")]
 pub(super) struct Serve {
     /// A TOML file to read the configuration from.
     #[arg(long, value_name = "FILE", env = "SWITCHYARD_CONFIG")]

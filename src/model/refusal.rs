@@ -76,7 +76,7 @@ pub enum Refusal {
     #[error("the set is larger than {0} bytes, encoded; apply it in parts, each under an owner of its own")]
     SetBytes(usize),
     /// One swap at a time.
-    #[error("a swap of {0} is running; wait for it, or cancel the task")]
+    #[error("a swap of {0} is running; wait for it, or swap with preempt to end it")]
     SwapInProgress(TaskName),
     /// The task has no instance that could do what was asked for, or is about to have none.
     #[error("the task {name} is {}; that is for one that runs", .state.name())]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Ended, Parts, Transports};
@@ -16,7 +16,7 @@ use crate::rpc::DrainRequest;
 const TASKS: Duration = Duration::from_secs(7);
 /// What the manager's loop may add to that before it is taken for dead.
 const TASKS_SLACK: Duration = Duration::from_millis(500);
-/// The journal commits what waits.
+/// The journal commits what waits; it also has what the tasks have left of their time.
 const FLUSH: Duration = Duration::from_millis(500);
 /// Streams deliver their last events, then connections end.
 const TRANSPORT: Duration = Duration::from_millis(1_600);
@@ -57,10 +57,12 @@ pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
     capacity.abort();
     let _ = capacity.await;
     health.drain().await;
+    let stopping = Instant::now();
     let ended = stop_tasks(&manager, cause, began).await;
+    let flush = FLUSH + TASKS.saturating_sub(stopping.elapsed());
     // While the directory is still held: the next server's socket is not ours to remove.
     drop(control);
-    let flushed = tokio::task::spawn_blocking(move || writer.close(FLUSH)).await;
+    let flushed = tokio::task::spawn_blocking(move || writer.close(flush)).await;
     let ended = match (flushed, ended) {
         (Ok(true), ended) => ended,
         (_, ended) => {

@@ -154,7 +154,7 @@ fn every_task_has_a_full_name_of_its_own() {
 #[test]
 fn a_directory_is_all_its_task_files_by_name() {
     let directory = std::env::temp_dir().join(format!("switchyard-task-files-{}", uuid::Uuid::new_v4()));
-    fs::create_dir_all(directory.join("below.yaml")).expect("made");
+    fs::create_dir_all(directory.join("below")).expect("made");
     let texts = [
         ("b.yml", "name: b"),
         ("a.json", "{\"name\": \"a\"}"),
@@ -170,5 +170,16 @@ fn a_directory_is_all_its_task_files_by_name() {
     assert_eq!(ids, ["a", "b", "c"]);
     let missing = gather(&[directory.join("none.yaml")], "default").expect_err("missing");
     assert!(missing[0].starts_with("cannot read ") && missing[0].contains("none.yaml"), "{missing:?}");
+
+    // What cannot be read, or has been emptied, is not the wish to have its tasks no more.
+    fs::write(directory.join("b.yml"), "# b is gone").expect("written");
+    fs::create_dir(directory.join("f.yaml")).expect("made");
+    std::os::unix::fs::symlink("nowhere", directory.join("g.yaml")).expect("made");
+    let problems = gather(std::slice::from_ref(&directory), "default").expect_err("three are wrong");
+    let expected = ["b.yml: there is no task in it", "f.yaml: Is a directory", "g.yaml: No such file"];
+    assert_eq!(problems.len(), expected.len(), "{problems:?}");
+    for (problem, expected) in problems.iter().zip(expected) {
+        assert!(problem.contains(expected), "{problem}");
+    }
     fs::remove_dir_all(directory).expect("removed");
 }

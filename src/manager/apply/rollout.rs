@@ -293,6 +293,10 @@ impl RollOut {
         match swap.phase {
             SwapPhase::Done => self.advance(Job { did: Some(Action::Swap), ..job }),
             phase if job.is_back() => self.failed(job, NotApplied::NotRolledBack(phase, swap.error.clone())),
+            // It was another's, as an earlier server's that had ended in the middle: the task is yet to be swapped by this apply.
+            _ if job.did != Some(Action::Swap) && job.commands < COMMANDS => {
+                self.advance(Job { commands: job.commands + 1, ..job });
+            }
             phase => self.failed(job, NotApplied::Swap(phase, swap.error.clone())),
         }
     }

@@ -156,10 +156,12 @@ async fn a_swap_under_way_is_joined_and_another_one_gives_way() {
     begin(&mut client, "b", silent.awaited("b", LATE)).await;
     let set = vec![silent.awaited("a", SOON), task("b", "2h")];
     let answer = apply(&mut client, rolled(2, 2, OnFailure::Leave), set).await.expect("applied");
-    // The joined one may have ended before the plan was made; then it is swapped, and fails the same way.
+    // What another's swap has come to says nothing of what this apply's own would: it is swapped, and fails the same way.
     assert_eq!(answer.actions(), [("a", ApplyAction::Swap), ("b", ApplyAction::Swap)]);
     assert_eq!(answer.told(), (ApplyOutcome::Failed, [0, 1, 0, 0, 1]));
     assert_eq!(failed(&answer), ["a"]);
+    let a = reach(&mut client, "a", State::Running).await;
+    assert_eq!((a.generation, a.swap.expect("swapped").to_generation), (1, 3));
     assert_eq!(swapped(&mut client).await, ["b"]);
 }
 
