@@ -23,6 +23,7 @@ mod progress;
 mod read;
 mod remote;
 mod run;
+mod salvage;
 mod selection;
 mod serve;
 mod spec_flags;

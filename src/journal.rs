@@ -42,7 +42,9 @@ use uuid::Uuid;
 
 pub use changes::{Change, Ended, TaskChanges};
 pub use cursor::CursorError;
-pub use embedded::{Archive, BackupError, CheckReport, Compaction, EmbeddedStore, Medium, OpenError, Retention};
+pub use embedded::{
+    Archive, BackupError, CheckReport, Compaction, EmbeddedStore, LeftOut, Medium, OpenError, Retention, Salvaged,
+};
 pub use follow::{Batch, FollowError, Follower, Trimmed};
 pub use memory::MemoryStore;
 pub use pages::{Arguments, Listing, PageError, Pages};

@@ -8,21 +8,23 @@ use serde::Serialize;
 use super::json;
 use super::output::{Format, Output, OutputArgs, Tone, clean, out};
 use super::progress::Progress;
+use super::salvage::Salvage;
 use super::table::{self, Cell, Column};
 use super::{Failure, words};
 use crate::server::chain;
 use crate::server::store_tools::{self, Backup, CheckReport, Compaction, ToolError};
 
-/// Check, compact or back up a server's data directory.
+/// Check, compact, back up or salvage a server's data directory.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   switchyard store check --data-dir /var/lib/switchyard
   switchyard store compact
   switchyard store backup /var/backups/switchyard-1       also while the server runs
+  switchyard store salvage /var/lib/switchyard-saved
 
-These work on the directory itself, on the server's machine, as the server's user or root. check
-and compact need it alone; backup asks the server that holds it, if one does.")]
+These work on the directory itself, on the server's machine, as the server's user or root. check,
+compact and salvage need it alone; backup asks the server that holds it, if one does.")]
 pub(super) struct Store {
     #[command(subcommand)]
     tool: Tool,
@@ -33,15 +35,16 @@ enum Tool {
     Check(Check),
     Compact(Compact),
     Backup(MakeBackup),
+    Salvage(Salvage),
 }
 
 #[derive(Args, Debug)]
-struct Common {
+pub(super) struct Common {
     /// The data directory.
     #[arg(long, value_name = "DIR", env = "SWITCHYARD_DATA_DIR", default_value = "./switchyard-data")]
-    data_dir: PathBuf,
+    pub(super) data_dir: PathBuf,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(super) output: OutputArgs,
 }
 
 /// Look at all that a store holds, and say whether it is sound.
@@ -103,6 +106,7 @@ impl Store {
             Tool::Check(check) => check.run(),
             Tool::Compact(compact) => compact.run(),
             Tool::Backup(backup) => backup.run(),
+            Tool::Salvage(salvage) => salvage.run(),
         }
     }
 }
@@ -173,7 +177,7 @@ impl MakeBackup {
     }
 }
 
-fn refused(error: &ToolError) -> Failure {
+pub(super) fn refused(error: &ToolError) -> Failure {
     let text = chain(error);
     if error.is_usage() { Failure::Usage(text) } else { Failure::Local(text) }
 }

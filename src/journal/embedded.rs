@@ -39,6 +39,7 @@ mod reading;
 mod recovery;
 mod report;
 mod rows;
+mod salvage;
 mod seal;
 mod specs;
 mod tables;
@@ -54,7 +55,7 @@ use std::time::{Duration, Instant};
 pub use archive::{Archive, BackupError};
 pub use error::OpenError;
 pub use medium::Medium;
-pub use report::{CheckReport, Compaction};
+pub use report::{CheckReport, Compaction, LeftOut, Salvaged};
 
 use self::age::AgeClock;
 use self::containment::{Database, caught};
@@ -174,6 +175,12 @@ impl EmbeddedStore {
         let shared = Arc::<Opened>::default();
         shared.replace(Some(looked.map_err(|fault| fault.opening(directory.place()))?));
         Archive::new(shared, directory.place()).backup(dest)
+    }
+
+    /// Makes a new store in the new directory `dest`, with an id of its own, of what is sound in the one in `data_dir`, which is left as
+    /// it is, and which no server may hold meanwhile. Blocks. Fails where redb does not open the file.
+    pub fn salvage(data_dir: &Path, dest: &Path) -> Result<Salvaged, BackupError> {
+        salvage::salvage(&Directory::hold_existing(data_dir)?, dest)
     }
 
     /// The store, opened anew if it has failed.

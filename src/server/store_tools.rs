@@ -1,4 +1,4 @@
-//! What can be done with a data directory: checked, compacted and copied. Blocking, for the command line.
+//! What can be done with a data directory: checked, compacted, copied and saved from. Blocking, for the command line.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf, absolute};
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::control::{Answer, PULSE, Request, connect, lies_in, size, would_lie_in};
 use crate::journal::{BackupError, EmbeddedStore, OpenError};
-pub use crate::journal::{CheckReport, Compaction};
+pub use crate::journal::{CheckReport, Compaction, LeftOut, Salvaged};
 
 /// A server that says nothing for so long is not going to.
 const SILENCE: Duration = PULSE.saturating_mul(15);
@@ -144,6 +144,20 @@ pub fn backup(dir: &Path, dest: &Path, running: impl FnMut(Duration)) -> Result<
         Err(BackupError::Open(error)) => Err(opening(dir, error)),
         Err(error) => Err(ToolError::Backup(error)),
     }
+}
+
+/// Makes a new store, in the new directory `dest`, of what is sound in the one in `dir`.
+pub fn salvage(dir: &Path, dest: &Path) -> Result<Salvaged, ToolError> {
+    let dest = absolute(dest).map_err(|error| ToolError::NoPath(dest.to_owned(), error))?;
+    if lies_in(&dest, dir) {
+        return Err(ToolError::Inside { dir: dir.to_owned(), dest });
+    }
+    EmbeddedStore::salvage(dir, &dest).map_err(|error| match error {
+        // Its advice would be this.
+        BackupError::Open(OpenError::Damaged { place, problem }) => ToolError::Damaged { place, problem },
+        BackupError::Open(error) => alone(dir, error, "salvaging"),
+        error => ToolError::Backup(error),
+    })
 }
 
 fn opening(dir: &Path, error: OpenError) -> ToolError {

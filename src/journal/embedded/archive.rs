@@ -37,7 +37,7 @@ pub struct Archive {
 #[derive(Debug, Error)]
 pub enum BackupError {
     /// The destination exists.
-    #[error("{} exists; a backup goes to a new directory", .0.display())]
+    #[error("{} exists; a copy goes to a new directory", .0.display())]
     Exists(PathBuf),
     /// The store to copy could not be opened, or is damaged.
     #[error(transparent)]
@@ -122,14 +122,14 @@ enum Failed {
 }
 
 /// A copy that is not whole yet, beside its destination. Goes when it is dropped.
-struct Unfinished {
+pub(super) struct Unfinished {
     path: PathBuf,
     /// Holds a lock, so that no other copy takes this one for what is left of one.
     _held: File,
 }
 
 impl Unfinished {
-    fn make(dest: &Path) -> io::Result<Self> {
+    pub(super) fn make(dest: &Path) -> io::Result<Self> {
         let mut name = dest.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
         name.push(".unfinished-");
         remove_left(dest, name.as_encoded_bytes());
@@ -143,7 +143,11 @@ impl Unfinished {
         Ok(Self { path, _held: held })
     }
 
-    fn finish(self, dest: &Path) -> io::Result<()> {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn finish(self, dest: &Path) -> io::Result<()> {
         sync_directory(&self.path)?;
         // Fails where something else has appeared there meanwhile, but for an empty directory.
         fs::rename(&self.path, dest)?;

@@ -26,7 +26,7 @@ pub enum OpenError {
     /// What is there is no sound store.
     #[error(
         "{place} is damaged: {problem}. Look at it with `switchyard store check --data-dir DIR`, which changes nothing; restore a \
-         backup in its place; or move it away to begin anew, without its tasks"
+         backup in its place; have what is sound written to a new store with `switchyard store salvage --data-dir DIR DEST`; or move it away to begin anew, without its tasks"
     )]
     Damaged {
         /// The store.

@@ -42,3 +42,35 @@ pub struct Compaction {
     /// And after.
     pub after: u64,
 }
+
+/// What was saved of a damaged store, in a new one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salvaged {
+    /// Names the new store.
+    pub store_id: Uuid,
+    /// The new log begins after that.
+    pub oldest: u64,
+    /// And ends with that.
+    pub head: u64,
+    /// How many tasks there are.
+    pub tasks: u64,
+    /// How many specs.
+    pub specs: u64,
+    /// How many requests are remembered.
+    pub requests: u64,
+    /// What is not there; empty, if all is.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A row, or several, that could not be saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The table.
+    pub table: String,
+    /// The row's key there, or which rows they are.
+    pub key: String,
+    /// Of a task's row, its name, as far as that is known.
+    pub task: Option<String>,
+    /// What is wrong with it.
+    pub problem: String,
+}

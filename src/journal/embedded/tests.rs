@@ -16,6 +16,7 @@ mod media;
 mod migrations;
 mod reopening;
 mod retention;
+mod salvaging;
 mod untouched;
 mod vanishing;
 

@@ -200,7 +200,7 @@ fn a_backup_of_a_running_server_is_of_one_moment_and_a_store_of_its_own() {
 
     let again = tool(&["backup", text(&copy)], &data_dir);
     assert_eq!(again.code, 5, "{again:?}");
-    assert!(again.stderr.contains("exists; a backup goes to a new directory"), "{again:?}");
+    assert!(again.stderr.contains("exists; a copy goes to a new directory"), "{again:?}");
     let nowhere = tool(&["backup", text(&scratch.join("no/where"))], &data_dir);
     assert_eq!(nowhere.code, 5, "{nowhere:?}");
     assert!(nowhere.stderr.contains("did not make the backup: writing the backup to"), "{nowhere:?}");

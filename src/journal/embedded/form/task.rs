@@ -215,6 +215,11 @@ impl TaskForm {
         })
     }
 
+    /// The name, for people: as it is stored, where it is none.
+    pub(in crate::journal::embedded) fn name(&self) -> String {
+        full_name(&self.name).map_or_else(|_| self.name.clone(), |name| name.to_string())
+    }
+
     /// The specs that the image refers to.
     pub(in crate::journal::embedded) fn specs(&self) -> impl Iterator<Item = SpecKey> {
         let born = self.born;
