@@ -1,5 +1,7 @@
 //! What is told of an apply.
 
+use std::borrow::Cow;
+
 use crate::cli::output::{Paint, Tone, clean, width};
 use crate::cli::words;
 use crate::client::Error;
@@ -14,17 +16,26 @@ const BAR: usize = 40;
 /// A line for each item that changes something, or cannot.
 pub(super) fn plan(items: &[v1::ApplyPlanItem], paint: Paint) -> String {
     let told: Vec<_> = items.iter().filter(|item| item.action() != Action::Leave).collect();
-    let widest = told.iter().map(|item| width(words::id(&item.name))).max().unwrap_or_default();
+    let widest = told.iter().map(|item| width(&shown(&item.name))).max().unwrap_or_default();
     let mut text = String::new();
     for item in told {
         let refused = item.refusal.clone().map(Error::from);
-        let (name, gap) = (words::id(&item.name), widest - width(words::id(&item.name)));
+        let name = shown(&item.name);
+        let gap = widest - width(&name);
         let why = refused.map_or_else(|| item.reason.clone(), |error| clean(&with_reason(&error)));
         let (tone, action) = action(item.action());
         let pad = ACTION - action.len();
         text += &format!("{}{:pad$}  {name}{:gap$}  {why}\n", paint.text(tone, action), "", "");
     }
     text
+}
+
+/// `api`, or `other/api`: a set may reach into several namespaces, and what it cancels there is not to be taken for another.
+fn shown(name: &str) -> Cow<'_, str> {
+    match words::namespace(name) {
+        "default" | "" => words::id(name).into(),
+        namespace => format!("{namespace}/{}", words::id(name)).into(),
+    }
 }
 
 fn action(action: Action) -> (Tone, &'static str) {
@@ -65,7 +76,7 @@ pub(super) fn summary(whole: &v1::ApplyTasksResponse, paint: Paint) -> String {
         let error = failure.error.clone().map(Error::from);
         let why = error.map(|error| clean(&with_reason(&error))).unwrap_or_default();
         let (_, action) = action(failure.action());
-        text += &format!("{}  {}  {action}: {why}\n", paint.text(Tone::Bad, "failed"), words::id(&failure.name));
+        text += &format!("{}  {}  {action}: {why}\n", paint.text(Tone::Bad, "failed"), shown(&failure.name));
     }
     if result.omitted_failures > 0 {
         text += &format!("and {} more failures\n", result.omitted_failures);
