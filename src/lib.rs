@@ -10,11 +10,11 @@
 //! |---|---|---|
 //! | [`model`] | validated domain types: names, specs, tasks, events, filters | value crates only |
 //! | [`circuit`] | a task's circuit breaker: evidence and time in, transitions out | model |
-//! | [`lifecycle`] | the manager's decisions: `step(input, now) -> effects` | model, circuit |
+//! | [`lifecycle`] | the manager's decisions: `step(input, now) -> effects`; the plan of a set | model, circuit |
 //! | [`monitor`] | what a monitor is, its context, kinds and their registry, the testing kit, drills | model |
 //! | [`probe`] | the built-in kinds: HTTP, TCP, commands; dialling | model, monitor |
 //! | [`journal`] | the log of events, group commit, the view, the stream, snapshots of listings | model |
-//! | [`manager`] | the shell: runs lifecycle's effects on shards, reaps what ends | model, lifecycle, monitor, journal |
+//! | [`manager`] | the shell: runs lifecycle's effects on shards, reaps what ends, rolls out whole sets | model, lifecycle, monitor, journal |
 //! | [`pb`] | the wire form, and its conversions to and from model | model |
 //! | [`rpc`] | the gRPC services, errors, limits | pb, model, the manager's handle, the journal's view and stream |
 //! | `accept` | the accept loop that rpc and http share | nothing |

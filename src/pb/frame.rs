@@ -10,7 +10,7 @@ use super::v1::WatchTasksResponse;
 const EVENTS: u32 = 1;
 
 /// A [`WatchTasksResponse`] of events that are encoded already: on the wire it is the same message. So an event is encoded once,
-/// however many streams show it, and a frame that waits for its client takes the bytes that it will send and no more.
+/// however many streams show it, and a frame that waits for its client is bytes, not messages of many strings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WatchFrame {
     /// The field `events`, whole.
