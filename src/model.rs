@@ -27,7 +27,10 @@ pub use apply::{
     Action, Applied, Apply, ApplyCounts, ApplyFailure, ApplyOutcome, Desired, NotApplied, OnFailure, PlanItem, Rollout,
 };
 pub use check::{Check, Live, Phases, Verdict};
-pub use circuit::{CircuitReason, CircuitState, CircuitStatus, WindowCounts};
+pub use circuit::{
+    CircuitOverride, CircuitReason, CircuitState, CircuitStatus, EvidenceSource, Lease, Override, PassiveCounts,
+    WindowCounts,
+};
 pub use event::{Actor, Cause, Detail, Event, EventType};
 pub use evidence::{Evidence, Regime};
 pub use filter::{ListFilter, WatchFilter};
@@ -43,9 +46,9 @@ pub use request::{
 };
 pub use spec::{
     BodyMatch, BodyMatchDraft, CircuitDraft, CircuitPolicy, ConfigValue, CustomSpec, ExecDraft, ExecSpec, HttpDraft,
-    HttpSpec, Isolation, MonitorDraft, MonitorSpec, RestartDraft, RestartPolicy, Schedule, ScheduleDraft,
-    ShutdownDraft, ShutdownPolicy, SpecDraft, StatusRange, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, TcpDraft,
-    TcpSpec, TcpStep, WatchdogDraft, WatchdogPolicy,
+    HttpSpec, Isolation, MonitorDraft, MonitorSpec, PassiveDraft, PassivePolicy, RestartDraft, RestartPolicy, Schedule,
+    ScheduleDraft, ShutdownDraft, ShutdownPolicy, SpecDraft, StatusRange, SwapDraft, SwapPolicy, SwapStrategy,
+    TaskSpec, TcpDraft, TcpSpec, TcpStep, WatchdogDraft, WatchdogPolicy,
 };
 pub use swap::{Observation, StatePolicy, Swap, SwapPhase};
 pub use task::{

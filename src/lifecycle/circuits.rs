@@ -3,7 +3,7 @@
 use super::io::{Chance, Effect};
 use super::record::Change;
 use super::{Lifecycle, Timer};
-use crate::circuit::{Sample, Transition};
+use crate::circuit::{Sample, Source, Transition};
 use crate::model::{Cause, CircuitPolicy, CircuitReason, CircuitState, EventType, Evidence, InstanceId, Now, Uid};
 
 impl<C: Chance> Lifecycle<C> {
@@ -19,7 +19,7 @@ impl<C: Chance> Lifecycle<C> {
             return;
         }
         let Evidence { regime, verdict, latency } = evidence;
-        let sample = Sample { epoch: regime.epoch, verdict, latency };
+        let sample = Sample { epoch: regime.epoch, verdict, latency, source: Source::Active };
         let before = entry.circuit.counts();
         let (_, transition) = entry.circuit.report(sample, entry.task.spec.circuit(), chance, now);
         if transition.is_some_and(|it| (it.from, it.to) == (CircuitState::Closed, CircuitState::Open)) {

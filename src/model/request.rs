@@ -8,7 +8,7 @@ use super::{
 };
 
 /// The free text of an audit trail: at most 1 KiB.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reason(String);
 
 impl Reason {

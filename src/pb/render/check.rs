@@ -16,7 +16,7 @@ pub(super) fn live(live: &Live) -> v1::Live {
 }
 
 fn circuit_counts(counts: WindowCounts) -> v1::CircuitCounts {
-    let WindowCounts { results, failed, slow, consecutive } = counts;
+    let WindowCounts { results, failed, slow, consecutive, .. } = counts;
     v1::CircuitCounts { results, failed, slow, consecutive }
 }
 

@@ -5,8 +5,8 @@ use crate::model::{CircuitStatus, TaskName};
 use crate::pb::v1;
 
 /// The circuit of the task `name`.
-pub(super) fn circuit(name: &TaskName, circuit: CircuitStatus) -> v1::Circuit {
-    let CircuitStatus { state, suspended, epoch, since_time, reason, open_until, left: _, streak } = circuit;
+pub(super) fn circuit(name: &TaskName, circuit: &CircuitStatus) -> v1::Circuit {
+    let CircuitStatus { state, suspended, epoch, since_time, reason, open_until, streak, .. } = *circuit;
     v1::Circuit {
         name: name.to_string(),
         state: v1::CircuitState::from(state).into(),

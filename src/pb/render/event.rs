@@ -54,6 +54,6 @@ fn detail(detail: &Detail, task: Option<&Task>) -> Option<v1::event::Detail> {
         Detail::Pause(wire) => v1::event::Detail::Pause(pause(wire)),
         Detail::Restart(wire) => v1::event::Detail::Restart(restart(wire)),
         Detail::Swap(wire) => v1::event::Detail::Swap(Box::new(swap(wire))),
-        Detail::Circuit(wire) => v1::event::Detail::Circuit(circuit(&task?.name, *wire)),
+        Detail::Circuit(wire) => v1::event::Detail::Circuit(circuit(&task?.name, wire)),
     })
 }

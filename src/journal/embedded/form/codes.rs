@@ -2,8 +2,8 @@
 
 use super::{Read, Unreadable};
 use crate::model::{
-    AlertKind, Asked, CircuitReason, CircuitState, EventType, Exit, InstanceState, Intent, Isolation, Method, State,
-    StatePolicy, SwapPhase, SwapStrategy,
+    AlertKind, Asked, CircuitReason, CircuitState, EventType, EvidenceSource, Exit, InstanceState, Intent, Isolation,
+    Method, Override, State, StatePolicy, SwapPhase, SwapStrategy,
 };
 
 /// A word of the model that has a number on disk.
@@ -52,6 +52,8 @@ codes! {
     }
     CircuitState as "circuit's state" { Closed = 1, Open = 2, HalfOpen = 3 }
     CircuitReason as "circuit's reason" { Failure = 1, Inconclusive = 2, Recovered = 3, Waived = 4, Reset = 5 }
+    EvidenceSource as "source of evidence" { Active = 1, Passive = 2 }
+    Override as "override" { ForcedOpen = 1, ForcedClosed = 2, Shadow = 3 }
     SwapStrategy as "swap's strategy" { MakeBeforeBreak = 1, BreakBeforeMake = 2 }
     StatePolicy as "swap's state policy" { Keep = 1, Reset = 2 }
     SwapPhase as "swap's phase" {
