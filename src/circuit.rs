@@ -48,9 +48,6 @@ use stopwatch::Stopwatch;
 use trial::Trial;
 use window::Window;
 
-pub use evidence::{Disposition, Sample, Source};
-pub use permission::{Denial, Permission, Permit};
-
 /// A step from one state to the next. A reset may lead from `Closed` to `Closed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Transition {

@@ -1,64 +1,9 @@
 //! What checks and callers tell, and what becomes of it.
 
-use std::time::Duration;
-
 use super::passive::PassiveWindow;
 use super::window::Mark;
 use super::{Circuit, Phase, Transition};
-use crate::model::{CircuitPolicy, CircuitReason, Epoch, EvidenceSource, Lease, Now, Verdict};
-
-/// A finished check, or the outcome of a call, as evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Sample {
-    /// The circuit's epoch when it began.
-    pub epoch: Epoch,
-    /// What it found.
-    pub verdict: Verdict,
-    /// How long it took.
-    pub latency: Duration,
-    /// Whose it is.
-    pub source: Source,
-}
-
-/// Whose evidence it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// The task's own checks'.
-    Active,
-    /// A caller's.
-    Passive {
-        /// Who tells of it. Different reporters have different numbers, as good as always.
-        reporter: u64,
-        /// The lease that the call had.
-        lease: Option<Lease>,
-    },
-}
-
-impl Source {
-    const fn kind(self) -> EvidenceSource {
-        match self {
-            Self::Active => EvidenceSource::Active,
-            Self::Passive { .. } => EvidenceSource::Passive,
-        }
-    }
-}
-
-/// What became of a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Disposition {
-    /// It counted, or would have: an open circuit waits for time alone.
-    Accepted,
-    /// It came too late, or while no instance was ready; it changed nothing.
-    Stale,
-    /// Its lease had expired; it changed nothing.
-    Expired,
-    /// Its lease was used before; it changed nothing.
-    Duplicate,
-    /// It says nothing of the target; it changed nothing but that its lease, if it had one, is free again.
-    Neutral,
-    /// It was no trial call, and the circuit is half open; it changed nothing.
-    Ignored,
-}
+use crate::model::{CircuitPolicy, CircuitReason, Disposition, EvidenceSource, Now, Sample, Source, Verdict};
 
 impl Circuit {
     /// Takes in a finished check, or the outcome of a call. A check that made an instance ready counts only after

@@ -4,32 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Circuit, Phase, Transition};
-use crate::model::{CircuitOverride, CircuitPolicy, Epoch, Lease, Mono, Now, Override};
-
-/// What a caller is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Permission {
-    /// It may call.
-    Granted(Permit),
-    /// It had better not.
-    Denied(Denial),
-}
-
-/// That a caller may call, and what its outcome is to bear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Permit {
-    /// The circuit's epoch.
-    pub epoch: Epoch,
-    /// The lease of a trial call; the others need none.
-    pub lease: Option<Lease>,
-}
-
-/// That a caller had better not call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Denial {
-    /// When it is worth asking again, different for each caller; `None` where nobody knows.
-    pub retry_after: Option<Duration>,
-}
+use crate::model::{CircuitOverride, CircuitPolicy, Denial, Lease, Mono, Now, Override, Permission, Permit};
 
 /// An override, and when it ends by the clock that decides.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    CircuitDraft, CircuitOverride, CircuitStatus, Lease, MonitorDraft, Override, PassiveCounts, PassiveDraft, Reason,
-    ScheduleDraft, SpecDraft, TaskSpec, TcpDraft, Verdict, Violations, WindowCounts,
+    CircuitDraft, CircuitOverride, CircuitStatus, Denial, Disposition, Lease, MonitorDraft, Override, PassiveCounts,
+    PassiveDraft, Permission, Permit, Reason, Sample, ScheduleDraft, Source, SpecDraft, TaskSpec, TcpDraft, Verdict,
+    Violations, WindowCounts,
 };
 
 const MS: Duration = Duration::from_millis(1);

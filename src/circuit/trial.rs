@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::Disposition;
-use crate::model::{EvidenceSource, Lease, Mono, PassivePolicy};
+use crate::model::{Disposition, EvidenceSource, Lease, Mono, PassivePolicy};
 
 /// Each call that has a lease is either under way, or has gone well, or has given its lease back: `leases` and `passive` are what
 /// is granted. One that went badly has ended the trial.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Epoch, Mono, Reason, Timestamp};
+use super::{Epoch, Reason, Timestamp};
 
 /// Whether traffic should go to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,15 +131,6 @@ pub enum EvidenceSource {
     Active,
     /// The outcomes that callers report.
     Passive,
-}
-
-/// The right to one trial call of a half-open circuit: none is given twice within an epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Lease {
-    /// Counts the leases of an epoch.
-    pub number: u32,
-    /// When it expires, unless its call has been told of by then.
-    pub until: Mono,
 }
 
 /// A circuit, as it stands after some event.

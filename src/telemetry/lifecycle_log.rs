@@ -104,6 +104,7 @@ impl<'a> Line<'a> {
             EventType::CircuitHalfOpened => routine("circuit half-opened").with_circuit(event),
             EventType::CircuitRecovered => routine("circuit recovered").with_circuit(event),
             EventType::CircuitReset => routine("circuit reset").with_circuit(event),
+            EventType::CircuitOverridden => warning("circuit override changed").with_circuit(event),
             EventType::AlertRaised => warning("alert raised").with_alert(event),
             EventType::AlertResolved => routine("alert resolved").with_alert(event),
             EventType::ServerDraining => once("server draining"),

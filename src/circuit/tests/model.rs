@@ -4,7 +4,7 @@
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::*;
-use crate::circuit::Source::{Active, Passive};
+use crate::model::Source::{Active, Passive};
 use CircuitState::{Closed, HalfOpen, Open};
 use Verdict::{Fail, Neutral, Pass};
 

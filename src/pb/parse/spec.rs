@@ -139,6 +139,12 @@ fn circuit_draft(v: &mut Violations, wire: Option<v1::CircuitPolicy>) -> Circuit
         half_open_max,
         stable_for,
         streak_cap,
+        passive_window,
+        passive_min,
+        min_reporters,
+        trial_permits,
+        trial_concurrency,
+        lease_ttl,
     } = wire;
     CircuitDraft {
         consecutive_failures,
@@ -156,7 +162,14 @@ fn circuit_draft(v: &mut Violations, wire: Option<v1::CircuitPolicy>) -> Circuit
         half_open_max: duration(v, "half_open_max", half_open_max),
         stable_for: duration(v, "stable_for", stable_for),
         streak_cap: set(streak_cap),
-        passive: PassiveDraft::default(),
+        passive: PassiveDraft {
+            window: duration(v, "passive_window", passive_window),
+            min: set(passive_min),
+            min_reporters: set(min_reporters),
+            trial_permits,
+            trial_concurrency: set(trial_concurrency),
+            lease_ttl: duration(v, "lease_ttl", lease_ttl),
+        },
     }
 }
 

@@ -75,7 +75,7 @@ impl Gatherer {
             let Some(event) = self.backlog.pop_front() else { return false };
             if selection.selects(&event) {
                 let before = self.events.bytes.len();
-                encodings.push(&event, selection.view, &mut self.events.bytes);
+                selection.shows.push(&event, encodings, &mut self.events.bytes);
                 if self.events.bytes.len() > FRAME_BYTES && self.events.count > 0 {
                     self.events.bytes.truncate(before);
                     self.backlog.push_front(event);

@@ -60,12 +60,14 @@ codes! {
         Building = 1, Starting = 2, Gating = 3, Committed = 4, Draining = 5, Done = 6, RolledBack = 7, Cancelled = 8,
     }
     Isolation as "isolation" { Shared = 1, Thread = 2 }
-    Method as "method" { Start = 1, Swap = 2, Cancel = 3, Delete = 4, Pause = 5, Resume = 6, Run = 7, Rollback = 8 }
+    Method as "method" { Start = 1, Swap = 2, Cancel = 3, Delete = 4, Pause = 5, Resume = 6, Run = 7, Rollback = 8,
+        Override = 9, ResetCircuit = 10,
+    }
     EventType as "event's type" {
         TaskCreated = 1, InstanceStarting = 2, InstanceReady = 3, InstanceStopping = 4, InstanceAborting = 5,
         InstanceStuck = 6, InstanceEnded = 7, RestartScheduled = 8, TaskPaused = 9, TaskResumed = 10, TaskEnded = 11,
         TaskDeleted = 12, SwapStarted = 13, SwapCommitted = 14, SwapRolledBack = 15, CircuitTripped = 16,
         CircuitHalfOpened = 17, CircuitRecovered = 18, CircuitReset = 19, AlertRaised = 20, AlertResolved = 21,
-        ServerDraining = 22,
+        ServerDraining = 22, CircuitOverridden = 23,
     }
 }
