@@ -2,12 +2,14 @@
 
 mod course;
 mod ending;
+mod gapless;
 mod gate;
 mod policy;
 mod preempt;
 mod request;
 mod revert;
 mod storm;
+mod target;
 
 use std::net::TcpListener;
 use std::time::Duration;
