@@ -1,11 +1,13 @@
 //! Hot swaps through the API: what is refused and with which code, what is answered when, and what a watcher sees.
 
+mod carried;
 mod course;
 mod ending;
 mod gapless;
 mod gate;
 mod policy;
 mod preempt;
+mod replaced;
 mod request;
 mod revert;
 mod storm;

@@ -5,9 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use switchyard::pb::v1::task_spec::Monitor;
-use switchyard::pb::v1::{
-    self, CircuitState, EventType, GenerationState, State, SwapPhase, Task, TcpMonitor, TcpStep,
-};
+use switchyard::pb::v1::{self, CircuitState, EventType, GenerationState, State, SwapPhase, Task, TcpMonitor, TcpStep};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;

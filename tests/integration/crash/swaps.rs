@@ -5,13 +5,13 @@ use std::net::TcpListener;
 
 use futures_util::future::join_all;
 use switchyard::pb::v1::event::Detail;
+use switchyard::pb::v1::server_service_client::ServerServiceClient;
 use switchyard::pb::v1::task_spec::Monitor;
 use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
     self, Event, EventType, GetServerInfoRequest, InstanceState, State, SwapPhase, SwapStrategy, SwapTaskRequest, Task,
     TcpMonitor, TcpStep,
 };
-use switchyard::pb::v1::server_service_client::ServerServiceClient;
 use tonic::Status;
 
 use super::{Rng, client, number, owner, serve};
@@ -128,8 +128,7 @@ fn swaps(events: &[Event], of: EventType) -> Vec<String> {
 /// By the log each swap has ended once, and of each task one instance lives.
 fn told_once(events: &[Event]) -> (usize, usize) {
     let begun = swaps(events, EventType::SwapStarted);
-    let (committed, rolled_back) =
-        (swaps(events, EventType::SwapCommitted), swaps(events, EventType::SwapRolledBack));
+    let (committed, rolled_back) = (swaps(events, EventType::SwapCommitted), swaps(events, EventType::SwapRolledBack));
     let ended: BTreeSet<_> = committed.iter().chain(&rolled_back).collect();
     assert_eq!(ended.len(), committed.len() + rolled_back.len(), "none twice, and none both ways");
     assert_eq!(ended, begun.iter().collect(), "all of them");
