@@ -147,7 +147,7 @@ async fn carry_out(planned: Planned, frames: &Frames) -> Result<Applied, Error> 
         tokio::select! {
             biased;
             applied = &mut running => {
-                let counts = *told.borrow_and_update();
+                let counts = Box::new(*told.borrow_and_update());
                 return applied.map_err(|refusal| Error::ApplyEnds(refusal, counts));
             }
             _ = ticks.tick() => {}

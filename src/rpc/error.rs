@@ -48,7 +48,7 @@ pub(super) enum Error {
     NotApplied(NotApplied),
     /// Of an apply that had begun: what every command would meet now, and how far it has come.
     #[error("{}: the apply goes no further. {}. Apply the set again to go on from there", short(.0), so_far(.1))]
-    ApplyEnds(Refusal, ApplyCounts),
+    ApplyEnds(Refusal, Box<ApplyCounts>),
     #[error("nothing was sent for {} while the set was awaited", Pretty(*.0))]
     ApplyIdle(Duration),
     #[error("the server is draining; resume from the last cursor on another, or on this one when it is back")]

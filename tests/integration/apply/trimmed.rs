@@ -142,8 +142,7 @@ async fn a_roll_out_that_has_missed_what_became_of_its_swaps_finds_out_and_goes_
     let cause = || Cause::system("test", "");
     let (force, etag, idempotency) = (false, None, None);
     let goes = || named_task("goes");
-    let cancel =
-        CancelTask { name: goes(), force, etag: etag.clone(), cause: cause(), idempotency: idempotency.clone() };
+    let cancel = CancelTask { name: goes(), force, etag: etag.clone(), cause: cause(), idempotency };
     managed.handle.cancel(cancel).await.expect("accepted");
     managed.until("goes", |task| task.state == State::Cancelled).await;
     managed.handle.delete(DeleteTask { name: goes(), etag, cause: cause(), idempotency }).await.expect("deleted");
