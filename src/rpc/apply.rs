@@ -146,7 +146,10 @@ async fn carry_out(planned: Planned, frames: &Frames) -> Result<Applied, Error> 
     loop {
         tokio::select! {
             biased;
-            applied = &mut running => return Ok(applied?),
+            applied = &mut running => {
+                let counts = Box::new(*told.borrow_and_update());
+                return applied.map_err(|refusal| Error::ApplyEnds(refusal, counts));
+            }
             _ = ticks.tick() => {}
         }
         if told.has_changed().unwrap_or(false) {

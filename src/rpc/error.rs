@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::journal::{Ended, FollowError, Journal, PageError, StoreError, Trimmed};
-use crate::model::{NotApplied, Pretty, Refusal, SwapPhase, Violation, Violations, limits};
+use crate::model::{ApplyCounts, NotApplied, Pretty, Refusal, SwapPhase, Violation, Violations, limits};
 use crate::pb::parse::InvalidBatch;
 
 const DOMAIN: &str = "switchyard";
@@ -51,6 +51,9 @@ pub(super) enum Error {
     /// Of one task of an apply.
     #[error(transparent)]
     NotApplied(NotApplied),
+    /// Of an apply that had begun: what every command would meet now, and how far it has come.
+    #[error("{}: the apply goes no further. {}. Apply the set again to go on from there", short(.0), so_far(.1))]
+    ApplyEnds(Refusal, Box<ApplyCounts>),
     #[error("nothing was sent for {} while the set was awaited", Pretty(*.0))]
     ApplyIdle(Duration),
     #[error("the server is draining; resume from the last cursor on another, or on this one when it is back")]
@@ -81,7 +84,7 @@ impl Error {
 
     const fn answer(&self) -> (Code, &'static str) {
         match self {
-            Self::Refused(refusal) => match refusal {
+            Self::Refused(refusal) | Self::ApplyEnds(refusal, _) => match refusal {
                 Refusal::Invalid(_) => (Code::InvalidArgument, "INVALID_FIELD"),
                 Refusal::UnknownKind { .. } => (Code::InvalidArgument, "UNKNOWN_KIND"),
                 Refusal::KindUnresponsive { .. } => (Code::FailedPrecondition, "KIND_UNRESPONSIVE"),
@@ -152,6 +155,7 @@ impl Error {
     const fn retry(&self) -> Option<Duration> {
         match self {
             Self::Refused(Refusal::ServerDraining | Refusal::JournalStalled | Refusal::NotYetDurable(_))
+            | Self::ApplyEnds(Refusal::ServerDraining | Refusal::JournalStalled | Refusal::NotYetDurable(_), _)
             | Self::Draining
             | Self::Stalled(_) => Some(LATER),
             Self::StreamAged => Some(AT_ONCE),
@@ -176,6 +180,23 @@ impl Error {
             _ => {}
         }
     }
+}
+
+/// The refusal without what it says of a command of its own: that nothing was changed is not so of an apply.
+fn short(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::JournalStalled | Refusal::NotYetDurable(_) => "the journal is stalled".to_owned(),
+        Refusal::StoreFull => "the journal's store is full".to_owned(),
+        refusal => refusal.to_string(),
+    }
+}
+
+fn so_far(counts: &ApplyCounts) -> String {
+    let ApplyCounts { created, swapped, cancelled, left, failed, rolled_back, in_flight, waiting } = counts;
+    format!(
+        "{created} created, {swapped} swapped, {cancelled} cancelled, {rolled_back} swapped back, {left} as they were, \
+         {failed} failed; {in_flight} under way, {waiting} not begun"
+    )
 }
 
 impl From<Violations> for Error {

@@ -1,8 +1,10 @@
 //! ApplyTasks: a whole set for an owner, streamed in; the plan, what is done about it, and what is refused.
 
+mod bounds;
 mod fleet;
 mod rolled_out;
 mod set;
+mod trimmed;
 
 use std::collections::BTreeMap;
 

@@ -7,7 +7,9 @@
 //! SWITCHYARD_CRASH_ROUNDS=2000 SWITCHYARD_SEED=7 cargo test --locked --test integration crash -- --nocapture
 //! ```
 
+mod observed;
 mod owner;
+mod swaps;
 mod watcher;
 
 use std::path::Path;

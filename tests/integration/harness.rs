@@ -63,12 +63,7 @@ impl Harness {
 
     /// What `/metrics` says.
     pub(crate) async fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(self.http).await.expect("listening");
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http);
-        stream.write_all(request.as_bytes()).await.expect("writes");
-        let mut response = String::new();
-        stream.read_to_string(&mut response).await.expect("reads");
-        response
+        metrics(self.http).await
     }
 
     /// Where gRPC is served.
@@ -90,6 +85,16 @@ impl Harness {
     pub(crate) async fn ended(self) -> Ended {
         self.running.await.expect("no panic")
     }
+}
+
+/// What `/metrics` of the server there says.
+pub(crate) async fn metrics(http: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(http).await.expect("listening");
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("writes");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.expect("reads");
+    response
 }
 
 /// What puts a server together as `layer` says, on ports of the system's choosing, with drills; in memory, unless

@@ -1,13 +1,17 @@
 //! Hot swaps through the API: what is refused and with which code, what is answered when, and what a watcher sees.
 
+mod carried;
 mod course;
 mod ending;
+mod gapless;
 mod gate;
 mod policy;
 mod preempt;
+mod replaced;
 mod request;
 mod revert;
 mod storm;
+mod target;
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -185,7 +185,7 @@ impl Owner {
 }
 
 /// The history says of a task at rest what the task does, and of each generation who gave it, and what became of it.
-async fn remembered(client: &mut Client, shown: &v1::Task) {
+pub(super) async fn remembered(client: &mut Client, shown: &v1::Task) {
     let request = v1::ListGenerationsRequest { name: shown.name.clone() };
     let kept = client.list_generations(request).await.expect("there").into_inner().generations;
     let active: Vec<_> = kept.iter().filter(|kept| kept.state() == GenerationState::Active).collect();
@@ -214,7 +214,7 @@ fn spec_of(task: &v1::Task) -> u64 {
 }
 
 /// The task, once its swap is over and it is running, or has ended.
-async fn at_rest(client: &mut Client, id: &str) -> Option<v1::Task> {
+pub(super) async fn at_rest(client: &mut Client, id: &str) -> Option<v1::Task> {
     let timeout = Some(PATIENCE.try_into().expect("short"));
     let until = vec![State::Running.into(), State::Cancelled.into(), State::Succeeded.into(), State::Failed.into()];
     let swapped = v1::WaitTaskRequest { name: name(id), swap_ended: true, timeout, ..Default::default() };
@@ -239,7 +239,7 @@ fn is_undecided(task: &v1::Task) -> bool {
 }
 
 /// Whether the connection broke, however tonic puts that.
-fn is_gone(status: &Status) -> bool {
+pub(super) fn is_gone(status: &Status) -> bool {
     let broken = [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::Internal];
     broken.contains(&status.code()) && reason(status).is_empty()
 }

@@ -30,6 +30,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     held: bool,
+    /// After how many cut-overs it is.
+    held_after: Option<usize>,
     fault: Option<Fault>,
     nearly_full: bool,
     /// The last event of each group that was committed, after the first.
@@ -39,6 +41,14 @@ struct State {
 }
 
 impl State {
+    fn cut_over(&mut self, events: &[Arc<Event>]) {
+        let cut_overs = events.iter().filter(|event| event.kind == EventType::SwapCommitted).count();
+        self.held_after = self.held_after.map(|left| left.saturating_sub(cut_overs));
+        if self.held_after.take_if(|left| *left == 0).is_some() {
+            self.held = true;
+        }
+    }
+
     /// The tasks as the log has them.
     fn tasks(&self) -> Vec<Arc<Task>> {
         let mut tasks = BTreeMap::<Uid, Arc<Task>>::new();
@@ -63,6 +73,11 @@ impl Disk {
     /// Whether commits hang.
     pub(super) fn hold(&self, held: bool) {
         self.change(|state| state.held = held);
+    }
+
+    /// Commits hang after so many cut-overs.
+    pub(super) fn hold_after(&self, cut_overs: usize) {
+        self.change(|state| state.held_after = Some(cut_overs));
     }
 
     /// How commits fail, if they do.
@@ -114,6 +129,7 @@ impl Store for OnDisk {
                     state.groups.push((first.sequence.get(), last.sequence.get()));
                 }
                 state.log.extend_from_slice(group.events);
+                state.cut_over(group.events);
                 return self.0.commit(group);
             }
             Some(Fault::Passing) => Failure::Passing,
