@@ -1,29 +1,28 @@
 //! CircuitService: what callers ask of circuits and tell them, and what operators decide over them.
 
+mod health;
+mod overrides;
+
 use std::net::SocketAddr;
 
-use switchyard::config::{Layer, StoreKind};
+use switchyard::config::Layer;
 use switchyard::pb::v1::acquire_permit_response::Answer;
 use switchyard::pb::v1::circuit_service_client::CircuitServiceClient;
 use switchyard::pb::v1::task_spec::Monitor;
 use switchyard::pb::v1::watch_circuits_request::Start;
 use switchyard::pb::v1::{
     AcquirePermitRequest, CallOutcome, CallVerdict, Circuit, CircuitPolicy, CircuitReason, CircuitState, Denied,
-    Disposition, Event, EventType, EvidenceSource, GetCircuitRequest, ListCircuitsRequest, Override,
-    OverrideCircuitRequest, Permit, ReportOutcomesRequest, ResetCircuitRequest, Schedule, State, TcpMonitor,
-    WatchCircuitsRequest, WatchCircuitsResponse,
+    Disposition, Event, EventType, EvidenceSource, GetCircuitRequest, ListCircuitsRequest, Override, Permit,
+    ReportOutcomesRequest, Schedule, State, TcpMonitor, WatchCircuitsRequest, WatchCircuitsResponse,
 };
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
+use self::overrides::over;
 use crate::harness::{Client, Harness, cancel, idle, name, reach, refusal, start, with_spec};
-use crate::scratch::Scratch;
 
 type Circuits = CircuitServiceClient<Channel>;
 
@@ -332,90 +331,6 @@ async fn reports_that_are_wrong_say_where_and_count_for_nothing() {
     assert_eq!(refusal(&status), (Code::NotFound, "TASK_NOT_FOUND".to_owned()));
 }
 
-fn over(mode: Override, reason: &str) -> OverrideCircuitRequest {
-    let reason = reason.to_owned();
-    OverrideCircuitRequest { name: name("api"), r#override: mode.into(), reason, ..Default::default() }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_override_lies_over_the_circuit_until_its_time_and_the_circuit_goes_on_beneath() {
-    let (server, target) = (Harness::start(Layer::default()).await, Target::start().await);
-    let (_client, mut circuits) = watched(&server, &target, policy()).await;
-    let mut watch = from_now(&mut circuits).await;
-    let before = circuit(&mut circuits).await;
-    let answer = circuits.override_circuit(over(Override::ForcedOpen, "maintenance")).await.expect("laid").into_inner();
-    let forced = answer.circuit.expect("answered");
-    assert_eq!((forced.r#override(), forced.reason()), (Override::ForcedOpen, CircuitReason::Override));
-    assert_eq!((forced.state(), forced.epoch), (before.state(), before.epoch));
-    assert_eq!((forced.override_reason.as_str(), forced.override_expire_time), ("maintenance", None));
-    assert_eq!(answer.task.expect("answered").circuit.expect("shown").r#override(), Override::ForcedOpen);
-    assert_eq!(denied(&mut circuits).await.retry_after, None, "somebody has to end it");
-    let (event, shown) = watch.until(EventType::CircuitOverridden).await;
-    assert_eq!((event.cause.expect("said").reason.as_str(), shown.r#override()), ("maintenance", Override::ForcedOpen));
-    let again = circuits.override_circuit(over(Override::ForcedOpen, "maintenance")).await.expect("so").into_inner();
-    assert_eq!(again.cursor, answer.cursor, "what lies there is told once");
-
-    circuits.override_circuit(over(Override::ForcedClosed, "")).await.expect("laid");
-    fail(&mut circuits).await;
-    let (_, open) = watch.until(EventType::CircuitTripped).await;
-    assert_eq!((open.state(), open.r#override()), (CircuitState::Open, Override::ForcedClosed));
-    assert_eq!(permit(&mut circuits).await.lease_expire_time, None);
-
-    let soon = std::time::SystemTime::now() + std::time::Duration::from_millis(300);
-    let request = OverrideCircuitRequest { expire_time: Some(soon.into()), ..over(Override::Shadow, "for a moment") };
-    circuits.override_circuit(request).await.expect("laid");
-    let (event, after) = loop {
-        let (event, circuit) = watch.until(EventType::CircuitOverridden).await;
-        if event.cause.as_ref().is_some_and(|cause| cause.actor == "system:circuit") {
-            break (event, circuit);
-        }
-    };
-    assert_eq!(
-        (event.cause.expect("said").reason.as_str(), after.override_reason.as_str()),
-        ("the override's time is over", "")
-    );
-    assert_eq!(circuit(&mut circuits).await.r#override(), Override::None);
-
-    let past = OverrideCircuitRequest {
-        expire_time: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
-        ..over(Override::Shadow, "")
-    };
-    let nothing = OverrideCircuitRequest { expire_time: Some(soon.into()), ..over(Override::None, "") };
-    for (request, field) in
-        [(past, "expire_time"), (nothing, "expire_time"), (over(Override::Unspecified, ""), "override")]
-    {
-        let status = circuits.override_circuit(request).await.expect_err("refused");
-        let violations = status.get_error_details().bad_request().expect("said").field_violations.clone();
-        assert_eq!(violations.iter().map(|it| it.field.as_str()).collect::<Vec<_>>(), [field]);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reset_begins_anew_in_a_new_epoch_and_is_idempotent_by_its_id() {
-    let (server, target) = (Harness::start(Layer::default()).await, Target::start().await);
-    let policy = CircuitPolicy { open_base: span(3_600_000), open_max: span(3_600_000), ..policy() };
-    let (_client, mut circuits) = watched(&server, &target, policy).await;
-    let mut watch = from_now(&mut circuits).await;
-    fail(&mut circuits).await;
-    let (_, open) = watch.until(EventType::CircuitTripped).await;
-    let request = ResetCircuitRequest {
-        name: name("api"),
-        reason: "it is mended".to_owned(),
-        request_id: "3f2504e0-4f89-41d3-9a0c-0305e82c3303".to_owned(),
-        ..Default::default()
-    };
-    let answer = circuits.reset_circuit(request.clone()).await.expect("reset").into_inner();
-    let closed = answer.circuit.expect("answered");
-    assert_eq!((closed.state(), closed.reason(), closed.streak), (CircuitState::Closed, CircuitReason::Reset, 0));
-    assert!(closed.epoch > open.epoch);
-    let (event, _) = watch.until(EventType::CircuitReset).await;
-    assert_eq!(event.cause.expect("said").reason, "it is mended");
-    let again = circuits.reset_circuit(request).await.expect("as before").into_inner();
-    assert_eq!((again.cursor, again.circuit.expect("answered").epoch), (answer.cursor, closed.epoch));
-    let late = report(&mut circuits, vec![outcome(5, &open.token, CallVerdict::Failure)]).await;
-    assert_eq!(late.expect("taken in"), [Disposition::Stale]);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn circuits_are_listed_and_watched_from_their_state_or_a_cursor_until_their_task_is_deleted() {
     let (server, target) = (Harness::start(Layer::default()).await, Target::start().await);
@@ -454,74 +369,4 @@ async fn circuits_are_listed_and_watched_from_their_state_or_a_cursor_until_thei
     assert_eq!(watch.events, again.events);
     let last = again.circuits.last().expect("shown");
     assert_eq!((last.r#override(), last.suspended), (Override::ForcedOpen, true), "it ended, and was shown so");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_a_restart_an_override_stays_and_what_was_given_before_is_stale() {
-    let (scratch, target) = (Scratch::new("circuits"), Target::start().await);
-    let layer =
-        || Layer { store: Some(StoreKind::Embedded), data_dir: Some(scratch.path().to_owned()), ..Default::default() };
-    let server = Harness::start(layer()).await;
-    let (_client, mut circuits) = watched(&server, &target, policy()).await;
-    let before = circuit(&mut circuits).await;
-    let hour = std::time::SystemTime::now() + std::time::Duration::from_secs(3_600);
-    let request = OverrideCircuitRequest { expire_time: Some(hour.into()), ..over(Override::ForcedOpen, "night") };
-    let laid = circuits.override_circuit(request).await.expect("laid").into_inner().circuit.expect("answered");
-    server.shut_down();
-    server.ended().await;
-
-    let server = Harness::start(layer()).await;
-    let mut client = server.client().await;
-    reach(&mut client, "api", State::Running).await;
-    let mut circuits = CircuitServiceClient::new(server.connect().await);
-    let after = circuit(&mut circuits).await;
-    assert!(after.epoch > before.epoch);
-    assert_eq!(after.r#override(), Override::ForcedOpen);
-    assert_eq!(
-        (&after.override_reason, after.override_time, after.override_expire_time),
-        (&laid.override_reason, laid.override_time, laid.override_expire_time)
-    );
-    assert!(denied(&mut circuits).await.retry_after.is_some_and(|wait| wait.seconds > 3_000));
-    let late = report(&mut circuits, vec![outcome(1, &before.token, CallVerdict::Failure)]).await;
-    assert_eq!(late.expect("taken in"), [Disposition::Stale]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_circuit_has_standard_health_under_its_name() {
-    let (server, target) = (Harness::start(Layer::default()).await, Target::start().await);
-    let (mut client, mut circuits) = watched(&server, &target, policy()).await;
-    let mut health = HealthClient::new(server.connect().await);
-    let service = || HealthCheckRequest { service: format!("circuit/{}", name("api")) };
-    assert_eq!(health.check(service()).await.expect("there").into_inner().status(), ServingStatus::Serving);
-    let mut watch = health.watch(service()).await.expect("there").into_inner();
-    let mut seen = Vec::new();
-    let mut told = Vec::new();
-    for mode in [Override::None, Override::ForcedOpen, Override::Shadow] {
-        if mode != Override::None {
-            circuits.override_circuit(over(mode, "")).await.expect("laid");
-        }
-        told.push(health.check(service()).await.expect("there").into_inner().status());
-        seen.push(watch.message().await.expect("no error").expect("not ended").status());
-    }
-    circuits.override_circuit(over(Override::None, "")).await.expect("taken away");
-    let request = switchyard::pb::v1::PauseTaskRequest { name: name("api"), ..Default::default() };
-    client.pause_task(request).await.expect("paused");
-    seen.push(watch.message().await.expect("no error").expect("not ended").status());
-    assert_eq!(told, [ServingStatus::Serving, ServingStatus::NotServing, ServingStatus::Serving]);
-    assert_eq!(seen[..3], told);
-    assert_eq!(seen[3], ServingStatus::Unknown, "nobody looks");
-
-    let nobody = HealthCheckRequest { service: format!("circuit/{}", name("nobody")) };
-    assert_eq!(health.check(nobody).await.expect_err("no such circuit").code(), Code::NotFound);
-    let mistaken = HealthCheckRequest { service: "circuit/api".to_owned() };
-    assert_eq!(health.check(mistaken).await.expect_err("no name").code(), Code::InvalidArgument);
-    server.shut_down();
-    let end = loop {
-        match watch.message().await {
-            Ok(Some(_)) => {}
-            end => break end,
-        }
-    };
-    let status = end.expect_err("the server drains");
-    assert_eq!(refusal(&status), (Code::Unavailable, "SERVER_DRAINING".to_owned()));
 }

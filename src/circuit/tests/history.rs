@@ -20,6 +20,13 @@ pub(super) enum Input {
     Reset,
 }
 
+impl Input {
+    /// Whether time gets its due first.
+    pub(super) const fn settles(&self) -> bool {
+        matches!(self, Self::Settle | Self::Report(_) | Self::Acquire)
+    }
+}
+
 /// An input, and what came of it.
 #[derive(Clone, Debug)]
 pub(super) struct Turn {
@@ -208,10 +215,13 @@ impl History {
 
     fn turn(&mut self, circuit: &mut Circuit, input: Input, chance: f64, now: Now) -> Turn {
         let before = circuit.clone();
-        let epoch = {
+        // With other inputs time gets its due later.
+        let epoch = if input.settles() {
             let mut settled = before.clone();
             settled.settle(&self.policy, chance, now);
             settled.epoch()
+        } else {
+            before.epoch()
         };
         let clamped = now.mono.max(before.last_seen);
         if epoch != before.epoch() {

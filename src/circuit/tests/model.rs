@@ -11,7 +11,7 @@ use Verdict::{Fail, Neutral, Pass};
 /// A step of the clock.
 const TICK: Duration = Duration::from_millis(100);
 /// How many there are.
-const TICKS: u8 = 6;
+const TICKS: u8 = 7;
 /// Three epochs are gone through, and how the fourth begins is looked at.
 const LAST_EPOCH: u64 = 4;
 /// A caller that has seen the lease of this number asks for no more.
@@ -135,14 +135,14 @@ impl State {
 }
 
 impl World {
-    /// A trial is over at its third tick, a lease at its second; the circuit is open for a tick.
+    /// A trial is over at its third tick, a lease at its second; the circuit is open for two.
     fn new() -> Self {
         let draft = CircuitDraft {
             consecutive_failures: Some(1),
             failure_rate: Some(5_000),
             active_window: Some(1),
-            open_base: Some(TICK),
-            open_max: Some(TICK),
+            open_base: Some(2 * TICK),
+            open_max: Some(2 * TICK),
             jitter: Some(0.0),
             close_successes: Some(1),
             trial_interval: Some(TICK),
