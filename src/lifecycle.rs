@@ -182,6 +182,11 @@ impl<C: Chance> Lifecycle<C> {
         self.log.head
     }
 
+    /// Whether a drain was asked for.
+    pub const fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
     /// The place in the log right after a drain began; the head as long as none has.
     pub const fn draining_since(&self) -> Sequence {
         match self.draining {

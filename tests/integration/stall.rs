@@ -1,6 +1,7 @@
 //! A journal whose store does not write, has no space, or has died: what clients are told, what goes on, and what comes back by
 //! itself.
 
+mod cut;
 mod full;
 mod load;
 mod store;
