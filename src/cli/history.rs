@@ -30,7 +30,8 @@ Examples:
   switchyard history api -o yaml              with the specs
 
 The newest 10 generations are kept, and the active one. WHY has the request's reason, which
-generation was gone back to, and why a swap was rolled back.")]
+generation was gone back to, why a swap was rolled back, and how a generation failed that was
+reverted.")]
 pub(super) struct History {
     /// The task's name.
     name: String,
@@ -80,7 +81,9 @@ fn state(kept: &v1::Generation) -> (String, Tone) {
     match kept.state() {
         v1::GenerationState::Active => (state, Tone::Good),
         v1::GenerationState::Candidate => (state, Tone::Changing),
-        v1::GenerationState::RolledBack | v1::GenerationState::Cancelled => (state, Tone::Bad),
+        v1::GenerationState::RolledBack | v1::GenerationState::Cancelled | v1::GenerationState::Reverted => {
+            (state, Tone::Bad)
+        }
         v1::GenerationState::Superseded => (state, Tone::Faint),
         v1::GenerationState::Unspecified => ("UNKNOWN".to_owned(), Tone::Plain),
     }
@@ -100,7 +103,7 @@ fn why(kept: &v1::Generation) -> String {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  switchyard rollback api --wait                        to the one before that was active
+  switchyard rollback api --wait                        to the spec before
   switchyard rollback api --to-generation 3 --reason 'the new target is slow'
   switchyard rollback api --to-generation 3 --dry-run   the spec as it would be
 
@@ -111,7 +114,7 @@ pub(super) struct Rollback {
     /// The task's name.
     name: String,
     /// Which generation to go back to; by default the newest before the active one that had been
-    /// active. `history` shows them.
+    /// active, has another spec and was not reverted. `history` shows them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     to_generation: Option<u64>,
     /// In which order to start and stop; the spec's by default.

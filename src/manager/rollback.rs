@@ -53,13 +53,17 @@ struct Found {
     kept: KeptGeneration,
 }
 
-/// The generation asked for; where none was, the newest before the active one that was the task's, too.
+/// The generation asked for; where none was, the newest before the active one that was the task's, too, and has another spec. What the
+/// server itself has gone back from is none: it failed.
 fn choose(task: &Task, kept: Vec<KeptGeneration>, wanted: Option<Generation>) -> Result<Found, Refusal> {
     let not_found = || Refusal::GenerationNotFound { name: task.name.clone(), generation: wanted };
     let active = task.generation;
     let is_it = |kept: &KeptGeneration| match wanted {
         Some(generation) => kept.generation == generation,
-        None => kept.generation < active && matches!(kept.story.standing, Standing::Superseded { .. }),
+        None => {
+            let was_well = matches!(kept.story.standing, Standing::Superseded { .. });
+            kept.generation < active && was_well && kept.spec != task.spec
+        }
     };
     let kept = kept.into_iter().rev().find(is_it).ok_or_else(not_found)?;
     if !kept.story.was_active() {

@@ -158,7 +158,8 @@ pub struct Former {
 pub struct RollbackTask {
     /// The task's name.
     pub name: TaskName,
-    /// Which generation; the newest before the active one that has been active, where none is given.
+    /// Which generation; where none is given, the newest before the active one that has been active, has another spec, and was not
+    /// reverted.
     pub to_generation: Option<Generation>,
     /// In which order to stop and start; the spec's own where none is given.
     pub strategy: Option<SwapStrategy>,

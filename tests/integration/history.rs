@@ -3,10 +3,12 @@
 use std::net::TcpListener;
 
 use switchyard::config::Layer;
+use switchyard::pb::v1::event::Detail;
 use switchyard::pb::v1::task_spec::Monitor;
+use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
-    EventType, Generation, GenerationState, ListGenerationsRequest, RollbackTaskRequest, State, Swap, SwapPhase,
-    SwapPolicy, SwapTaskRequest, Task, TcpMonitor, TcpStep,
+    Event, EventType, Generation, GenerationState, ListGenerationsRequest, RollbackTaskRequest, State, Swap, SwapPhase,
+    SwapPolicy, SwapTaskRequest, Task, TcpMonitor, TcpStep, WatchTasksRequest,
 };
 use switchyard::server::{Ended, Server};
 use tonic::{Code, Status};
@@ -135,6 +137,52 @@ async fn a_rollback_goes_to_the_newest_that_was_active_and_the_next_one_back_aga
     use GenerationState::{Active, RolledBack, Superseded};
     let expected = [(5, Active), (4, Superseded), (3, RolledBack), (2, Superseded), (1, Superseded)];
     assert_eq!(states(&kept), expected);
+}
+
+/// Swaps to what panics soon after, and waits until the server has gone back.
+async fn be_reverted(server: &Harness, client: &mut Client) -> Task {
+    let head = server.info().await.head_cursor;
+    let panics = with_spec(drill("task", "panic", "300ms"), |spec| {
+        let observation_time = Some(prost_types::Duration { seconds: 600, nanos: 0 });
+        spec.swap = Some(SwapPolicy { auto_revert: true, observation_time, ..Default::default() });
+    });
+    let request = SwapTaskRequest { name: name("task"), task: panics.task, wait: true, ..Default::default() };
+    client.swap_task(request).await.expect("accepted");
+    let (start, filter) = (Some(Start::Cursor(head)), "type = SWAP_COMMITTED".to_owned());
+    let watched = client.watch_tasks(WatchTasksRequest { start, filter, ..Default::default() }).await;
+    let mut frames = watched.expect("opened").into_inner();
+    let is_way_back =
+        |event: Event| matches!(event.detail, Some(Detail::Swap(swap)) if swap.revert_reason.contains("panicked"));
+    while !frames.message().await.expect("no error").expect("not ended").events.into_iter().any(is_way_back) {}
+    reach(client, "task", State::Running).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_has_reverted_is_told_so_and_is_no_way_back_unless_it_is_asked_for() {
+    let server = Harness::start(Layer::default()).await;
+    let mut client = running(&server).await;
+    let none = {
+        be_reverted(&server, &mut client).await;
+        rollback(&mut client, back()).await.expect_err("the first one's spec is what it has")
+    };
+    assert_eq!(refusal(&none), (Code::NotFound, "GENERATION_NOT_FOUND".to_owned()));
+    swap(&mut client, "2h", "well").await;
+    let task = be_reverted(&server, &mut client).await;
+    use GenerationState::{Active, Reverted, Superseded};
+    let kept = history(&mut client).await;
+    let expected = [(6, Active), (5, Reverted), (4, Superseded), (3, Superseded), (2, Reverted), (1, Superseded)];
+    assert_eq!(states(&kept), expected);
+    let failed = &kept[1];
+    assert!(failed.error.starts_with("generation 5 panicked: "), "{failed:?}");
+    assert!(failed.activate_time.is_some() && failed.end_time == kept[0].activate_time, "{failed:?}");
+    assert_eq!((kept[0].spec.as_ref(), kept[2].spec.as_ref()), (task.spec.as_ref(), task.spec.as_ref()));
+
+    // Neither 5, which has failed, nor 4, which it went back to.
+    let (task, _) = rollback(&mut client, back()).await.expect("accepted");
+    assert_eq!((task.generation, newest(&task).rollback_to), (7, 3));
+    let request = RollbackTaskRequest { to_generation: 5, ..back() };
+    let (task, _) = rollback(&mut client, request).await.expect("accepted");
+    assert_eq!(newest(&task).rollback_to, 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
