@@ -7,7 +7,7 @@ use clap::Args;
 use super::change::Change;
 use super::output::{Output, OutputArgs, Tone};
 use super::remote::{Namespace, Remote};
-use super::swap::{Strategy, follow, is_ended, is_new, preview_of, told, verdict};
+use super::swap::{StatePolicy, Strategy, follow, hint, is_ended, is_new, preview_of, refused, told, verdict};
 use super::table::{self, Cell, Column};
 use super::{Failure, words};
 use crate::pb::v1;
@@ -106,6 +106,7 @@ Examples:
   switchyard rollback api --wait                        to the spec before
   switchyard rollback api --to-generation 3 --reason 'the new target is slow'
   switchyard rollback api --to-generation 3 --dry-run   the spec as it would be
+  switchyard rollback api --preempt                     even while a swap runs that is not committed
 
 It is a swap like any other, to a new generation; `history` shows which one was gone back to.
 With --wait each phase is told as it comes; exit code 1 where the swap was rolled back or
@@ -120,6 +121,12 @@ pub(super) struct Rollback {
     /// In which order to start and stop; the spec's by default.
     #[arg(long, value_enum)]
     strategy: Option<Strategy>,
+    /// What becomes of the circuit; by default it is kept for the same target, and begins anew for another one.
+    #[arg(long, value_enum)]
+    state_policy: Option<StatePolicy>,
+    /// End a swap that runs and has not been committed, instead of being refused.
+    #[arg(long)]
+    preempt: bool,
     /// Check everything, swap nothing: answers the spec as it would be.
     #[arg(long, visible_alias = "dry-run", conflicts_with = "wait")]
     validate_only: bool,
@@ -132,7 +139,7 @@ pub(super) struct Rollback {
 
 impl Rollback {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let Self { name, to_generation, strategy, validate_only, wait, change } = self;
+        let Self { name, to_generation, strategy, state_policy, preempt, validate_only, wait, change } = self;
         let output = Output::new(&change.output);
         let name = change.namespace.task(&name);
         let client = change.remote.connect().await?;
@@ -147,8 +154,11 @@ impl Rollback {
             etag: change.etag,
             reason: change.audit.reason,
             request_id: change.audit.request_id,
+            preempt,
+            state_policy: state_policy.map_or(v1::StatePolicy::Unspecified, v1::StatePolicy::from).into(),
         };
-        let v1::RollbackTaskResponse { task, cursor } = client.rollback(request).await?;
+        let answer = client.rollback(request).await.map_err(|error| refused(error, validate_only))?;
+        let v1::RollbackTaskResponse { task, cursor } = answer;
         let mut swap = v1::SwapTaskResponse { task, cursor };
         if wait && !validate_only {
             follow(&client, &mut swap, output).await?;
@@ -159,6 +169,7 @@ impl Rollback {
             return output.message(&answer, |answer| preview_of(answer.task.as_ref()));
         }
         output.message(&answer, |_| told(&swap, &before, again, output.paint))?;
+        hint(&swap, &before);
         match answer.task.as_ref().and_then(|task| task.swap.as_ref()) {
             Some(swap) if is_new(swap, &before) && is_ended(swap) => verdict(swap),
             _ => Ok(()),

@@ -74,7 +74,17 @@ fn choose(task: &Task, kept: Vec<KeptGeneration>, wanted: Option<Generation>) ->
 }
 
 fn swap(rollback: &RollbackTask, found: Found) -> SwapTask {
-    let RollbackTask { name, to_generation: _, strategy, validate_only, etag, cause, idempotency } = rollback.clone();
+    let RollbackTask {
+        name,
+        to_generation: _,
+        strategy,
+        state_policy,
+        preempt,
+        validate_only,
+        etag,
+        cause,
+        idempotency,
+    } = rollback.clone();
     let Found { former, kept: KeptGeneration { generation: _, spec, story } } = found;
     SwapTask {
         name,
@@ -83,8 +93,8 @@ fn swap(rollback: &RollbackTask, found: Found) -> SwapTask {
         spec: Arc::unwrap_or_clone(spec),
         former: Some(former),
         strategy,
-        state_policy: None,
-        preempt: false,
+        state_policy,
+        preempt,
         validate_only,
         etag,
         cause,

@@ -163,6 +163,10 @@ pub struct RollbackTask {
     pub to_generation: Option<Generation>,
     /// In which order to stop and start; the spec's own where none is given.
     pub strategy: Option<SwapStrategy>,
+    /// What becomes of the circuit; where none is given, it is kept for the same target, and begins anew for another one.
+    pub state_policy: Option<StatePolicy>,
+    /// A swap that is under way and has not been committed gives way.
+    pub preempt: bool,
     /// Check everything, change nothing.
     pub validate_only: bool,
     /// If given, must match.

@@ -7,8 +7,8 @@ use switchyard::pb::v1::event::Detail;
 use switchyard::pb::v1::task_spec::Monitor;
 use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
-    Event, EventType, Generation, GenerationState, ListGenerationsRequest, RollbackTaskRequest, State, Swap, SwapPhase,
-    SwapPolicy, SwapTaskRequest, Task, TcpMonitor, TcpStep, WatchTasksRequest,
+    CircuitReason, Event, EventType, Generation, GenerationState, ListGenerationsRequest, RollbackTaskRequest, State,
+    StatePolicy, Swap, SwapPhase, SwapPolicy, SwapTaskRequest, Task, TcpMonitor, TcpStep, WatchTasksRequest,
 };
 use switchyard::server::{Ended, Server};
 use tonic::{Code, Status};
@@ -161,10 +161,8 @@ async fn be_reverted(server: &Harness, client: &mut Client) -> Task {
 async fn what_the_server_has_reverted_is_told_so_and_is_no_way_back_unless_it_is_asked_for() {
     let server = Harness::start(Layer::default()).await;
     let mut client = running(&server).await;
-    let none = {
-        be_reverted(&server, &mut client).await;
-        rollback(&mut client, back()).await.expect_err("the first one's spec is what it has")
-    };
+    be_reverted(&server, &mut client).await;
+    let none = rollback(&mut client, back()).await.expect_err("the first one's spec is what it has");
     assert_eq!(refusal(&none), (Code::NotFound, "GENERATION_NOT_FOUND".to_owned()));
     swap(&mut client, "2h", "well").await;
     let task = be_reverted(&server, &mut client).await;
@@ -244,6 +242,40 @@ async fn a_rollback_is_refused_as_a_swap_is() {
     assert_eq!(history(&mut client).await[0].state(), GenerationState::Cancelled);
     let status = rollback(&mut client, back()).await.expect_err("ended");
     assert_eq!(refusal(&status), (Code::FailedPrecondition, "TASK_NOT_RUNNING".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_preempts_and_has_its_say_about_the_circuit_where_it_is_asked_to() {
+    let server = Harness::start(Layer::default()).await;
+    let mut client = running(&server).await;
+    let first = reach(&mut client, "task", State::Running).await;
+    swap(&mut client, "2h", "second").await;
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("bound").to_string();
+    let steps = vec![TcpStep { send: Vec::new(), expect: b"a word".to_vec() }];
+    let unready = start("task", Monitor::Tcp(TcpMonitor { address, steps })).task;
+    let request = SwapTaskRequest { name: name("task"), task: unready, ..Default::default() };
+    client.swap_task(request).await.expect("accepted");
+
+    let head = server.info().await.head_cursor;
+    let dry = RollbackTaskRequest { validate_only: true, preempt: true, ..back() };
+    let (preview, cursor) = rollback(&mut client, dry).await.expect("valid");
+    assert_eq!((preview.generation, &preview.spec, &cursor), (4, &first.spec, &head));
+    let dry = RollbackTaskRequest { validate_only: true, ..back() };
+    let status = rollback(&mut client, dry).await.expect_err("as the roll-back would be");
+    assert_eq!(refusal(&status), (Code::Aborted, "SWAP_IN_PROGRESS".to_owned()));
+
+    // The target is the same, so that the circuit would stay.
+    let request = RollbackTaskRequest { preempt: true, state_policy: StatePolicy::Reset.into(), ..back() };
+    let (task, _) = rollback(&mut client, request).await.expect("accepted");
+    let done = newest(&task);
+    assert_eq!((done.phase(), done.to_generation, done.rollback_to, &task.spec), (SwapPhase::Done, 4, 1, &first.spec));
+    assert_eq!(history(&mut client).await[1].state(), GenerationState::Cancelled);
+    let (before, after) = (first.circuit.expect("has one"), task.circuit.expect("has one"));
+    assert_eq!((after.reason(), after.epoch > before.epoch), (CircuitReason::Reset, true), "{after:?}");
+    let bad = RollbackTaskRequest { state_policy: 9, ..back() };
+    let violated = rollback(&mut client, bad).await.expect_err("invalid").get_error_details();
+    assert_eq!(violated.bad_request().expect("told").field_violations[0].field, "state_policy");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -58,7 +58,9 @@ pub(super) fn verdict(swap: &SwapTask, task: &Task, seen: &Seen<'_>) -> Result<(
         Err(Refusal::LabelsImmutable(name()))
     } else if task.intent == Intent::Cancel || task.state.is_ended() {
         not_running
-    } else if is_running(task) && !preempts(swap, task) || !swap.preempt && lingers(task) {
+    } else if !(swap.preempt && swap.validate_only)
+        && (is_running(task) && !preempts(swap, task) || !swap.preempt && lingers(task))
+    {
         Err(Refusal::SwapInProgress(name()))
     } else if other && instances.any(|instance| instance.state == InstanceState::Stuck) {
         Err(Refusal::PredecessorStuck(name()))
