@@ -25,8 +25,8 @@ use crate::monitor::{LiveCell, Report, Wanted};
 pub(super) enum Request {
     /// A client's command.
     Command { command: Command, with: With, answer: oneshot::Sender<Result<Reply, Refusal>> },
-    /// Say when everything that was sent before has been decided, and answered where it can be at once.
-    Sync(oneshot::Sender<()>),
+    /// Say when everything that was sent before has been decided, and answered where it can be at once; and whether the server drains.
+    Sync(oneshot::Sender<bool>),
     /// Stop every task.
     Drain { bound: Duration, cause: Cause, begun: Option<oneshot::Sender<Sequence>>, done: oneshot::Sender<usize> },
 }

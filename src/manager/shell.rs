@@ -238,7 +238,10 @@ impl Shell {
         match request {
             Request::Command { command, with, answer } => self.on_command(command, with, answer, turn),
             // Whoever asked may have stopped waiting.
-            Request::Sync(tell) => turn.at_once.push(Box::new(move || tell.send(()).unwrap_or_default())),
+            Request::Sync(tell) => {
+                let drains = self.lifecycle.is_draining();
+                turn.at_once.push(Box::new(move || tell.send(drains).unwrap_or_default()));
+            }
             Request::Drain { bound, cause, begun, done } => {
                 self.drained.push(done);
                 let bound = self.clock.now().mono + bound;

@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::task_files::Following;
 use super::{Ended, Parts, Transports};
 use crate::http::Phase;
 use crate::manager::Manager;
@@ -50,8 +51,7 @@ pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
     let (began, since) = oneshot::channel();
     // Until the end of the drain: so long there are calls.
     let _telling = AbortOnDropHandle::new(tokio::spawn(tell(since, begun, asked)));
-    // It begins nothing more; what is under way stops with all else.
-    drop(task_files);
+    let task_files = task_files.map(Following::drain);
     readiness.set(Phase::Draining);
     // First: it would turn the health back.
     capacity.abort();
@@ -74,7 +74,13 @@ pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
     drop(closing);
     health.close().await;
     // The log ends with the journal, and its last lines tell how the tasks did.
-    let rest = async { tokio::join!(transports.end(), event_log, manager.close()) };
+    let said = async {
+        if let Some(task_files) = task_files {
+            // A panic there was logged when it happened.
+            let _ = task_files.await;
+        }
+    };
+    let rest = async { tokio::join!(said, transports.end(), event_log, manager.close()) };
     if timeout(TRANSPORT, rest).await.is_err() {
         say(|| tracing::warn!("some connections, or the log, did not end in time: cut")).await;
     }

@@ -297,6 +297,11 @@ pub(super) fn stories() -> BoxedStrategy<Story> {
         Just(Standing::Candidate),
         option::of(time()).prop_map(|since| Standing::Active { since }),
         (option::of(time()), time()).prop_map(|(since, until)| Standing::Superseded { since, until }),
+        (option::of(time()), time(), ".{1,20}").prop_map(|(since, until, error)| Standing::Reverted {
+            since,
+            until,
+            error
+        }),
         (time(), ".{0,20}").prop_map(|(time, error)| Standing::RolledBack { time, error }),
         (time(), ".{0,20}").prop_map(|(time, error)| Standing::Cancelled { time, error }),
     ];
