@@ -201,6 +201,7 @@ impl Server {
         let Self { parts, exit_on_stuck_limit, commands, .. } = self;
         let ended = parts.run(exit_on_stuck_limit, shutdown, force).await;
         commands.end().await;
+        drain::say(move || tracing::info!(?ended, "the server has ended")).await;
         ended
     }
 }

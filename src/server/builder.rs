@@ -136,6 +136,7 @@ impl Builder {
             address: kept_address,
         };
         let exit_on_stuck_limit = config.exit_on_stuck_limit();
+        tracing::info!(grpc = %address, http = %http_address, tasks, version = env!("CARGO_PKG_VERSION"), "the server serves");
         Ok(Server { address, http_address, exit_on_stuck_limit, stored, tasks, parts, commands })
     }
 }

@@ -8,7 +8,8 @@ use crate::journal::{EmbeddedStore, FollowError, Retention};
 use super::Disk;
 
 /// The events of these tests are old.
-const EVERYTHING: Retention = Retention { events: Some(1_000), age: Duration::from_secs(100 * 365 * 86_400), bytes: 1 << 30 };
+const EVERYTHING: Retention =
+    Retention { events: Some(1_000), age: Duration::from_secs(100 * 365 * 86_400), bytes: 1 << 30 };
 /// No test waits for it: it is there so that a broken one fails.
 const LONG: Duration = Duration::from_secs(60);
 
