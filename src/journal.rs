@@ -51,7 +51,7 @@ pub use pages::{Arguments, Listing, PageError, Pages};
 pub use store::{Failure, Group, Range, ReadError, Reader, Recovered, Store, StoreError};
 pub use view::{Counts, View};
 pub use vigil::{Condition, Vigil};
-pub use writer::Writer;
+pub use writer::{Finished, Writer};
 
 use self::changes::Registry;
 use self::inbox::Inbox;

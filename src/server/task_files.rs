@@ -14,10 +14,10 @@ use super::Error;
 use crate::config::Config;
 use crate::manager::{Handle, Planned};
 use crate::model::{
-    Actor, Applied, Apply, ApplyCounts, ApplyFailure, Cause, Desired, Namespace, Reason, Refusal, Rollout, Violations,
+    Actor, Applied, Apply, ApplyCounts, ApplyFailure, Cause, Desired, Namespace, Reason, Refusal, Rollout,
 };
 use crate::pb::parse::ApplySet;
-use crate::task_files::{Found, gather, place_of};
+use crate::task_files::{Found, gather, told};
 
 /// When to try again what the whole server refused: it may be out of space, or its disk stalled, for a while.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -78,7 +78,7 @@ impl TaskFiles {
     async fn read(&self) -> Result<Said, Vec<String>> {
         let (path, owner) = (self.path.to_path_buf(), self.owner.clone());
         let read = spawn_blocking(move || {
-            let found = gather(&[path], Namespace::default().id())?;
+            let found = gather(&[path], Namespace::default().id(), &owner)?;
             let mut set = ApplySet::new(&owner);
             let desired = set.parse(found.iter().map(|found| found.task.clone()).collect());
             let desired = desired.into_iter().map(|(_, desired)| desired).collect();
@@ -246,9 +246,4 @@ pub(super) async fn follow(said: Option<(TaskFiles, Said)>, handle: &Handle) -> 
     let draining = CancellationToken::new();
     let following = tokio::spawn(files.follow(handle.clone(), planned, asked, draining.clone()));
     Ok(Some(Following { reload: Reload(again), draining, following: AbortOnDropHandle::new(following) }))
-}
-
-fn told(found: &[Found], violations: &Violations) -> Vec<String> {
-    let place = |field: &str| place_of(found, field).unwrap_or_else(|| field.to_owned());
-    violations.as_slice().iter().map(|v| format!("{}: {}", place(&v.field), v.description)).collect()
 }
