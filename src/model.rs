@@ -5,6 +5,7 @@
 
 mod admission;
 mod apply;
+mod brief;
 mod check;
 mod circuit;
 mod event;
@@ -26,6 +27,7 @@ pub use admission::Admission;
 pub use apply::{
     Action, Applied, Apply, ApplyCounts, ApplyFailure, ApplyOutcome, Desired, NotApplied, OnFailure, PlanItem, Rollout,
 };
+pub use brief::{Brief, BriefActor, BriefCause, BriefTask};
 pub use check::{Check, Live, Phases, Verdict};
 pub use circuit::{CircuitReason, CircuitState, CircuitStatus, WindowCounts};
 pub use event::{Actor, Cause, Detail, Event, EventType};

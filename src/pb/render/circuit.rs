@@ -1,14 +1,14 @@
 //! Circuits.
 
 use super::time::timestamp;
-use crate::model::{CircuitStatus, TaskName};
+use crate::model::CircuitStatus;
 use crate::pb::v1;
 
 /// The circuit of the task `name`.
-pub(super) fn circuit(name: &TaskName, circuit: CircuitStatus) -> v1::Circuit {
+pub(super) fn circuit(name: String, circuit: CircuitStatus) -> v1::Circuit {
     let CircuitStatus { state, suspended, epoch, since_time, reason, open_until, left: _, streak } = circuit;
     v1::Circuit {
-        name: name.to_string(),
+        name,
         state: v1::CircuitState::from(state).into(),
         suspended,
         epoch: epoch.get(),

@@ -264,7 +264,7 @@ fn actors() -> impl Strategy<Value = Actor> {
     ]
 }
 
-pub(super) fn events() -> BoxedStrategy<Event> {
+pub(crate) fn events() -> BoxedStrategy<Event> {
     let cause = (actors(), ".{0,20}", option::of(uuid())).prop_map(|(actor, reason, request_id)| Cause {
         actor,
         reason: Reason::cut(reason),
