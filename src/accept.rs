@@ -17,7 +17,8 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Runs `connection` for each connection, `most` of them at once (the others wait in the listener's backlog), until `shutdown`.
 /// Then cancels the token that each was given, and returns when the last has ended: that is for them, or for the caller, to
-/// bound. Dropped, it cuts every connection.
+/// bound. Until then whoever comes is turned away at once, and not left waiting in the backlog of an address that somebody may keep.
+/// Dropped, it cuts every connection.
 pub(crate) async fn serve<C: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     most: usize,
@@ -43,9 +44,17 @@ pub(crate) async fn serve<C: Future<Output = ()> + Send + 'static>(
             },
         }
     }
-    drop(listener);
     closing.cancel();
-    while connections.join_next().await.is_some() {}
+    while !connections.is_empty() {
+        tokio::select! {
+            _ = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok(turned_away) => drop(turned_away),
+                Err(error) if is_the_peers(&error) => {}
+                Err(_) => sleep(BACK_OFF).await,
+            },
+        }
+    }
 }
 
 /// Errors of one connection that ended before it was accepted; the next one may be fine.

@@ -11,6 +11,8 @@ mod tests;
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
@@ -25,6 +27,8 @@ pub use watch::{Update, Watch};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What an address means that has no port.
+const HTTP_PORT: u16 = 80;
 /// How long a call may take that waits for nothing but the server.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A cancel that waits is answered within the longest grace (60 s) and abort (30 s) that a spec may have.
@@ -56,6 +60,19 @@ impl Client {
         let endpoint = endpoint(server)?;
         let channel = endpoint.connect().await.map_err(|error| Error::unreachable(server, &error))?;
         Ok(Self { tasks: TaskServiceClient::new(channel.clone()), server: ServerServiceClient::new(channel) })
+    }
+
+    /// Whether anybody takes connections at `http://host:port`, or plain `host:port`; a server that ends does so until it has closed
+    /// its store.
+    pub async fn is_listening(server: &str) -> bool {
+        let Ok(endpoint) = endpoint(server) else { return false };
+        let uri = endpoint.uri();
+        let port = uri.port_u16().unwrap_or(HTTP_PORT);
+        let Some(host) = uri.host() else { return false };
+        // An IPv6 address stands in brackets.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port)));
+        matches!(connecting.await, Ok(Ok(_)))
     }
 
     /// Starts a task.

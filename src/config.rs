@@ -177,6 +177,10 @@ impl Config {
             tasks: layer.tasks,
             tasks_owner: layer.tasks_owner.unwrap_or_else(|| "files".to_owned()),
         };
+        if config.tasks.as_deref() == Some(Path::new("-")) {
+            let why = "must be a file or a directory: the standard input could not be read again on SIGHUP";
+            note(Key::Tasks, why.to_owned());
+        }
         if config.tasks_owner.is_empty() || config.tasks_owner.len() > MOST_OWNER_BYTES {
             let bytes = config.tasks_owner.len();
             note(Key::TasksOwner, format!("must be 1 to {MOST_OWNER_BYTES} bytes, not {bytes}"));

@@ -45,13 +45,13 @@ pub use cursor::CursorError;
 pub use embedded::{
     Archive, BackupError, CheckReport, Compaction, EmbeddedStore, LeftOut, Medium, OpenError, Retention, Salvaged,
 };
-pub use follow::{Batch, FollowError, Follower, Trimmed};
+pub use follow::{Batch, Digest, Fed, Feed, FollowError, Follower, Taken, Trimmed};
 pub use memory::MemoryStore;
 pub use pages::{Arguments, Listing, PageError, Pages};
-pub use store::{Failure, Group, Range, ReadError, Reader, Recovered, Store, StoreError};
+pub use store::{Failure, Group, Range, ReadError, Reader, Recovered, Show, Store, StoreError};
 pub use view::{Counts, View};
 pub use vigil::{Condition, Vigil};
-pub use writer::Writer;
+pub use writer::{Finished, Writer};
 
 use self::changes::Registry;
 use self::inbox::Inbox;
@@ -165,10 +165,16 @@ impl Journal {
 
     /// Follows the log from right behind `after`.
     pub fn follow(&self, after: Sequence) -> Result<Follower, Trimmed> {
+        self.feed(after, None).map(Follower::from)
+    }
+
+    /// As [`follow`](Self::follow), but what comes from the store is digested where it is read: each digest begins as a copy of
+    /// `blank`, if there is one.
+    pub fn feed<D: Digest>(&self, after: Sequence, blank: Option<D>) -> Result<Feed<D>, Trimmed> {
         if after < self.bounds().oldest {
             return Err(self.shared.trimmed());
         }
-        Ok(Follower::new(Arc::clone(&self.shared), after))
+        Ok(Feed::new(Arc::clone(&self.shared), after, blank))
     }
 
     /// Tells when it commits no more, or can again. Call it in a runtime with a clock.

@@ -5,8 +5,8 @@
 //!
 //! - `io`: inputs and effects.
 //! - `commands`: what clients ask for.
-//! - `run`: one instance, and its two-phase shutdown. `supervise`: what follows when instances move, end and are started again.
-//!   `next`: what becomes of a task then.
+//! - `run`: one instance. `shutdown`: how it is stopped, in two phases. `supervise`: what follows when instances move, end and are
+//!   started again. `next`: what becomes of a task then.
 //! - `plan`: what has to be done to have an owner's tasks as it wants them.
 //! - `swap`: one spec in another's place while it runs. `circuits`: what drives each task's circuit. `callers`: what callers ask
 //!   of it and tell it, and what operators decide over it.
@@ -33,6 +33,7 @@ mod record;
 mod relief;
 mod restore;
 mod run;
+mod shutdown;
 mod supervise;
 mod swap;
 mod timers;
@@ -183,6 +184,11 @@ impl<C: Chance> Lifecycle<C> {
     /// The place right behind what has been appended.
     pub const fn head(&self) -> Sequence {
         self.log.head
+    }
+
+    /// Whether a drain was asked for.
+    pub const fn is_draining(&self) -> bool {
+        self.draining.is_some()
     }
 
     /// The place in the log right after a drain began; the head as long as none has.

@@ -171,17 +171,8 @@ impl Manager {
             circuits,
         };
 
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Error::StartLoop)?;
         let (alive, dead) = oneshot::channel();
-        let run = move || {
-            // Dropped when this thread ends, by a panic too.
-            let (_alive, _watchdog): (oneshot::Sender<()>, Watchdog) = (alive, watchdog);
-            // The loop is alone on its runtime and bounds its turns itself; tokio's budget would only make ready exits wait.
-            let run = async { Shell::new(wiring, past, options.limits).run().await };
-            runtime.block_on(tokio::task::unconstrained(run));
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new().name("manager".to_owned()).spawn(run).map_err(Error::StartLoop)?;
+        let thread = run_loop(wiring, past, options.limits, (alive, watchdog)).map_err(Error::StartLoop)?;
         Ok((Self { requests, counts, at_stuck_limit, condition, thread, dead, stop: stop.drop_guard() }, handle))
     }
 
@@ -228,6 +219,24 @@ impl Manager {
             Ok(Err(_)) | Err(_) => Err(Died),
         }
     }
+}
+
+/// Runs the loop on a thread of its own, which keeps `kept` until it ends, by a panic too.
+fn run_loop(
+    wiring: Wiring,
+    past: Past,
+    limits: Limits,
+    kept: (oneshot::Sender<()>, Watchdog),
+) -> std::io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let run = move || {
+        let _kept = kept;
+        // The loop is alone on its runtime and bounds its turns itself; tokio's budget would only make ready exits wait.
+        let run = async { Shell::new(wiring, past, limits).run().await };
+        runtime.block_on(tokio::task::unconstrained(run));
+        runtime.shutdown_background();
+    };
+    std::thread::Builder::new().name("manager".to_owned()).spawn(run)
 }
 
 /// What the journal has of an earlier server's.

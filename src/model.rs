@@ -5,6 +5,7 @@
 
 mod admission;
 mod apply;
+mod brief;
 mod call;
 mod check;
 mod circuit;
@@ -27,6 +28,7 @@ pub use admission::Admission;
 pub use apply::{
     Action, Applied, Apply, ApplyCounts, ApplyFailure, ApplyOutcome, Desired, NotApplied, OnFailure, PlanItem, Rollout,
 };
+pub use brief::{Brief, BriefActor, BriefCause, BriefTask};
 pub use call::{CallOutcome, Denial, Disposition, Lease, Permission, Permit, Report, ReportedOutcome, Sample, Source};
 pub use check::{Check, Live, Phases, Verdict};
 pub use circuit::{

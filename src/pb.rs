@@ -8,6 +8,7 @@ mod names;
 pub mod parse;
 pub mod render;
 mod token;
+mod wire;
 
 use tonic::Code;
 

@@ -1,9 +1,7 @@
 //! The gRPC services: they parse, ask the manager or look at the journal, and render. They decide nothing.
 //!
 //! Commands go down through the manager's handle and are answered after their commit; everything read comes from the journal's
-//! view and log, so no answer shows what is not durable. Around the services lie five layers, the outermost first: calls are
-//! counted, panics caught, deadlines kept, statuses of tonic's own brought in line with the contract, and reflection's streams
-//! ended by a drain.
+//! view and log, so no answer shows what is not durable. Around the services lie five layers (`layers`).
 
 mod apply;
 mod batch;
@@ -11,6 +9,7 @@ mod circuit_service;
 mod deadline;
 mod error;
 mod health;
+mod layers;
 mod linger;
 mod list;
 mod metrics;
@@ -30,7 +29,6 @@ mod watch;
 
 use std::sync::Arc;
 
-use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -39,6 +37,7 @@ pub use tonic_reflection::server::Error as ReflectionError;
 
 use self::circuit_service::CircuitRpc;
 pub use self::health::Health;
+use self::layers::Layers;
 use self::metrics::Calls;
 pub use self::serve::serve;
 pub use self::server_service::DrainRequest;
@@ -117,7 +116,6 @@ impl Rpc {
             start_time: self.start_time,
             version: self.version,
         };
-        let close_reflection = from_fn_with_state(self.closing.clone(), reflection::close);
         let encodings = Arc::default();
         let circuits = CircuitRpc {
             manager: self.manager.clone(),
@@ -127,6 +125,7 @@ impl Rpc {
             encodings: Arc::clone(&encodings),
             closing: self.closing.clone(),
         };
+        let layers = Layers { calls, closing: self.closing.clone() };
         let tasks = TaskRpc {
             manager: self.manager,
             journal: self.journal,
@@ -141,13 +140,6 @@ impl Rpc {
             .add_service(health_service)
             .add_service(reflected().build_v1()?)
             .add_service(reflected().build_v1alpha()?);
-        let router = routes
-            .into_axum_router()
-            .layer(close_reflection)
-            .layer(from_fn(oversize::rename))
-            .layer(from_fn(deadline::keep))
-            .layer(from_fn(panics::catch))
-            .layer(from_fn_with_state(calls, metrics::count));
-        Ok((router.into(), health))
+        Ok((layers.around(routes.into_axum_router()).into(), health))
     }
 }

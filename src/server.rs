@@ -29,6 +29,7 @@ mod task_files;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -146,6 +147,7 @@ struct Parts {
     /// Ends the streams, when dropped: nothing more will be appended.
     closing: DropGuard,
     transports: Transports,
+    address: Address,
 }
 
 /// What serves connections; dropped, they are cut.
@@ -154,6 +156,12 @@ struct Transports {
     stopping: DropGuard,
     grpc: AbortOnDropHandle<()>,
     http: AbortOnDropHandle<()>,
+}
+
+/// Keeps gRPC's address until the end of all else, so that clients can see it: while connections are not refused, the server has not
+/// gone, and its store may be open. `None` where there was no descriptor for it; then the address goes with the connections.
+struct Address {
+    _listening: Option<OwnedFd>,
 }
 
 impl Server {
@@ -193,6 +201,7 @@ impl Server {
         let Self { parts, exit_on_stuck_limit, commands, .. } = self;
         let ended = parts.run(exit_on_stuck_limit, shutdown, force).await;
         commands.end().await;
+        drain::say(move || tracing::info!(?ended, "the server has ended")).await;
         ended
     }
 }

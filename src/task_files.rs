@@ -2,11 +2,14 @@
 //! of them is told at once, each with its file, line and field.
 //!
 //! A document is a task, a list of tasks, or a mapping with such a list as `tasks`, which is what `switchyard list -o yaml` writes and
-//! how TOML has many (`[[tasks]]`). A YAML file may have many documents.
+//! how TOML has many (`[[tasks]]`). A YAML file may have many documents. The standard input has no name to say what it is: it is TOML
+//! where it begins as TOML does.
 
 mod document;
+mod given;
 mod located;
 mod spanned_toml;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,7 +17,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::model::ConfigValue;
+use crate::model::{ConfigValue, Violations};
+use crate::pb::parse::ApplySet;
 use crate::pb::v1;
 use document::Reader;
 use located::{Node, Value};
@@ -42,7 +46,8 @@ pub fn one(file: &str, text: &str) -> Result<v1::Task, String> {
         return Err(format!("{file}: one task a file; there are {} documents in it", documents.len()));
     };
     let mut reader = Reader::new(file);
-    match reader.task(document) {
+    reader.find_doubles(document, "");
+    match reader.task(document).filter(|_| reader.problems.is_empty()) {
         Some(task) => Ok(task),
         None => Err(format!("{file} is no task:\n  {}", reader.problems.join("\n  "))),
     }
@@ -55,6 +60,7 @@ pub fn many(file: &str, text: &str) -> Result<Vec<Found>, Vec<String>> {
     let mut found = Vec::new();
     for document in &documents {
         for node in tasks(&mut reader, document) {
+            reader.find_doubles(node, "");
             let task = reader.task(node);
             found.extend(task.map(|task| Found { place: format!("{file}:{}", node.at), task }));
         }
@@ -64,12 +70,13 @@ pub fn many(file: &str, text: &str) -> Result<Vec<Found>, Vec<String>> {
 
 /// Reads all tasks of files, and of all files of directories (`.yaml`, `.yml`, `.json`, `.toml`; not those further below, nor hidden
 /// ones), in the order of their names; [`STDIN`] is the standard input. None at all is a
-/// problem, too, and so is a file without any. A name that is short becomes the full one in the `namespace`; none may come twice.
-pub fn gather(paths: &[PathBuf], namespace: &str) -> Result<Vec<Found>, Vec<String>> {
+/// problem, too, and so is a file without any, or one that is given twice. A name that is short becomes the full one in the
+/// `namespace`; none may come twice. Where anything is wrong, what is wrong with the other tasks as a set of that owner's is told with it.
+pub fn gather(paths: &[PathBuf], namespace: &str, owner: &str) -> Result<Vec<Found>, Vec<String>> {
     let mut problems = Vec::new();
     let mut found = Vec::new();
     let mut room = MOST_BYTES;
-    for file in files(paths, &mut problems) {
+    for file in given::files(paths, &mut problems) {
         let name = file.display().to_string();
         match read(&file, &mut room) {
             Ok(text) => match many(&name, &text) {
@@ -87,27 +94,48 @@ pub fn gather(paths: &[PathBuf], namespace: &str) -> Result<Vec<Found>, Vec<Stri
         let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
         problems.push(format!("{}: there is no task in it", paths.join(", ")));
     }
-    if problems.is_empty() { Ok(found) } else { Err(problems) }
+    if problems.is_empty() {
+        return Ok(found);
+    }
+    problems.extend(broken_rules(&found, owner));
+    Err(problems)
 }
 
-/// Gives each task its full name, which no other may have.
-pub fn name_all(found: &mut [Found], namespace: &str, problems: &mut Vec<String>) {
+/// Gives each task its full name, which no other may have: a later one of the same name is told of, and left out. One without any is
+/// for the rules of sets to find.
+fn name_all(found: &mut Vec<Found>, namespace: &str, problems: &mut Vec<String>) {
     let mut places: BTreeMap<String, String> = BTreeMap::new();
-    for Found { place, task } in found {
+    found.retain_mut(|Found { place, task }| {
         if task.name.is_empty() {
-            problems.push(format!("{place}: name: required"));
-            continue;
+            return true;
         }
         if !task.name.contains('/') {
             task.name = format!("namespaces/{namespace}/tasks/{}", task.name);
         }
         match places.entry(task.name.clone()) {
-            Entry::Vacant(vacant) => drop(vacant.insert(place.clone())),
+            Entry::Vacant(vacant) => {
+                vacant.insert(place.clone());
+                true
+            }
             Entry::Occupied(first) => {
                 problems.push(format!("{place}: name: {:?} is also that of {}", task.name, first.get()));
+                false
             }
         }
-    }
+    });
+}
+
+/// What is wrong with the tasks as a set of the owner's, for all that can be told without a server.
+fn broken_rules(found: &[Found], owner: &str) -> Vec<String> {
+    let mut set = ApplySet::new(owner);
+    set.parse(found.iter().map(|found| found.task.clone()).collect());
+    set.finish().err().map(|violations| told(found, &violations)).unwrap_or_default()
+}
+
+/// Violations of a set's rules, each with its file and field.
+pub fn told(found: &[Found], violations: &Violations) -> Vec<String> {
+    let place = |field: &str| place_of(found, field).unwrap_or_else(|| field.to_owned());
+    violations.as_slice().iter().map(|v| format!("{}: {}", place(&v.field), v.description)).collect()
 }
 
 /// What a violation of a set's rules is about, told by file: `tasks[17].spec.http.url` as `a.yaml:3:1: spec.http.url`.
@@ -148,6 +176,9 @@ fn tasks<'a>(reader: &mut Reader<'_>, document: &'a Node) -> Vec<&'a Node> {
                 {
                     reader.problem(key.at, "", format!("{:?} does not stand beside \"tasks\"", key.name));
                 }
+                for (key, _) in entries.iter().filter(|(key, _)| key.name == "tasks").skip(1) {
+                    reader.problem(key.at, "tasks", "stands here twice");
+                }
                 tasks
             }
             None => return vec![document],
@@ -164,47 +195,11 @@ fn tasks<'a>(reader: &mut Reader<'_>, document: &'a Node) -> Vec<&'a Node> {
 }
 
 fn documents(file: &str, text: &str) -> Result<Vec<Node>, String> {
-    if Path::new(file).extension().is_some_and(|extension| extension == "toml") {
+    let is_toml = Path::new(file).extension().is_some_and(|extension| extension == "toml");
+    if is_toml || (file == STDIN && given::looks_like_toml(text)) {
         return spanned_toml::parse(text).map(|node| vec![node]).map_err(|error| format!("{file}:{error}"));
     }
-    // Its own limits are for configurations; here are as many tasks as a server may hold, of which each has a few dozen nodes.
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_documents: 1_000_000,
-            max_nodes: 50_000_000,
-            max_events: 100_000_000,
-            max_total_scalar_bytes: 128 * 1024 * 1024,
-        },
-    };
-    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| format!("{file}: {error}"))
-}
-
-/// The files at these paths.
-fn files(paths: &[PathBuf], problems: &mut Vec<String>) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
-            Ok(entries) => {
-                let mut inside: Vec<_> =
-                    entries.into_iter().map(|entry| entry.path()).filter(|p| is_task_file(p)).collect();
-                inside.sort();
-                files.extend(inside);
-            }
-            Err(error) => problems.push(format!("cannot read {}: {error}", path.display())),
-        }
-    }
-    files
-}
-
-fn is_task_file(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    // Whatever it is: one that cannot be read is not to count as one that is not there.
-    !hidden && matches!(extension, Some("yaml" | "yml" | "json" | "toml"))
+    yaml::parse(text).map_err(|error| format!("{file}:{error}"))
 }
 
 fn read(path: &Path, room: &mut u64) -> io::Result<String> {

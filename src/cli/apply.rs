@@ -18,6 +18,9 @@ use crate::task_files::{self, Found};
 /// Whose tasks are where nobody says so. Nothing is pruned under it unless it is named: others may use it, too.
 const DEFAULT_OWNER: &str = "default";
 
+/// So many lines of a plan can be read; more would only push what counts out of sight.
+const PLAN_LINES: usize = 50;
+
 /// Have an owner's tasks be what files say: start, swap and cancel what it takes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -29,11 +32,12 @@ Examples:
   switchyard list --filter 'labels.owner = core' -o yaml > core.yaml
 
 A file holds tasks as `start -f` takes them, each with its name: YAML documents, a list, or a
-mapping with a list as `tasks`; in TOML [[tasks]]. Of a directory all .yaml, .yml, .json and .toml
-files are read. Each task gets the label `owner`, by which --prune finds those that are in no file;
-tasks of other owners, and those without, are never touched.
+mapping with a list as `tasks`; in TOML [[tasks]]. Of a directory the files are read whose names
+end in .yaml, .yml, .json or .toml and do not begin with a dot; directories in it are not looked
+into. Each task gets the label `owner`, by which --prune finds those that are in no file; tasks of
+other owners, and those without, are never touched.
 
-The plan is told first, then how far it is. Tasks are started and cancelled at once; swaps go so
+The plan is told first, in numbers and at most 50 lines, then how far it is. Tasks are started and cancelled at once; swaps go so
 many at a time, and once as many have failed as may no further one begins. The same command again
 goes on from there; where nothing has changed it does nothing. Interrupted, it begins nothing more.
 
@@ -52,6 +56,9 @@ pub(super) struct Apply {
     /// Tell the plan, and change nothing; exit code 1 where it has something that is refused.
     #[arg(long, visible_alias = "validate-only")]
     dry_run: bool,
+    /// Tell every line of the plan, however many there are.
+    #[arg(long)]
+    verbose: bool,
     /// How many swaps are under way at once [default: 64].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_parallel: Option<u32>,
@@ -83,28 +90,42 @@ enum OnFailure {
 impl Apply {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let output = Output::new(&self.output);
-        let found = task_files::gather(&self.files, self.namespace.id())
+        let found = task_files::gather(&self.files, self.namespace.id(), self.owner())
             .map_err(|problems| Failure::Usage(format!("the tasks are invalid:\n  {}", problems.join("\n  "))))?;
         let client = self.remote.connect().await?;
         let tasks = found.iter().map(|found| found.task.clone()).collect();
         let mut applying = client.apply(self.header(), tasks).await?;
         let mut whole = v1::ApplyTasksResponse::default();
         let mut progress = Progress::new();
+        let mut told = output.format != Format::Table;
         loop {
             let frame = applying.next().await.map_err(|error| in_files(error, &found))?;
             let Some(v1::ApplyTasksResponse { plan, progress: counts, result }) = frame else { break };
-            if output.format == Format::Table {
-                out(&told::plan(&plan, output.paint))?;
-            }
             whole.plan.extend(plan);
+            // The plan is whole once something else comes.
+            if !told && (counts.is_some() || result.is_some()) {
+                told = true;
+                out(&self.plan(&whole.plan, output))?;
+            }
             if let Some(counts) = counts {
                 progress.tell(|| told::bar(&counts, output.width));
             }
             whole.result = result.or(whole.result);
         }
         drop(progress);
+        if !told {
+            out(&self.plan(&whole.plan, output))?;
+        }
         output.message(&whole, |whole| told::summary(whole, output.paint))?;
         if told::is_good(&whole) { Ok(()) } else { Err(Failure::Negative(String::new())) }
+    }
+
+    fn plan(&self, plan: &[v1::ApplyPlanItem], output: Output) -> String {
+        told::plan(plan, if self.verbose { usize::MAX } else { PLAN_LINES }, output)
+    }
+
+    fn owner(&self) -> &str {
+        self.owner.as_deref().unwrap_or(DEFAULT_OWNER)
     }
 
     fn header(&self) -> v1::ApplyHeader {
@@ -118,7 +139,7 @@ impl Apply {
             on_failure: on_failure.into(),
         };
         v1::ApplyHeader {
-            owner: self.owner.clone().unwrap_or_else(|| DEFAULT_OWNER.to_owned()),
+            owner: self.owner().to_owned(),
             prune: self.prune,
             rollout: Some(rollout),
             validate_only: self.dry_run,

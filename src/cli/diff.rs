@@ -8,8 +8,9 @@ use serde_json::Value as Json;
 
 use super::output::{Format, Output, OutputArgs, Paint, Tone, clean, note, out, width};
 use super::remote::{Namespace, Remote};
+use super::swap::is_ended;
 use super::task_source::TaskSource;
-use super::{Failure, json};
+use super::{Failure, json, words};
 use crate::client::Client;
 use crate::pb::v1;
 
@@ -23,7 +24,8 @@ Examples:
   switchyard diff api --to-generation 3                 what `rollback` would change
 
 The server checks the swap and says what the task would be, defaults filled in; nothing is
-changed. As for `swap`, the annotations stay where none are given. Exit code 0 where nothing
+changed. Compared is what runs, also while a swap is under way. As for `swap`, the annotations
+stay where none are given. Exit code 0 where nothing
 would change, 1 where something would, as diff(1) has it; 2 and more where it cannot be told.")]
 pub(super) struct Diff {
     /// The task's name; may be left out where the file has one.
@@ -77,6 +79,10 @@ impl Diff {
             Other::Generation(to_generation) => rolled_back(&client, name, to_generation).await?,
             Other::Task(task) => swapped(&client, name, *task, &before).await?,
         };
+        if let Some(swap) = before.swap.as_ref().filter(|swap| !is_ended(swap)) {
+            let (from, phase) = (before.generation, words::swap_phase(swap.phase));
+            note(&format!("a swap runs ({}, {phase}); compared is generation {from}", clean(&words::swap(swap))));
+        }
         let differences = differences(&before, &after.unwrap_or_default())?;
         match output.format {
             Format::Table => out(&table(&differences, output.paint))?,
@@ -100,13 +106,16 @@ async fn swapped(
     if task.annotations.is_empty() {
         task.annotations = before.annotations.clone();
     }
-    let request = v1::SwapTaskRequest { name, task: Some(task), validate_only: true, ..Default::default() };
+    // A swap that runs is not in the way of what only compares.
+    let request =
+        v1::SwapTaskRequest { name, task: Some(task), validate_only: true, preempt: true, ..Default::default() };
     Ok(client.swap(request).await?.task)
 }
 
 /// The task as it would be after a roll-back.
 async fn rolled_back(client: &Client, name: String, to_generation: u64) -> Result<Option<v1::Task>, Failure> {
-    let request = v1::RollbackTaskRequest { name, to_generation, validate_only: true, ..Default::default() };
+    let request =
+        v1::RollbackTaskRequest { name, to_generation, validate_only: true, preempt: true, ..Default::default() };
     Ok(client.rollback(request).await?.task)
 }
 

@@ -1,6 +1,7 @@
 //! `drain`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod fates;
+
 use std::time::Duration;
 
 use clap::Args;
@@ -9,10 +10,10 @@ use tokio::time::{sleep, timeout};
 use super::change::Audit;
 use super::output::{Format, Output, OutputArgs, clean, note, out};
 use super::remote::Remote;
-use super::{Failure, duration, words};
+use super::{Failure, duration};
 use crate::client::{Client, Error, Update, Watch};
 use crate::pb::v1;
-use v1::event::Detail;
+use fates::Fates;
 use v1::watch_tasks_request::Start;
 
 /// How long a server is waited for that drains: it has gone within 10 s, unless it or its machine is in trouble.
@@ -29,7 +30,8 @@ Examples:
 
 The server starts nothing any more, stops all tasks side by side in two phases, ends all streams,
 and is gone within 10 s. A drain is no cancel: the tasks are still to run. With --wait, exit code
-1 where an instance is left behind STUCK, or the server has not gone within 30 s.")]
+1 where an instance is left behind STUCK, where it could not be seen how all of them ended, or where
+the server has not gone within 30 s.")]
 pub(super) struct Drain {
     /// Wait until the server has gone, and say how its instances have ended.
     #[arg(long)]
@@ -53,23 +55,24 @@ impl Drain {
         let answer = client.drain(v1::DrainServerRequest { reason, request_id }).await?;
         output.message(&answer, |_| "the server drains: it stops every task, and ends within 10s\n".to_owned())?;
         let Some(Following { mut watch, opened, mut fates }) = following else { return Ok(()) };
+        let whereabouts = Whereabouts { remote: &remote, started };
         let followed = async {
             let followed = match opened {
-                Ok(()) => follow(&mut watch, &mut fates).await,
+                Ok(()) => follow(&mut watch, &mut fates, &whereabouts).await,
                 Err(error) => Err(error),
             };
-            gone(&remote, started).await;
+            whereabouts.gone().await;
             followed
         };
         let Ok(followed) = timeout(GONE_WITHIN, followed).await else {
             let within = duration::print(GONE_WITHIN);
-            return Err(Failure::Negative(format!("the server has not gone within {within}; {}", fates.told())));
+            return Err(Failure::Negative(format!("the server has not gone within {within}; {}", fates.so_far())));
         };
-        let text = match followed {
+        let text = match &followed {
             Ok(()) => format!("the server has gone; {}", fates.told()),
             Err(error) => {
                 let why = clean(&error.message);
-                format!("the server has gone; its events could not be followed to the end ({why}); {}", fates.told())
+                format!("the server has gone; its events could not be followed to the end ({why}); {}", fates.so_far())
             }
         };
         // Machines get one document.
@@ -78,7 +81,7 @@ impl Drain {
         } else {
             note(&text);
         }
-        if fates.stuck.is_empty() { Ok(()) } else { Err(Failure::Negative(String::new())) }
+        if followed.is_ok() && fates.are_good() { Ok(()) } else { Err(Failure::Negative(String::new())) }
     }
 }
 
@@ -103,104 +106,53 @@ impl Following {
     }
 }
 
-/// Gathers what becomes of the instances, until the server ends the stream.
-async fn follow(watch: &mut Watch, fates: &mut Fates) -> Result<(), Error> {
+/// Gathers what becomes of the instances, until the server ends the stream as drains do. A stream that breaks before is taken up
+/// again, as long as there is a server.
+async fn follow(watch: &mut Watch, fates: &mut Fates, whereabouts: &Whereabouts<'_>) -> Result<(), Error> {
+    let mut lost: Option<Error> = None;
     loop {
-        match watch.next().await {
-            Ok(Update::Frame { events, .. }) => events.iter().for_each(|event| fates.add(event)),
+        let update = match &lost {
+            None => watch.next().await,
+            Some(error) => tokio::select! {
+                biased;
+                update = watch.next() => update,
+                () = whereabouts.gone() => return Err(error.clone()),
+            },
+        };
+        match update {
+            Ok(Update::Frame { events, .. }) => {
+                lost = None;
+                events.iter().for_each(|event| fates.add(event));
+            }
             Ok(Update::Resumed { .. }) => {}
             Ok(Update::Lost { error, .. }) | Err(error) if error.reason == "SERVER_DRAINING" => return Ok(()),
-            Ok(Update::Lost { error, .. }) | Err(error) => return Err(error),
+            // What broke it says more than that it could not be taken up again.
+            Ok(Update::Lost { error, .. }) => drop(lost.get_or_insert(error)),
+            Err(error) => return Err(lost.unwrap_or(error)),
         }
     }
 }
 
-/// Resolves when that server, known by its start, does not answer any more, or another one does in its place.
-async fn gone(remote: &Remote, started: Option<prost_types::Timestamp>) {
-    while let Ok(client) = remote.connect().await {
-        if client.info().await.is_ok_and(|info| info.start_time != started) {
-            return;
-        }
-        sleep(LOOK).await;
-    }
+/// Where a server is looked for, which is known by its start.
+struct Whereabouts<'a> {
+    remote: &'a Remote,
+    started: Option<prost_types::Timestamp>,
 }
 
-/// How instances have ended since just before the drain, and which are stuck.
-#[derive(Debug, Default)]
-struct Fates {
-    ended: BTreeMap<String, usize>,
-    /// By name, generation and attempt.
-    stuck: BTreeSet<(String, u64, u32)>,
-}
-
-impl Fates {
-    /// What is stuck already, and the cursor to follow on from.
-    async fn before(client: &Client) -> Result<(Self, String), Error> {
-        let request = v1::ListTasksRequest {
-            parent: "namespaces/-".to_owned(),
-            // What every stuck instance has. There are a few, or something else has been wrong for long.
-            filter: "alert = ABORT_TIMEOUT".to_owned(),
-            page_size: 1_000,
-            page_token: String::new(),
-        };
-        let v1::ListTasksResponse { tasks, cursor, next_page_token: _ } = client.list(request).await?;
-        let instances = tasks.iter().flat_map(|task| {
-            let live = task.instance.iter().chain(&task.draining);
-            live.map(|instance| (instance, (task.name.clone(), instance.generation, instance.attempt)))
-        });
-        let stuck = instances.filter(|(instance, _)| instance.state() == v1::InstanceState::Stuck).map(|(_, key)| key);
-        Ok((Self { stuck: stuck.collect(), ended: BTreeMap::new() }, cursor))
-    }
-
-    fn add(&mut self, event: &v1::Event) {
-        let key = || (event.name.clone(), event.generation, event.attempt);
-        match (event.r#type(), &event.detail) {
-            (v1::EventType::InstanceEnded, Some(Detail::Instance(instance))) => {
-                *self.ended.entry(words::exit(instance.exit)).or_default() += 1;
-                self.stuck.remove(&key());
+impl Whereabouts<'_> {
+    /// Resolves when nobody listens there any more, or another server does: this one has closed its store by then, and keeps its
+    /// address until it has.
+    async fn gone(&self) {
+        while self.remote.is_listening().await {
+            let client = self.remote.connect().await.ok();
+            let info = match &client {
+                Some(client) => client.info().await.ok(),
+                None => None,
+            };
+            if info.is_some_and(|info| info.start_time != self.started) {
+                return;
             }
-            (v1::EventType::InstanceStuck, _) => drop(self.stuck.insert(key())),
-            _ => {}
+            sleep(LOOK).await;
         }
-    }
-
-    /// `of its instances 11 ended GRACEFUL, 1 ABORTED; abandoned as STUCK: mule`.
-    fn told(&self) -> String {
-        let ended: Vec<_> = self.ended.iter().map(|(exit, count)| format!("{count} ended {exit}")).collect();
-        let stuck: Vec<_> = self.stuck.iter().map(|(name, ..)| words::id(name)).collect();
-        let mut text = match (ended.as_slice(), stuck.as_slice()) {
-            ([], []) => "nothing was running".to_owned(),
-            ([], _) => "no instance has ended".to_owned(),
-            (ended, _) => format!("of its instances {}", ended.join(", ")),
-        };
-        if !stuck.is_empty() {
-            text += &format!("; left behind STUCK: {}", clean(&stuck.join(", ")));
-        }
-        text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(kind: v1::EventType, name: &str, exit: v1::Exit) -> v1::Event {
-        let instance = v1::Instance { exit: exit.into(), ..v1::Instance::default() };
-        let name = format!("namespaces/default/tasks/{name}");
-        v1::Event { r#type: kind.into(), name, detail: Some(Detail::Instance(instance)), ..v1::Event::default() }
-    }
-
-    #[test]
-    fn what_is_stuck_is_told_by_name_until_it_has_ended() {
-        let mut fates = Fates::default();
-        assert_eq!(fates.told(), "nothing was running");
-        fates.add(&event(v1::EventType::InstanceStuck, "mule", v1::Exit::Unspecified));
-        assert_eq!(fates.told(), "no instance has ended; left behind STUCK: mule");
-        for name in ["api", "db"] {
-            fates.add(&event(v1::EventType::InstanceEnded, name, v1::Exit::Graceful));
-        }
-        assert_eq!(fates.told(), "of its instances 2 ended GRACEFUL; left behind STUCK: mule");
-        fates.add(&event(v1::EventType::InstanceEnded, "mule", v1::Exit::Aborted));
-        assert_eq!(fates.told(), "of its instances 1 ended ABORTED, 2 ended GRACEFUL");
     }
 }

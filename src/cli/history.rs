@@ -7,7 +7,7 @@ use clap::Args;
 use super::change::Change;
 use super::output::{Output, OutputArgs, Tone};
 use super::remote::{Namespace, Remote};
-use super::swap::{Strategy, follow, is_ended, is_new, preview_of, told, verdict};
+use super::swap::{StatePolicy, Strategy, follow, hint, is_ended, is_new, preview_of, refused, told, verdict};
 use super::table::{self, Cell, Column};
 use super::{Failure, words};
 use crate::pb::v1;
@@ -30,7 +30,8 @@ Examples:
   switchyard history api -o yaml              with the specs
 
 The newest 10 generations are kept, and the active one. WHY has the request's reason, which
-generation was gone back to, and why a swap was rolled back.")]
+generation was gone back to, why a swap was rolled back, and how a generation failed that was
+reverted.")]
 pub(super) struct History {
     /// The task's name.
     name: String,
@@ -80,7 +81,9 @@ fn state(kept: &v1::Generation) -> (String, Tone) {
     match kept.state() {
         v1::GenerationState::Active => (state, Tone::Good),
         v1::GenerationState::Candidate => (state, Tone::Changing),
-        v1::GenerationState::RolledBack | v1::GenerationState::Cancelled => (state, Tone::Bad),
+        v1::GenerationState::RolledBack | v1::GenerationState::Cancelled | v1::GenerationState::Reverted => {
+            (state, Tone::Bad)
+        }
         v1::GenerationState::Superseded => (state, Tone::Faint),
         v1::GenerationState::Unspecified => ("UNKNOWN".to_owned(), Tone::Plain),
     }
@@ -100,9 +103,10 @@ fn why(kept: &v1::Generation) -> String {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  switchyard rollback api --wait                        to the one before that was active
+  switchyard rollback api --wait                        to the spec before
   switchyard rollback api --to-generation 3 --reason 'the new target is slow'
   switchyard rollback api --to-generation 3 --dry-run   the spec as it would be
+  switchyard rollback api --preempt                     even while a swap runs that is not committed
 
 It is a swap like any other, to a new generation; `history` shows which one was gone back to.
 With --wait each phase is told as it comes; exit code 1 where the swap was rolled back or
@@ -111,12 +115,18 @@ pub(super) struct Rollback {
     /// The task's name.
     name: String,
     /// Which generation to go back to; by default the newest before the active one that had been
-    /// active. `history` shows them.
+    /// active, has another spec and was not reverted. `history` shows them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     to_generation: Option<u64>,
     /// In which order to start and stop; the spec's by default.
     #[arg(long, value_enum)]
     strategy: Option<Strategy>,
+    /// What becomes of the circuit; by default it is kept for the same target, and begins anew for another one.
+    #[arg(long, value_enum)]
+    state_policy: Option<StatePolicy>,
+    /// End a swap that runs and has not been committed, instead of being refused.
+    #[arg(long)]
+    preempt: bool,
     /// Check everything, swap nothing: answers the spec as it would be.
     #[arg(long, visible_alias = "dry-run", conflicts_with = "wait")]
     validate_only: bool,
@@ -129,7 +139,7 @@ pub(super) struct Rollback {
 
 impl Rollback {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let Self { name, to_generation, strategy, validate_only, wait, change } = self;
+        let Self { name, to_generation, strategy, state_policy, preempt, validate_only, wait, change } = self;
         let output = Output::new(&change.output);
         let name = change.namespace.task(&name);
         let client = change.remote.connect().await?;
@@ -144,8 +154,11 @@ impl Rollback {
             etag: change.etag,
             reason: change.audit.reason,
             request_id: change.audit.request_id,
+            preempt,
+            state_policy: state_policy.map_or(v1::StatePolicy::Unspecified, v1::StatePolicy::from).into(),
         };
-        let v1::RollbackTaskResponse { task, cursor } = client.rollback(request).await?;
+        let answer = client.rollback(request).await.map_err(|error| refused(error, validate_only))?;
+        let v1::RollbackTaskResponse { task, cursor } = answer;
         let mut swap = v1::SwapTaskResponse { task, cursor };
         if wait && !validate_only {
             follow(&client, &mut swap, output).await?;
@@ -156,6 +169,7 @@ impl Rollback {
             return output.message(&answer, |answer| preview_of(answer.task.as_ref()));
         }
         output.message(&answer, |_| told(&swap, &before, again, output.paint))?;
+        hint(&swap, &before);
         match answer.task.as_ref().and_then(|task| task.swap.as_ref()) {
             Some(swap) if is_new(swap, &before) && is_ended(swap) => verdict(swap),
             _ => Ok(()),

@@ -102,8 +102,7 @@ impl Output {
             Color::Always => Paint(true),
             Color::Never => Paint(false),
         };
-        let width = rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
-        Self { format: args.output, paint, width: width.filter(|width| *width > 0) }
+        Self { format: args.output, paint, width: terminal_width() }
     }
 
     /// Writes a message: by `table` for people, else by its JSON mapping.
@@ -119,6 +118,16 @@ impl Output {
             Format::Yaml => out(&format!("---\n{}", json::yaml(message)?)),
         }
     }
+}
+
+/// How wide the standard output is: as COLUMNS says, or else as the terminal does; `None` where it goes to no terminal.
+fn terminal_width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    columns.filter(|width| *width > 0).or_else(terminal).filter(|width| *width > 0)
 }
 
 /// Writes to the standard output, at once.

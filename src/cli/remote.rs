@@ -17,6 +17,11 @@ impl Remote {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         Ok(Client::connect(&self.server).await?)
     }
+
+    /// Whether anybody takes connections there.
+    pub(super) async fn is_listening(&self) -> bool {
+        Client::is_listening(&self.server).await
+    }
 }
 
 /// Where names without a namespace belong.

@@ -1,6 +1,6 @@
 //! `swap`.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Args, ValueEnum};
 use prost_types::Timestamp;
@@ -8,8 +8,9 @@ use prost_types::Timestamp;
 use super::change::Change;
 use super::output::{Format, Output, Paint, Tone, clean, note, out};
 use super::task_source::TaskSource;
+use super::task_view::observed;
 use super::{Failure, json, words};
-use crate::client::{Client, Update};
+use crate::client::{self, Client, Update};
 use crate::pb::v1;
 use v1::watch_tasks_request::Start;
 
@@ -34,7 +35,10 @@ annotations; where none are given, the task keeps those it has. Labels are fixed
 
 Where the new spec cannot be built, fails, or is not ready in time, the swap is rolled back, and
 the old instance never notices. With --wait each phase is told as it comes; exit code 1 where
-the swap was rolled back or cancelled.")]
+the swap was rolled back or cancelled. With --auto-revert it is DONE when the observation begins:
+until that ends the server may yet swap back, as `get`, `watch` and `history` tell.
+
+While a swap runs, --dry-run is refused as the swap would be; with --preempt it answers.")]
 pub(super) struct Swap {
     /// The task's name; may be left out where the file has one.
     name: Option<String>,
@@ -70,7 +74,7 @@ pub(super) enum Strategy {
 
 /// What becomes of the circuit.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum StatePolicy {
+pub(super) enum StatePolicy {
     /// It goes on as it is, with the new spec's thresholds.
     Keep,
     /// It begins anew: closed, with nothing counted.
@@ -119,7 +123,7 @@ impl Swap {
             request_id: change.audit.request_id,
         };
         let again = !request.request_id.is_empty();
-        let mut answer = client.swap(request).await?;
+        let mut answer = client.swap(request).await.map_err(|error| refused(error, validate_only))?;
         if validate_only {
             return output.message(&answer, preview);
         }
@@ -127,10 +131,35 @@ impl Swap {
             follow(&client, &mut answer, output).await?;
         }
         output.message(&answer, |answer| told(answer, &before, again, output.paint))?;
+        hint(&answer, &before);
         match answer.task.as_ref().and_then(|task| task.swap.as_ref()) {
             Some(swap) if is_new(swap, &before) && is_ended(swap) => verdict(swap),
             _ => Ok(()),
         }
+    }
+}
+
+/// A dry run is refused where the swap would be; but what it would make of the task can be had all the same.
+pub(super) fn refused(mut error: client::Error, dry: bool) -> Failure {
+    if dry && error.reason == "SWAP_IN_PROGRESS" {
+        error.message += "; this is what would be answered now. With --preempt the dry run shows what would be";
+    }
+    error.into()
+}
+
+/// Says of what the swap has brought in that it may yet go, if it may.
+pub(super) fn hint(answer: &v1::SwapTaskResponse, before: &v1::Task) {
+    let Some(task) = &answer.task else { return };
+    let is_done = |swap: &&v1::Swap| is_new(swap, before) && swap.phase() == v1::SwapPhase::Done;
+    let observed = observed(task, SystemTime::now());
+    if task.swap.as_ref().filter(is_done).is_some() && !observed.is_empty() {
+        // The full name leads there from any namespace.
+        let name = if words::namespace(&task.name) == "default" { words::id(&task.name) } else { &task.name };
+        let name = clean(name);
+        let has_failed = task.observation.as_ref().is_some_and(|observation| !observation.failure.is_empty());
+        let what = if has_failed { "" } else { "observed " };
+        note(&format!("{what}{}", clean(&observed)));
+        note(&format!("`switchyard watch {name}` follows that, and `switchyard history {name}` tells how it went"));
     }
 }
 

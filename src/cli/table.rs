@@ -33,22 +33,36 @@ impl From<String> for Cell {
     }
 }
 
-/// Renders rows of as many cells as there are columns.
+/// Renders rows of as many cells as there are columns, below their titles.
 pub(super) fn render(columns: &[Column], rows: &[Vec<Cell>], most: Option<usize>, paint: Paint) -> String {
+    let titles: Vec<_> = columns.iter().map(|column| Cell::new(Tone::Title, column.title)).collect();
+    lines(columns, std::iter::once(&titles).chain(rows), most, paint)
+}
+
+/// The same without titles.
+pub(super) fn rows(columns: &[Column], rows: &[Vec<Cell>], most: Option<usize>, paint: Paint) -> String {
+    lines(columns, rows.iter(), most, paint)
+}
+
+fn lines<'a>(
+    columns: &[Column],
+    rows: impl Iterator<Item = &'a Vec<Cell>> + Clone,
+    most: Option<usize>,
+    paint: Paint,
+) -> String {
     let mut shown: Vec<(usize, Column, usize)> = columns
         .iter()
         .enumerate()
         .map(|(n, column)| {
-            let widest = rows.iter().filter_map(|row| row.get(n)).map(|cell| width(&cell.text)).max().unwrap_or(0);
-            (n, *column, widest.max(width(column.title)))
+            let widest = rows.clone().filter_map(|row| row.get(n)).map(|cell| width(&cell.text)).max().unwrap_or(0);
+            (n, *column, widest)
         })
         .collect();
     if let Some(most) = most {
         fit(&mut shown, most);
     }
-    let titles: Vec<_> = columns.iter().map(|column| Cell::new(Tone::Title, column.title)).collect();
     let mut text = String::new();
-    for row in std::iter::once(&titles).chain(rows) {
+    for row in rows {
         let mut gap = 0;
         for (n, _, column_width) in &shown {
             let Some(cell) = row.get(*n) else { continue };

@@ -175,7 +175,7 @@ fn describe_instance(instance: &v1::Instance) -> String {
 }
 
 /// What becomes of the task if its newest generation fails, as long as that may be.
-fn observed(task: &v1::Task, now: SystemTime) -> String {
+pub(super) fn observed(task: &v1::Task, now: SystemTime) -> String {
     let Some(v1::Observation { generation, expire_time: Some(until), failure }) = &task.observation else {
         return String::new();
     };

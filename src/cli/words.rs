@@ -274,5 +274,18 @@ fn circuit_itself(circuit: &v1::Circuit, now: Option<&Timestamp>) -> String {
     if why.is_empty() { text } else { format!("{text} ({})", why.join(", ")) }
 }
 
+/// `9,950`.
+pub(super) fn thousands(count: usize) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests;

@@ -54,6 +54,8 @@ use std::time::{Duration, Instant};
 
 pub use archive::{Archive, BackupError};
 pub use error::OpenError;
+#[cfg(test)]
+pub(crate) use form::any_events;
 pub use medium::Medium;
 pub use report::{CheckReport, Compaction, LeftOut, Salvaged};
 

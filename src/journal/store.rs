@@ -1,12 +1,13 @@
 //! What a journal is kept in.
 
 use std::error::Error;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::model::{Event, KeptGeneration, Remembered, Sequence, Task};
+use crate::model::{Brief, Event, KeptGeneration, Remembered, Sequence, Task};
 
 /// Keeps the log. The writer's thread owns it, and alone calls it; everyone else reads through its [`Reader`].
 pub trait Store: Send + 'static {
@@ -48,12 +49,32 @@ pub trait Reader: Send + Sync + 'static {
     /// than there are, to keep one read short. Blocks, so it is called where that is allowed.
     fn read(&self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, ReadError>;
 
+    /// As [`read`](Self::read), but shows the events, in brief, until `show` wants no more, or for a while; none is shown twice. A
+    /// store that need not make whole events for that has a way of its own.
+    fn read_briefly(&self, range: Range, show: Show<'_>) -> Result<(), ReadError> {
+        let mut after = range.after;
+        loop {
+            let events = self.read(Range { after, ..range }, BRIEFLY)?;
+            let Some(last) = events.last() else { return Ok(()) };
+            if events.iter().any(|event| show(&Brief::from(&**event)).is_break()) {
+                return Ok(());
+            }
+            after = last.sequence;
+        }
+    }
+
     /// The generations that are kept of a task which stands, or stood of late, as given; the oldest first: the newest
     /// [`KEPT_GENERATIONS`], and the active one, with their stories as they are by then. None of a task that is not there. Blocks.
     ///
     /// [`KEPT_GENERATIONS`]: crate::model::limits::KEPT_GENERATIONS
     fn generations(&self, task: &Task) -> Result<Vec<KeptGeneration>, StoreError>;
 }
+
+/// Takes events one after the other, until it wants no more.
+pub type Show<'a> = &'a mut dyn FnMut(&Brief<'_>) -> ControlFlow<()>;
+
+/// How many events are read at a time to be shown, where they are whole.
+const BRIEFLY: usize = 256;
 
 /// What is committed together. Either part may be empty.
 #[derive(Clone, Copy, Debug)]

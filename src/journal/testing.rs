@@ -4,6 +4,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+/// Events of every kind, drawn.
+pub(crate) use super::embedded::any_events;
 use super::store::{Failure, Group, Range, ReadError, Reader, Recovered, Store, StoreError};
 use super::{Append, Journal, MemoryStore, Options, Release, Writer};
 use crate::model::{

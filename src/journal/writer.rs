@@ -27,28 +27,60 @@ const AFTER_FAILED_MAINTENANCE: Duration = Duration::from_secs(30);
 /// Owns the journal's thread. Dropping it asks the thread to end; [`close`](Self::close) also waits for that.
 pub struct Writer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<bool>>,
+    thread: Option<JoinHandle<Finished>>,
+}
+
+/// A journal that has ended. Followers can read from its store what was committed, until this is dropped: that closes the store.
+/// Blocks then.
+pub struct Finished {
+    committed: bool,
+    /// `None` where the writer's thread has it still, or has panicked.
+    _store: Option<Box<dyn Store>>,
+}
+
+impl Finished {
+    /// Whether everything was committed that had been appended before the end.
+    pub fn has_committed_all(&self) -> bool {
+        self.committed
+    }
+
+    fn without_store() -> Self {
+        Self { committed: false, _store: None }
+    }
 }
 
 impl Writer {
     pub(super) fn start(store: Box<dyn Store>, shared: Arc<Shared>, metrics: Option<Metrics>) -> io::Result<Self> {
         let head = shared.view.load().head();
-        let commits =
-            Commits { store, shared: Arc::clone(&shared), head, waiting: Vec::new(), metrics, maintain_from: None };
+        let ends = Ends(Arc::clone(&shared));
+        let commits = Commits {
+            _ends: ends,
+            store,
+            shared: Arc::clone(&shared),
+            head,
+            waiting: Vec::new(),
+            metrics,
+            maintain_from: None,
+        };
         commits.look_at_space();
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(|| commits.run())?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Commits what waits and ends the journal, within `deadline`: followers see what was committed, then the end. Says whether
-    /// everything appended before was committed. What is appended afterwards is dropped, its releases unrun. Blocks.
-    pub fn close(mut self, deadline: Duration) -> bool {
+    /// Commits what waits and ends the journal, within `deadline`: followers see what was committed, then the end. What is appended
+    /// afterwards is dropped, its releases unrun. Blocks.
+    pub fn finish(mut self, deadline: Duration) -> Finished {
         self.shared.inbox.close();
         if !self.shared.inbox.await_end(deadline) {
             self.shared.end();
-            return false;
+            return Finished::without_store();
         }
-        self.thread.take().is_some_and(|thread| thread.join().unwrap_or(false))
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_else(Finished::without_store)
+    }
+
+    /// [`finish`](Self::finish)es, and closes the store. Says whether everything appended before was committed.
+    pub fn close(self, deadline: Duration) -> bool {
+        self.finish(deadline).has_committed_all()
     }
 }
 
@@ -60,6 +92,8 @@ impl Drop for Writer {
 
 /// What the thread runs.
 struct Commits {
+    /// The first to be dropped, in a panic too: the store may take its time.
+    _ends: Ends,
     store: Box<dyn Store>,
     shared: Arc<Shared>,
     head: Sequence,
@@ -71,8 +105,13 @@ struct Commits {
 }
 
 impl Commits {
+    fn run(mut self) -> Finished {
+        let committed = self.commit_until_end();
+        Finished { committed, _store: Some(self.store) }
+    }
+
     /// Says, when it ends, whether everything was committed.
-    fn run(mut self) -> bool {
+    fn commit_until_end(&mut self) -> bool {
         let mut appends = Vec::new();
         let mut patience = IDLE;
         loop {
@@ -203,10 +242,13 @@ impl Commits {
     }
 }
 
-impl Drop for Commits {
-    /// However the thread ends, by a panic too, nobody waits for it in vain.
+/// However the thread ends, by a panic too, nobody waits for it in vain.
+struct Ends(Arc<Shared>);
+
+impl Drop for Ends {
     fn drop(&mut self) {
-        self.shared.end();
-        self.shared.inbox.end();
+        let Self(shared) = self;
+        shared.end();
+        shared.inbox.end();
     }
 }

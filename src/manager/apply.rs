@@ -170,7 +170,19 @@ impl Planned {
     pub async fn run(self, progress: watch::Sender<ApplyCounts>) -> Result<Applied, Refusal> {
         // The turn is over when all is done.
         let Self { handle, apply, set, targets, items, turn: _turn } = self;
-        RollOut::new(handle, apply, set.into_iter().zip(targets), items, progress)?.run().await
+        let desk = handle.desk.clone();
+        let applied = match RollOut::new(handle, apply, set.into_iter().zip(targets), items, progress) {
+            Ok(roll_out) => roll_out.run().await,
+            Err(refusal) => Err(refusal),
+        };
+        match applied {
+            // All that a drain stops has to be committed, and that may take so long that the journal counts as stalled. Nor would it
+            // tell of the drain then. But it is the drain that has cut the apply: another server is to be asked, or the next one.
+            Err(Refusal::JournalStalled | Refusal::NotYetDurable(_)) if desk.drains().await => {
+                Err(Refusal::ServerDraining)
+            }
+            applied => applied,
+        }
     }
 }
 

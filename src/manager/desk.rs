@@ -43,10 +43,7 @@ impl Desk {
             () = self.stalled() => {}
         }
         // The loop may not have come to it. What it answers at once it will have answered then: a refusal, or what is durable.
-        let (tell, decided) = oneshot::channel();
-        self.send(Request::Sync(tell)).await?;
-        // It ends only with the process.
-        let _ = decided.await;
+        self.sync().await?;
         match answered.try_recv() {
             Ok(reply) => reply,
             Err(oneshot::error::TryRecvError::Empty) => Err(unanswered),
@@ -61,6 +58,19 @@ impl Desk {
             // The loop has ended, and whoever waits for it hears of that.
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Whether the server drains, which the journal may not tell while it is stalled.
+    pub(super) async fn drains(&self) -> bool {
+        self.sync().await != Ok(false)
+    }
+
+    /// Waits until the loop has decided everything that was sent before; says whether the server drains.
+    async fn sync(&self) -> Result<bool, Refusal> {
+        let (tell, decided) = oneshot::channel();
+        self.send(Request::Sync(tell)).await?;
+        // It ends only with the process.
+        Ok(decided.await.unwrap_or(true))
     }
 
     async fn send(&self, request: Request) -> Result<(), Refusal> {

@@ -30,8 +30,8 @@ pub(super) enum Request {
     Command { command: Command, with: With, answer: oneshot::Sender<Result<Reply, Refusal>> },
     /// What a caller asks or tells.
     Call { call: Call, answer: oneshot::Sender<Result<Reply, Refusal>> },
-    /// Say when everything that was sent before has been decided, and answered where it can be at once.
-    Sync(oneshot::Sender<()>),
+    /// Say when everything that was sent before has been decided, and answered where it can be at once; and whether the server drains.
+    Sync(oneshot::Sender<bool>),
     /// Stop every task.
     Drain { bound: Duration, cause: Cause, begun: Option<oneshot::Sender<Sequence>>, done: oneshot::Sender<usize> },
 }

@@ -53,13 +53,17 @@ struct Found {
     kept: KeptGeneration,
 }
 
-/// The generation asked for; where none was, the newest before the active one that was the task's, too.
+/// The generation asked for; where none was, the newest before the active one that was the task's, too, and has another spec. What the
+/// server itself has gone back from is none: it failed.
 fn choose(task: &Task, kept: Vec<KeptGeneration>, wanted: Option<Generation>) -> Result<Found, Refusal> {
     let not_found = || Refusal::GenerationNotFound { name: task.name.clone(), generation: wanted };
     let active = task.generation;
     let is_it = |kept: &KeptGeneration| match wanted {
         Some(generation) => kept.generation == generation,
-        None => kept.generation < active && matches!(kept.story.standing, Standing::Superseded { .. }),
+        None => {
+            let was_well = matches!(kept.story.standing, Standing::Superseded { .. });
+            kept.generation < active && was_well && kept.spec != task.spec
+        }
     };
     let kept = kept.into_iter().rev().find(is_it).ok_or_else(not_found)?;
     if !kept.story.was_active() {
@@ -70,7 +74,17 @@ fn choose(task: &Task, kept: Vec<KeptGeneration>, wanted: Option<Generation>) ->
 }
 
 fn swap(rollback: &RollbackTask, found: Found) -> SwapTask {
-    let RollbackTask { name, to_generation: _, strategy, validate_only, etag, cause, idempotency } = rollback.clone();
+    let RollbackTask {
+        name,
+        to_generation: _,
+        strategy,
+        state_policy,
+        preempt,
+        validate_only,
+        etag,
+        cause,
+        idempotency,
+    } = rollback.clone();
     let Found { former, kept: KeptGeneration { generation: _, spec, story } } = found;
     SwapTask {
         name,
@@ -79,8 +93,8 @@ fn swap(rollback: &RollbackTask, found: Found) -> SwapTask {
         spec: Arc::unwrap_or_clone(spec),
         former: Some(former),
         strategy,
-        state_policy: None,
-        preempt: false,
+        state_policy,
+        preempt,
         validate_only,
         etag,
         cause,

@@ -244,7 +244,10 @@ impl Shell {
                 self.answered(Input::Call(call), With::default(), (answer, Refusal::JournalStalled), turn);
             }
             // Whoever asked may have stopped waiting.
-            Request::Sync(tell) => turn.at_once.push(Box::new(move || tell.send(()).unwrap_or_default())),
+            Request::Sync(tell) => {
+                let drains = self.lifecycle.is_draining();
+                turn.at_once.push(Box::new(move || tell.send(drains).unwrap_or_default()));
+            }
             Request::Drain { bound, cause, begun, done } => {
                 self.drained.push(done);
                 let bound = self.clock.now().mono + bound;

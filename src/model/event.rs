@@ -8,8 +8,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Alert, Attempt, CircuitStatus, Generation, Instance, Outcome, Pause, Reason, Restart, Sequence, Swap, Task,
-    TaskSpec, Timestamp,
+    Alert, Attempt, BriefActor, CircuitStatus, Generation, Instance, Outcome, Pause, Reason, Restart, Sequence, Swap,
+    Task, TaskSpec, Timestamp,
 };
 
 /// Something that has happened to a task, or to the server. The journal is made of these.
@@ -208,10 +208,6 @@ pub enum Actor {
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System(component) => write!(f, "system:{component}"),
-            Self::File(path) => write!(f, "file:{path}"),
-            Self::Anonymous(peer) => write!(f, "anonymous@{peer}"),
-        }
+        BriefActor::from(self).fmt(f)
     }
 }

@@ -1,6 +1,6 @@
 //! Filters of lists and watches: `field (= | != | :) value`, joined by `AND`.
 
-use super::{AlertKind, CircuitState, EventType, Labels, State, Task, TaskName};
+use super::{AlertKind, BriefTask, CircuitState, EventType, Labels, State, Task, TaskName};
 
 /// The longest filter, in bytes, and the most terms; so that no filter costs more than a request may.
 const MOST_BYTES: usize = 4 * 1024;
@@ -54,6 +54,20 @@ impl NamePattern {
     fn matches(&self, name: &TaskName) -> bool {
         let name = if self.text.contains('/') { name.as_str() } else { name.id() };
         if self.prefix { name.starts_with(&self.text) } else { name == self.text }
+    }
+
+    /// The same, where the full name is not in one piece.
+    fn matches_brief(&self, task: &BriefTask<'_>) -> bool {
+        let full = task.name();
+        let parts = if self.text.contains('/') { &full[..] } else { &full[3..] };
+        let mut text = self.text.as_str();
+        for part in parts {
+            match text.strip_prefix(part) {
+                Some(rest) => text = rest,
+                None => return self.prefix && part.starts_with(text),
+            }
+        }
+        text.is_empty()
     }
 }
 
@@ -123,6 +137,19 @@ impl WatchFilter {
     /// Whether the watch shows events of the task at all; the initial state is filtered by this.
     pub fn matches_task(&self, task: &Task) -> bool {
         self.task.iter().all(|(term, wanted)| term.matches(&task.name, &task.labels) == *wanted)
+    }
+
+    /// Whether it asks no more of a task than its name.
+    pub fn asks_names_alone(&self) -> bool {
+        self.task.iter().all(|(term, _)| matches!(term, TaskTerm::Name(_)))
+    }
+
+    /// Whether the watch shows events of the task at all, as far as its name tells.
+    pub fn matches_name(&self, task: &BriefTask<'_>) -> bool {
+        self.task.iter().all(|(term, wanted)| match term {
+            TaskTerm::Name(pattern) => pattern.matches_brief(task) == *wanted,
+            TaskTerm::Label(..) | TaskTerm::HasLabel(_) => true,
+        })
     }
 
     /// Whether the watch shows events of the type at all.
@@ -343,5 +370,27 @@ mod tests {
             let matched = filter.task.iter().all(|(term, wanted)| term.matches(&name, &labels) == *wanted);
             assert_eq!(matched, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_in_parts_matches_as_the_whole_does() {
+        let name = TaskName::parse("namespaces/default/tasks/api-1").expect("valid");
+        let uid = crate::model::Uid::new(uuid::Uuid::nil());
+        let task = BriefTask { namespace: name.namespace(), id: name.id(), uid };
+        let full = name.as_str();
+        let starts = (0..=full.len()).map(|end| full[..end].to_owned());
+        let others = ["a/", "namespaces/other/tasks/api-1", "namespaces/default/tasks/api-12", "api-12", "b"];
+        let ids = ["", "a", "api-", "api-1"].into_iter().chain(others).map(str::to_owned);
+        let mut matched = 0;
+        for text in starts.chain(ids) {
+            for prefix in [false, true] {
+                let pattern = NamePattern { text: text.clone(), prefix };
+                assert_eq!(pattern.matches_brief(&task), pattern.matches(&name), "{pattern:?}");
+                matched += usize::from(pattern.matches(&name));
+            }
+        }
+        assert!(matched > full.len() / 2, "most of its beginnings are prefixes: {matched}");
+        assert!(WatchFilter::parse("name = a").expect("valid").asks_names_alone());
+        assert!(!WatchFilter::parse("name = a AND labels.b:*").expect("valid").asks_names_alone());
     }
 }

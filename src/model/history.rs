@@ -57,6 +57,15 @@ pub enum Standing {
         /// Until when.
         until: Timestamp,
     },
+    /// It was the task's, and failed while it was observed: the server itself went back to the spec before.
+    Reverted {
+        /// Since when it was the task's, if that is known.
+        since: Option<Timestamp>,
+        /// Until when.
+        until: Timestamp,
+        /// How it failed; not empty.
+        error: String,
+    },
     /// Its swap was rolled back.
     RolledBack {
         /// When.
@@ -84,6 +93,8 @@ pub enum Chapter {
     Annotated(Annotations),
     /// Another one has become the task's.
     Superseded(Timestamp),
+    /// It has failed so, and the spec before it has become the task's again.
+    Reverted(Timestamp, String),
     /// Its swap has ended without it.
     GivenUp(SwapPhase, Timestamp, String),
 }
@@ -108,7 +119,11 @@ pub fn chapters(event: &Event) -> Vec<(Generation, Chapter)> {
             vec![(swap.to_generation, Chapter::Annotated(task.annotations.clone()))]
         }
         (EventType::SwapCommitted, Some(swap)) => {
-            vec![(swap.from_generation, Chapter::Superseded(event.time)), (swap.to_generation, activated())]
+            let left = match swap.revert_reason.as_str() {
+                "" => Chapter::Superseded(event.time),
+                reason => Chapter::Reverted(event.time, reason.to_owned()),
+            };
+            vec![(swap.from_generation, left), (swap.to_generation, activated())]
         }
         (EventType::SwapRolledBack, Some(swap)) => {
             vec![(swap.to_generation, Chapter::GivenUp(swap.phase, event.time, swap.error.clone()))]
@@ -126,12 +141,9 @@ impl Story {
                 (self.annotations, self.standing) = (Some(annotations), Standing::Active { since: Some(time) });
             }
             Chapter::Annotated(annotations) => self.annotations = Some(annotations),
-            Chapter::Superseded(until) => {
-                let since = match self.standing {
-                    Standing::Active { since } => since,
-                    _ => None,
-                };
-                self.standing = Standing::Superseded { since, until };
+            Chapter::Superseded(until) => self.standing = Standing::Superseded { since: self.active_since(), until },
+            Chapter::Reverted(until, error) => {
+                self.standing = Standing::Reverted { since: self.active_since(), until, error };
             }
             Chapter::GivenUp(SwapPhase::Cancelled, time, error) => self.standing = Standing::Cancelled { time, error },
             Chapter::GivenUp(_, time, error) => self.standing = Standing::RolledBack { time, error },
@@ -140,7 +152,14 @@ impl Story {
 
     /// Whether it is the task's, or was; as far as is known.
     pub const fn was_active(&self) -> bool {
-        matches!(self.standing, Standing::Active { .. } | Standing::Superseded { .. })
+        matches!(self.standing, Standing::Active { .. } | Standing::Superseded { .. } | Standing::Reverted { .. })
+    }
+
+    const fn active_since(&self) -> Option<Timestamp> {
+        match self.standing {
+            Standing::Active { since } => since,
+            _ => None,
+        }
     }
 }
 

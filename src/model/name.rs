@@ -93,9 +93,14 @@ impl Parent {
 
     /// Whether the task lies below it.
     pub fn contains(&self, name: &TaskName) -> bool {
+        self.has_namespace(name.namespace())
+    }
+
+    /// Whether the namespace of that id is one that it looks at.
+    pub fn has_namespace(&self, id: &str) -> bool {
         match self {
             Self::All => true,
-            Self::One(namespace) => name.namespace() == namespace.id(),
+            Self::One(namespace) => id == namespace.id(),
         }
     }
 
@@ -153,7 +158,8 @@ impl TaskName {
         self.parts().1
     }
 
-    fn parts(&self) -> (&str, &str) {
+    /// The namespace's part and the task's.
+    pub(super) fn parts(&self) -> (&str, &str) {
         let rest = &self.0["namespaces/".len()..];
         // No part has a slash; and a character is found much faster than a text, which every event of every watch is asked.
         let (namespace, task) = rest.split_once('/').unwrap_or((rest, ""));

@@ -100,7 +100,8 @@ pub enum Refusal {
     /// An instance that does not end is in the way.
     #[error("an earlier instance of {0} is stuck; it can be swapped once that has ended")]
     PredecessorStuck(TaskName),
-    /// No generation of that number is kept; or where none was named, none that was active before the present one.
+    /// No generation of that number is kept; or where none was named, none that was active before the present one, with another
+    /// spec, and was not reverted.
     #[error("{}", no_generation(.name, *.generation))]
     GenerationNotFound {
         /// The task.
@@ -154,7 +155,9 @@ pub enum Refusal {
 fn no_generation(name: &TaskName, generation: Option<Generation>) -> String {
     match generation {
         Some(generation) => format!("no generation {generation} of {name} is kept"),
-        None => format!("no generation of {name} is kept that was active before the present one"),
+        None => format!(
+            "no generation of {name} is kept that was active before the present one, has another spec, and was not reverted"
+        ),
     }
 }
 

@@ -162,10 +162,15 @@ pub struct Former {
 pub struct RollbackTask {
     /// The task's name.
     pub name: TaskName,
-    /// Which generation; the newest before the active one that has been active, where none is given.
+    /// Which generation; where none is given, the newest before the active one that has been active, has another spec, and was not
+    /// reverted.
     pub to_generation: Option<Generation>,
     /// In which order to stop and start; the spec's own where none is given.
     pub strategy: Option<SwapStrategy>,
+    /// What becomes of the circuit; where none is given, it is kept for the same target, and begins anew for another one.
+    pub state_policy: Option<StatePolicy>,
+    /// A swap that is under way and has not been committed gives way.
+    pub preempt: bool,
     /// Check everything, change nothing.
     pub validate_only: bool,
     /// If given, must match.

@@ -4,7 +4,9 @@ use prost::Message;
 use prost::bytes::{Buf, BufMut};
 use prost::encoding::{DecodeContext, WireType, encode_key};
 
+use super::render::put_event;
 use super::v1::{Circuit, WatchTasksResponse};
+use crate::model::Brief;
 
 /// The field `events` of a `WatchTasksResponse`.
 const EVENTS: u32 = 1;
@@ -46,6 +48,11 @@ impl WatchFrame {
         encode_key(EVENTS, WireType::LengthDelimited, events);
         prost::encoding::encode_varint(encoded.len() as u64, events);
         events.put_slice(encoded);
+    }
+
+    /// Adds an event in the basic view.
+    pub fn push_brief(events: &mut Vec<u8>, event: &Brief<'_>) {
+        put_event(events, EVENTS, event);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Answers, from the model to the wire.
 
 mod apply;
+mod brief;
 mod check;
 mod circuit;
 mod event;
@@ -11,6 +12,7 @@ mod task;
 mod time;
 
 pub use apply::{action, apply_outcome, apply_progress, plan_item};
+pub(super) use brief::put_event;
 pub use check::check;
 pub use circuit::{callers_circuit, disposition, permission};
 pub use event::{EventView, event};

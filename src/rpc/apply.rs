@@ -18,7 +18,7 @@ use super::batch::wire_status;
 use super::error::Error;
 use crate::journal::Journal;
 use crate::manager::{Handle, Planned};
-use crate::model::{self, Actor, Applied, ApplyFailure, PlanItem, Refusal};
+use crate::model::{self, Actor, Applied, ApplyCounts, ApplyFailure, PlanItem, Refusal};
 use crate::pb::parse::{ApplySet, apply_header};
 use crate::pb::{render, v1};
 
@@ -63,6 +63,7 @@ impl Apply {
 
     async fn run(mut self, frames: Frames) -> Result<(), Status> {
         let planned = self.gather().await?;
+        let actor = self.actor.clone();
         let mut parts = planned.items().chunks(PLAN_ITEMS);
         // A plan of nothing is one, too.
         let first = parts.next().unwrap_or_default();
@@ -78,6 +79,7 @@ impl Apply {
             return Ok(());
         }
         let applied = carry_out(planned, &frames).await?;
+        log(&actor, &applied);
         let result = Some(self.result(applied));
         // A client that has gone needs none.
         let _ = frames.send(v1::ApplyTasksResponse { result, ..Default::default() }).await;
@@ -133,6 +135,16 @@ impl Apply {
             cursor: self.journal.cursor(sequence),
         }
     }
+}
+
+/// One line for the whole set: its events are logged at DEBUG.
+fn log(actor: &Actor, applied: &Applied) {
+    let Applied { outcome, counts, failures: _, failures_omitted: _, sequence: _ } = applied;
+    let ApplyCounts { created, swapped, cancelled, left, failed, rolled_back, in_flight: _, waiting } = *counts;
+    tracing::info!(
+        %actor, ?outcome, created, swapped, left, cancelled, failed, rolled_back, not_begun = waiting,
+        "a set of tasks was applied"
+    );
 }
 
 /// Carries the plan out, and tells now and then how far it is; a client that has not read what it was told last is told no more.

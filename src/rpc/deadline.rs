@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderMap;
 use tonic::Status;
@@ -11,10 +10,13 @@ use tonic::Status;
 const HEADER: &str = "grpc-timeout";
 
 /// Bounds the wait for an answer's head: all of it for unary calls. Streams end by other rules.
-pub(super) async fn keep(request: Request, next: Next) -> Response {
+pub(super) async fn keep<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     match timeout(request.headers()) {
-        Ok(None) => next.run(request).await,
-        Ok(Some(within)) => match tokio::time::timeout(within, next.run(request)).await {
+        Ok(None) => next(request).await,
+        Ok(Some(within)) => match tokio::time::timeout(within, next(request)).await {
             Ok(response) => response,
             Err(_) => {
                 Status::deadline_exceeded("the call's deadline has passed; what it asked for goes on").into_http()
@@ -57,7 +59,7 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
 mod tests {
     use axum::Router;
     use axum::body::Body;
-    use axum::middleware::from_fn;
+    use axum::middleware::{Next, from_fn};
     use axum::routing::any;
     use tokio::time::{Instant, sleep};
     use tonic::Code;
@@ -68,7 +70,9 @@ mod tests {
     /// What a call with this timeout is answered, by a handler that takes a minute.
     async fn code(timeout: &str) -> Option<Code> {
         let handler = async || sleep(Duration::from_secs(60)).await;
-        let router = Router::new().fallback(any(handler)).layer(from_fn(keep));
+        let router = Router::new()
+            .fallback(any(handler))
+            .layer(from_fn(|request, next: Next| keep(request, |request| next.run(request))));
         let request = http::Request::builder().header(HEADER, timeout).body(Body::empty()).expect("valid");
         let answer = router.oneshot(request).await.expect("infallible");
         answer.headers().get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -59,9 +58,12 @@ impl Calls {
 }
 
 /// Counts the call when its answer has been given, or given up.
-pub(super) async fn count(State(calls): State<Calls>, request: Request, next: Next) -> Response {
+pub(super) async fn count<F>(calls: &Calls, request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let mut call = calls.begin(request.uri().path());
-    let response = next.run(request).await;
+    let response = next(request).await;
     // An answer that is an error from the start has its status here, and no body.
     if let Some(code) = code(response.headers()) {
         call.end(code);
@@ -137,7 +139,7 @@ mod tests {
     use std::sync::Mutex;
 
     use axum::Router;
-    use axum::middleware::from_fn_with_state;
+    use axum::middleware::{Next, from_fn};
     use axum::routing::any;
     use futures_util::FutureExt;
     use http_body_util::{BodyExt, Full};
@@ -154,13 +156,20 @@ mod tests {
         http::Request::builder().uri(path).body(Body::empty()).expect("valid")
     }
 
+    fn counting(router: Router, calls: Calls) -> Router {
+        router.layer(from_fn(move |request, next: Next| {
+            let calls = calls.clone();
+            async move { count(&calls, request, |request| next.run(request)).await }
+        }))
+    }
+
     /// What is counted of `answer` to a call of `path`, after `end` has dealt with it.
     async fn counted(path: &str, answer: Response<Body>, end: impl AsyncFnOnce(Body)) -> String {
         let metrics = Metrics::new().expect("registered once");
         let calls = Calls::new(metrics.rpcs.clone(), &[pb::DESCRIPTORS]).expect("decodes");
         let answer = Arc::new(Mutex::new(Some(answer)));
         let answer = async move || answer.lock().expect("no panic").take().expect("called once");
-        let router = Router::new().fallback(any(answer)).layer(from_fn_with_state(calls, count));
+        let router = counting(Router::new().fallback(any(answer)), calls);
         let answered = router.oneshot(request(path)).await.expect("infallible");
         end(answered.into_body()).await;
         let text = String::from_utf8(metrics.render().expect("renders")).expect("text");
@@ -201,7 +210,7 @@ mod tests {
         let metrics = Metrics::new().expect("registered once");
         let calls = Calls::new(metrics.rpcs.clone(), &[pb::DESCRIPTORS]).expect("decodes");
         let never = async || std::future::pending::<Response>().await;
-        let router = Router::new().fallback(any(never)).layer(from_fn_with_state(calls, count));
+        let router = counting(Router::new().fallback(any(never)), calls);
         assert!(router.oneshot(request(GET)).now_or_never().is_none());
         let text = String::from_utf8(metrics.render().expect("renders")).expect("text");
         assert!(text.contains("code=\"CANCELLED\""), "{text}");

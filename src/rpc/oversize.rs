@@ -1,15 +1,13 @@
 //! A request over the limit is RESOURCE_EXHAUSTED, as gRPC has it elsewhere; tonic says OUT_OF_RANGE, which is our word for a
 //! cursor that cannot be resumed from.
 
-use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use tonic::{Code, Status};
 
 use crate::model::limits;
 
-pub(super) async fn rename(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+/// Renames the status.
+pub(super) fn rename(response: Response) -> Response {
     let headers = response.headers();
     let out_of_range =
         headers.get(Status::GRPC_STATUS).is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::OutOfRange);

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -19,8 +18,12 @@ use super::error::Error;
 
 /// Answers INTERNAL where a handler, or the stream it answered with, panics. What a handler leaves behind half-done is
 /// dropped with its future: all it shares is behind locks that outlive a panic.
-pub(super) async fn catch(request: Request, next: Next) -> Response {
-    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+pub(super) async fn catch<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
+    // What comes next may do something before it is awaited.
+    match AssertUnwindSafe(async { next(request).await }).catch_unwind().await {
         Ok(response) => response.map(|body| Body::new(Guarded(Some(body)))),
         Err(panic) => status(panic.as_ref()).into_http(),
     }
@@ -64,7 +67,7 @@ impl HttpBody for Guarded {
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::middleware::from_fn;
+    use axum::middleware::{Next, from_fn};
     use axum::routing::get;
     use futures_util::stream::poll_fn;
     use http_body_util::BodyExt;
@@ -74,7 +77,8 @@ mod tests {
     use super::*;
 
     async fn code(router: Router) -> Code {
-        let response = router.layer(from_fn(catch)).oneshot(Request::new(Body::empty())).await.expect("infallible");
+        let catching = from_fn(|request, next: Next| catch(request, |request| next.run(request)));
+        let response = router.layer(catching).oneshot(Request::new(Body::empty())).await.expect("infallible");
         let (head, body) = response.into_parts();
         let trailers = body.collect().await.expect("no error").trailers().cloned();
         let headers = trailers.unwrap_or(head.headers);

@@ -1,9 +1,7 @@
 //! Server reflection. Its streams last for as long as their clients ask, so a drain has to end them.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::Request;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
@@ -11,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 const PREFIX: &str = "/grpc.reflection.";
 
 /// Has the questions of a client end when the streams close: what was asked is answered, then the answers end as well.
-pub(super) async fn close(State(closing): State<CancellationToken>, request: Request, next: Next) -> Response {
+pub(super) fn close(closing: &CancellationToken, request: Request) -> Request {
     if !request.uri().path().starts_with(PREFIX) {
-        return next.run(request).await;
+        return request;
     }
-    let closed = closing.cancelled_owned();
-    next.run(request.map(|body| Body::from_stream(body.into_data_stream().take_until(closed)))).await
+    let closed = closing.clone().cancelled_owned();
+    request.map(|body| Body::from_stream(body.into_data_stream().take_until(closed)))
 }

@@ -22,13 +22,13 @@ use tonic::Status;
 use uuid::Uuid;
 
 pub(super) use self::encoded::Encodings;
-use self::frame::{FRAME_EVENTS, Gathered, Gatherer};
+use self::frame::{Digested, Draft, FRAME_EVENTS, Gatherer};
 use self::initial::{Expired, Part, Snapshot};
 pub(super) use self::shows::Shows;
 pub(super) use self::slots::{Slot, Slots};
 use super::error::Error;
-use crate::journal::{CursorError, Follower, Journal};
-use crate::model::{Event, Parent, Sequence, Task, WatchFilter};
+use crate::journal::{CursorError, Feed, Journal};
+use crate::model::{Brief, BriefTask, Event, Parent, Sequence, Task, WatchFilter};
 use crate::pb::WatchFrame;
 use crate::pb::parse::{Start, WatchTasks};
 use crate::pb::v1::WatchTasksResponse;
@@ -56,6 +56,16 @@ impl Selection {
         // What is about the server itself is for everyone: only a filter of types excludes it.
         let about = |task: &Task| self.parent.contains(&task.name) && self.filter.matches_task(task);
         self.filter.matches_type(event.kind) && self.shows.has(event.kind) && event.task.as_deref().is_none_or(about)
+    }
+
+    /// Whether an event in brief is enough to select it, and to show it.
+    fn is_brief(&self) -> bool {
+        self.shows.is_brief() && self.filter.asks_names_alone()
+    }
+
+    fn selects_brief(&self, event: &Brief<'_>) -> bool {
+        let about = |task: &BriefTask<'_>| self.parent.has_namespace(task.namespace) && self.filter.matches_name(task);
+        self.filter.matches_type(event.kind) && event.task.as_ref().is_none_or(about)
     }
 }
 
@@ -87,10 +97,12 @@ pub(super) fn open(
     };
     let bound = end.map(|cursor| place(journal, "end_cursor", &cursor)).transpose()?;
     let now = Instant::now();
+    let selection = Arc::new(Selection { parent, filter, shows });
+    let feed = journal.feed(after, Digested::blank(&selection, bound));
     let mut watch = Watch {
-        follower: journal.follow(after).map_err(|error| Error::follow(error.into(), journal))?,
+        feed: feed.map_err(|error| Error::follow(error.into(), journal))?,
         gatherer: Gatherer::new(after, bound),
-        selection: Selection { parent, filter, shows },
+        selection,
         initial,
         ready: VecDeque::new(),
         last_frame: now,
@@ -121,10 +133,10 @@ fn place(journal: &Journal, field: &'static str, cursor: &str) -> Result<Sequenc
 
 struct Watch {
     resources: Resources,
-    selection: Selection,
+    selection: Arc<Selection>,
     /// What is left of the initial state.
     initial: Option<Snapshot>,
-    follower: Follower,
+    feed: Feed<Digested>,
     gatherer: Gatherer,
     /// Frames to be sent before anything else happens.
     ready: VecDeque<WatchFrame>,
@@ -230,8 +242,8 @@ impl Watch {
                     self.through = Some(self.resources.journal.bounds().head);
                 }
                 () = sleep_until(self.ages) => return Ok(Cue::End(Error::StreamAged.into())),
-                batch = self.follower.next(FRAME_EVENTS) => match batch {
-                    Ok(Some(batch)) => self.gatherer.push(batch),
+                fed = self.feed.next(FRAME_EVENTS) => match fed {
+                    Ok(Some(fed)) => self.gatherer.push(fed),
                     // The journal ends after the streams, or because its thread has panicked.
                     Ok(None) => return Ok(Cue::End(Error::Draining.into())),
                     Err(error) if self.gatherer.is_empty() => return Err(Error::follow(error, &self.resources.journal)),
@@ -254,7 +266,7 @@ impl Watch {
 
     /// Makes a frame of what was gathered; a bookmark if that is nothing.
     fn flush(&mut self) {
-        let (Gathered { count, bytes }, position) = self.gatherer.take();
+        let (Draft { count, bytes, .. }, position) = self.gatherer.take();
         self.resources.metrics.events_sent.inc_by(count as u64);
         self.ready.push_back(WatchFrame::new(bytes, self.resources.journal.cursor(position)));
     }

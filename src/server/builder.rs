@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,7 +16,7 @@ use tonic::service::Routes;
 
 use super::control::Control;
 use super::stored::{self, Opened, Stored};
-use super::{Ended, Error, Parts, Server, Transports, capacity, event_log, limits, task_files};
+use super::{Address, Ended, Error, Parts, Server, Transports, capacity, event_log, limits, task_files};
 use crate::config::{Config, StoreKind};
 use crate::http::{self, Phase, Readiness};
 use crate::journal::{self, Archive, Journal, Store};
@@ -84,6 +85,7 @@ impl Builder {
         let said = task_files::read(&config).await?;
         limits::raise_descriptors();
         let (grpc_listener, address) = listen(config.listen()).await?;
+        let kept_address = Address { _listening: grpc_listener.as_fd().try_clone_to_owned().ok() };
         let (http_listener, http_address) = listen(config.http_listen()).await?;
 
         let Opened { store, stored, archive } = open(&config, store).await?;
@@ -131,8 +133,10 @@ impl Builder {
             readiness,
             closing,
             transports,
+            address: kept_address,
         };
         let exit_on_stuck_limit = config.exit_on_stuck_limit();
+        tracing::info!(grpc = %address, http = %http_address, tasks, version = env!("CARGO_PKG_VERSION"), "the server serves");
         Ok(Server { address, http_address, exit_on_stuck_limit, stored, tasks, parts, commands })
     }
 }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::task_files::Following;
 use super::{Ended, Parts, Transports};
 use crate::http::Phase;
+use crate::journal::Finished;
 use crate::manager::Manager;
 use crate::model::{Cause, Sequence};
 use crate::rpc::DrainRequest;
@@ -20,6 +23,8 @@ const TASKS_SLACK: Duration = Duration::from_millis(500);
 const FLUSH: Duration = Duration::from_millis(500);
 /// Streams deliver their last events, then connections end.
 const TRANSPORT: Duration = Duration::from_millis(1_600);
+/// The store closes its file; it also has what the commits have left of their time.
+const CLOSE: Duration = Duration::from_millis(100);
 /// For each of the lines that say what went wrong, of which there are three at the most.
 const SAYING: Duration = Duration::from_millis(100);
 
@@ -45,13 +50,13 @@ pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
         readiness,
         closing,
         transports,
+        address,
     } = parts;
     let Why { cause, begun } = why;
     let (began, since) = oneshot::channel();
     // Until the end of the drain: so long there are calls.
     let _telling = AbortOnDropHandle::new(tokio::spawn(tell(since, begun, asked)));
-    // It begins nothing more; what is under way stops with all else.
-    drop(task_files);
+    let task_files = task_files.map(Following::drain);
     readiness.set(Phase::Draining);
     // First: it would turn the health back.
     capacity.abort();
@@ -62,9 +67,11 @@ pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
     let flush = FLUSH + TASKS.saturating_sub(stopping.elapsed());
     // While the directory is still held: the next server's socket is not ours to remove.
     drop(control);
-    let flushed = tokio::task::spawn_blocking(move || writer.close(flush)).await;
-    let ended = match (flushed, ended) {
-        (Ok(true), ended) => ended,
+    let flushing = Instant::now();
+    let finished = spawn_blocking(move || writer.finish(flush)).await.ok();
+    let closing_time = flush.saturating_sub(flushing.elapsed()).max(CLOSE);
+    let ended = match (finished.as_ref().is_some_and(Finished::has_committed_all), ended) {
+        (true, ended) => ended,
         (_, ended) => {
             say(|| tracing::error!("the journal did not commit everything in time")).await;
             // What the tasks did last is not on the disk: nobody should take that for a clean end.
@@ -74,10 +81,21 @@ pub(super) async fn drain(parts: Parts, why: Why) -> Ended {
     drop(closing);
     health.close().await;
     // The log ends with the journal, and its last lines tell how the tasks did.
-    let rest = async { tokio::join!(transports.end(), event_log, manager.close()) };
+    let said = async {
+        if let Some(task_files) = task_files {
+            // A panic there was logged when it happened.
+            let _ = task_files.await;
+        }
+    };
+    let rest = async { tokio::join!(said, transports.end(), event_log, manager.close()) };
     if timeout(TRANSPORT, rest).await.is_err() {
         say(|| tracing::warn!("some connections, or the log, did not end in time: cut")).await;
     }
+    // Only now: until then streams and the log read from the store what is no longer in memory. A store that does not close in time
+    // has everything all the same; the next server looks it through first.
+    let _ = timeout(closing_time, spawn_blocking(move || drop(finished))).await;
+    // Last: whoever waits for the server to be gone may begin another in its place.
+    drop(address);
     ended
 }
 
@@ -122,5 +140,5 @@ async fn stop_tasks(manager: &Manager, cause: Cause, began: oneshot::Sender<Sequ
 /// Logs a line, unless standard error is stuck: whoever should read it must not be able to hold up the end.
 pub(super) async fn say(line: impl FnOnce() + Send + 'static) {
     // A line that is late is lost with the process.
-    let _ = timeout(SAYING, tokio::task::spawn_blocking(line)).await;
+    let _ = timeout(SAYING, spawn_blocking(line)).await;
 }

@@ -7,16 +7,17 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Error;
 use crate::config::Config;
 use crate::manager::{Handle, Planned};
 use crate::model::{
-    Actor, Applied, Apply, ApplyCounts, ApplyFailure, Cause, Desired, Namespace, Reason, Refusal, Rollout, Violations,
+    Actor, Applied, Apply, ApplyCounts, ApplyFailure, Cause, Desired, Namespace, Reason, Refusal, Rollout,
 };
 use crate::pb::parse::ApplySet;
-use crate::task_files::{Found, gather, place_of};
+use crate::task_files::{Found, gather, told};
 
 /// When to try again what the whole server refused: it may be out of space, or its disk stalled, for a while.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -38,12 +39,20 @@ impl Reload {
 /// What has tasks be as files say, until it is dropped.
 pub(super) struct Following {
     reload: Reload,
-    _following: AbortOnDropHandle<()>,
+    draining: CancellationToken,
+    following: AbortOnDropHandle<()>,
 }
 
 impl Following {
     pub(super) fn reload(&self) -> Reload {
         self.reload.clone()
+    }
+
+    /// Has it begin nothing more; what is under way stops with all else. What it answers with ends once an apply that was cut by that
+    /// has been logged.
+    pub(super) fn drain(self) -> AbortOnDropHandle<()> {
+        self.draining.cancel();
+        self.following
     }
 }
 
@@ -69,7 +78,7 @@ impl TaskFiles {
     async fn read(&self) -> Result<Said, Vec<String>> {
         let (path, owner) = (self.path.to_path_buf(), self.owner.clone());
         let read = spawn_blocking(move || {
-            let found = gather(&[path], Namespace::default().id())?;
+            let found = gather(&[path], Namespace::default().id(), &owner)?;
             let mut set = ApplySet::new(&owner);
             let desired = set.parse(found.iter().map(|found| found.task.clone()).collect());
             let desired = desired.into_iter().map(|(_, desired)| desired).collect();
@@ -96,40 +105,59 @@ impl TaskFiles {
     }
 
     /// Applies what was planned, and again whenever that is asked for; and what was refused for a reason that passes. Until the drain.
-    async fn follow(self, handle: Handle, planned: Planned, mut asked: mpsc::Receiver<()>) {
+    async fn follow(
+        self,
+        handle: Handle,
+        planned: Planned,
+        mut asked: mpsc::Receiver<()>,
+        draining: CancellationToken,
+    ) {
         let mut planned = Ok(planned);
         loop {
             let again = match planned {
-                Ok(planned) => self.apply(planned).await,
+                Ok(planned) => self.apply(planned, &draining).await,
                 Err(NotPlanned::Refused(refusal)) => self.refused(&refusal),
                 Err(NotPlanned::Invalid(problems)) => {
                     self.invalid(&problems);
                     Next::WhenAsked
                 }
             };
-            match again {
-                Next::Never => return,
-                Next::Soon => sleep(AGAIN).await,
-                Next::WhenAsked => match asked.recv().await {
-                    Some(()) => {}
-                    None => return,
-                },
-            }
-            planned = match self.read().await {
-                Ok(said) => self.plan(&handle, said).await,
-                Err(problems) => Err(NotPlanned::Invalid(problems)),
-            };
+            let next = draining.run_until_cancelled(self.next(again, &handle, &mut asked)).await;
+            let Some(Some(next)) = next else { return };
+            planned = next;
         }
     }
 
-    async fn apply(&self, planned: Planned) -> Next {
-        let (tell, _) = watch::channel(ApplyCounts::default());
-        match planned.run(tell).await {
+    /// Waits until the files are to be read again, and plans what they say then; `None` where they never are.
+    async fn next(
+        &self,
+        again: Next,
+        handle: &Handle,
+        asked: &mut mpsc::Receiver<()>,
+    ) -> Option<Result<Planned, NotPlanned>> {
+        match again {
+            Next::Never => return None,
+            Next::Soon => sleep(AGAIN).await,
+            Next::WhenAsked => asked.recv().await?,
+        }
+        Some(match self.read().await {
+            Ok(said) => self.plan(handle, said).await,
+            Err(problems) => Err(NotPlanned::Invalid(problems)),
+        })
+    }
+
+    async fn apply(&self, planned: Planned, draining: &CancellationToken) -> Next {
+        let (tell, told) = watch::channel(ApplyCounts::default());
+        let applied = draining.run_until_cancelled(planned.run(tell)).await;
+        match applied.unwrap_or(Err(Refusal::ServerDraining)) {
             Ok(applied) => {
                 self.applied(&applied);
                 Next::WhenAsked
             }
-            Err(refusal) => self.refused(&refusal),
+            Err(refusal) => {
+                self.cut(&refusal, *told.borrow());
+                self.refused(&refusal)
+            }
         }
     }
 
@@ -144,6 +172,16 @@ impl TaskFiles {
         tracing::info!(
             %path, owner = self.owner, ?outcome, created, swapped, left, cancelled, failed, untold, not_begun = waiting,
             "the task files were applied"
+        );
+    }
+
+    /// What was under way goes on, or stops with the server; what comes of it is not known here.
+    fn cut(&self, refusal: &Refusal, done: ApplyCounts) {
+        let ApplyCounts { created, swapped, cancelled, left, failed, rolled_back, in_flight, waiting } = done;
+        let path = self.path.display();
+        tracing::warn!(
+            %path, owner = self.owner, %refusal, created, swapped, left, cancelled, failed, rolled_back, under_way = in_flight,
+            not_begun = waiting, "the apply of the task files was cut"
         );
     }
 
@@ -205,11 +243,7 @@ pub(super) async fn follow(said: Option<(TaskFiles, Said)>, handle: &Handle) -> 
     })?;
     // One wish is as good as many.
     let (again, asked) = mpsc::channel(1);
-    let following = tokio::spawn(files.follow(handle.clone(), planned, asked));
-    Ok(Some(Following { reload: Reload(again), _following: AbortOnDropHandle::new(following) }))
-}
-
-fn told(found: &[Found], violations: &Violations) -> Vec<String> {
-    let place = |field: &str| place_of(found, field).unwrap_or_else(|| field.to_owned());
-    violations.as_slice().iter().map(|v| format!("{}: {}", place(&v.field), v.description)).collect()
+    let draining = CancellationToken::new();
+    let following = tokio::spawn(files.follow(handle.clone(), planned, asked, draining.clone()));
+    Ok(Some(Following { reload: Reload(again), draining, following: AbortOnDropHandle::new(following) }))
 }

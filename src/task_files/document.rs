@@ -3,6 +3,8 @@
 //! A document is checked against the contract's descriptors field by field, so that everything that is wrong is told at once,
 //! each with its line, its column and its path.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::LazyLock;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
@@ -42,6 +44,30 @@ impl<'a> Reader<'a> {
         task.map_err(|error| self.problem(node.at, "", error)).ok()
     }
 
+    /// Notes every key that a mapping has more than once, however deep: which of the values is meant cannot be known.
+    pub(super) fn find_doubles(&mut self, node: &Node, path: &str) {
+        match &node.value {
+            Value::Map(entries) => {
+                let mut first: BTreeMap<&str, Place> = BTreeMap::new();
+                for (key, value) in entries {
+                    let path = join(path, &key.name);
+                    match first.entry(&key.name) {
+                        Entry::Vacant(vacant) => drop(vacant.insert(key.at)),
+                        Entry::Occupied(first) => {
+                            self.problem(key.at, &path, format!("stands here twice; the first is at {}", first.get()));
+                        }
+                    }
+                    self.find_doubles(value, &path);
+                }
+            }
+            Value::List(items) => {
+                let at = |n| format!("{path}[{n}]");
+                items.iter().enumerate().for_each(|(n, item)| self.find_doubles(item, &at(n)));
+            }
+            _ => {}
+        }
+    }
+
     /// The node as canonical JSON of the message; notes what is wrong, and leaves that out.
     fn message(&mut self, descriptor: &MessageDescriptor, node: &Node, path: &str) -> Json {
         let Value::Map(entries) = &node.value else {
@@ -49,7 +75,7 @@ impl<'a> Reader<'a> {
             return Json::Null;
         };
         let mut fields = Map::new();
-        let mut given: Vec<FieldDescriptor> = Vec::new();
+        let mut given: Vec<(&str, FieldDescriptor)> = Vec::new();
         for (key, value) in entries {
             let named = descriptor.get_field_by_json_name(&key.name);
             let Some(field) = named.or_else(|| descriptor.get_field_by_name(&key.name)) else {
@@ -61,15 +87,17 @@ impl<'a> Reader<'a> {
             if value.value == Value::Null {
                 continue;
             }
-            if let Some(other) = given.iter().find(|other| excludes(other, &field)) {
-                let problem = format!("{:?} excludes {:?}, which stands above", key.name, other.json_name());
+            // What stands twice by the same name is told as that.
+            let excluded = given.iter().find(|(name, other)| *name != key.name && excludes(other, &field));
+            if let Some((name, _)) = excluded {
+                let problem = format!("{:?} excludes {name:?}, which stands above", key.name);
                 self.problem(key.at, path, problem);
             }
             let path = join(path, field.json_name());
             if let Some(value) = self.field(descriptor, &field, value, &path) {
                 fields.insert(field.json_name().to_owned(), value);
             }
-            given.push(field);
+            given.push((&key.name, field));
         }
         Json::Object(fields)
     }
@@ -134,9 +162,7 @@ impl<'a> Reader<'a> {
         match DynamicMessage::deserialize(descriptor.clone(), alone) {
             Ok(_) => true,
             Err(error) => {
-                let text = error.to_string();
-                let hint = if text.contains("expected a string") { "; put it in quotes" } else { "" };
-                self.problem(at, path, format!("{text}{hint}"));
+                self.problem(at, path, misfit(value, &field.kind(), &error.to_string()));
                 false
             }
         }
@@ -148,6 +174,24 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Why a value does not fit, and what would.
+fn misfit(value: &Json, kind: &Kind, error: &str) -> String {
+    let wants_text = error.contains("expected a string");
+    match (value, kind) {
+        _ if wants_text && error.contains("boolean `") => {
+            format!("{error}; put it in quotes (yes, no, on and off are booleans, too, as true and false)")
+        }
+        (Json::String(text), Kind::Uint32 | Kind::Uint64 | Kind::Int32 | Kind::Int64) => {
+            format!("{text:?} is no whole number")
+        }
+        (Json::Number(number), Kind::Message(message)) if message.full_name() == "google.protobuf.Duration" => {
+            format!("{number} has no unit; a duration is as {number}s, 500ms, 1m30s, 2h")
+        }
+        _ if wants_text => format!("{error}; put it in quotes"),
+        _ => error.to_owned(),
+    }
+}
+
 fn duration(text: &str) -> Result<std::time::Duration, String> {
     let parsed: Result<Pretty, _> = text.parse();
     parsed
@@ -155,7 +199,7 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
         .map_err(|_| format!("{text:?} is no duration, as 5s, 500ms, 1m30s, 1.5s, 2h, 1d"))
 }
 
-/// Two fields of which a message has one at the most: the same one, or alternatives.
+/// Two fields of which a message has one at the most: the same one, by its other name, or alternatives.
 fn excludes(one: &FieldDescriptor, other: &FieldDescriptor) -> bool {
     let alternative = |field: &FieldDescriptor| field.containing_oneof().map(|oneof| oneof.name().to_owned());
     one == other || (alternative(one).is_some() && alternative(one) == alternative(other))

@@ -2,7 +2,7 @@
 
 mod limiter;
 
-use tracing::{Level, error_span};
+use tracing::{Level, enabled, error_span};
 
 use crate::model::{
     Asked, CircuitReason, CircuitStatus, Detail, Event, EventType, Exit, Instance, Outcome, Pretty, State, Swap,
@@ -19,11 +19,16 @@ use limiter::{Importance, Verdict};
 const TARGET: &str = "switchyard::event";
 
 /// Logs an event: WARN for a raised alert, a stuck instance, one that panicked or failed unasked, a swap that was rolled back and
-/// a circuit that opened, else INFO; ERROR is left to faults of our own. `limiter` may hold the line back, and then the task's next line says how many were.
+/// a circuit that opened; INFO for what ends such trouble, for pauses and for the drain; DEBUG for what every task goes through, which
+/// would be 50,000 lines for an apply of 10,000. ERROR is left to faults of our own. `limiter` may hold the line back, and then the task's next line says how many were.
 ///
 /// Logging blocks where standard error does: call it from a thread that may wait, never from the manager's loop.
 pub fn log_event(event: &Event, limiter: &mut RateLimiter) {
     let line = Line::of(event);
+    // What nobody sees is not to take the place of what somebody would.
+    if !line.is_seen() {
+        return;
+    }
     let Some(task) = event.task.as_deref() else {
         return line.emit(event, None);
     };
@@ -46,12 +51,22 @@ pub fn log_event(event: &Event, limiter: &mut RateLimiter) {
     }
 }
 
+/// How much an event matters to somebody who looks for what is wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Weight {
+    /// Every task goes through it.
+    #[default]
+    Routine,
+    Notable,
+    Warning,
+}
+
 /// What an event's line says. Texts that come from clients or monitors are fields, which the formats quote: no newline of
 /// theirs can forge a line.
 #[derive(Debug, Default, PartialEq)]
 struct Line<'a> {
     message: &'static str,
-    warn: bool,
+    weight: Weight,
     importance: Importance,
     kind: Option<&'a str>,
     exit: Option<&'static str>,
@@ -69,7 +84,9 @@ impl<'a> Line<'a> {
         let task = event.task.as_deref();
         let once = |message| Self { message, importance: Importance::Once, ..Self::default() };
         let routine = |message| Self { message, ..Self::default() };
-        let warning = |message| Self { message, warn: true, importance: Importance::Warning, ..Self::default() };
+        let notable = |message| Self { weight: Weight::Notable, ..routine(message) };
+        let warning =
+            |message| Self { message, weight: Weight::Warning, importance: Importance::Warning, ..Self::default() };
         match event.kind {
             EventType::TaskCreated => {
                 Self { kind: task.map(|task| task.spec.monitor().kind()), ..once("task created") }
@@ -91,8 +108,8 @@ impl<'a> Line<'a> {
             EventType::RestartScheduled => {
                 Self { restarts: task.map(|task| task.restart.count), ..routine("restart scheduled") }
             }
-            EventType::TaskPaused => once("task paused").with_pause(event),
-            EventType::TaskResumed => once("task resumed"),
+            EventType::TaskPaused => (Self { weight: Weight::Notable, ..once("task paused") }).with_pause(event),
+            EventType::TaskResumed => Self { weight: Weight::Notable, ..once("task resumed") },
             EventType::TaskEnded => once(ended(task)).with_outcome(outcome(event, task)),
             EventType::TaskDeleted => once("task deleted"),
             EventType::SwapStarted if goes_back(event) => warning("swap started to go back").with_swap(event),
@@ -101,13 +118,21 @@ impl<'a> Line<'a> {
             EventType::SwapRolledBack if is_cancelled(event) => routine("swap cancelled").with_swap(event),
             EventType::SwapRolledBack => warning("swap rolled back").with_swap(event),
             EventType::CircuitTripped => warning("circuit tripped").with_circuit(event),
-            EventType::CircuitHalfOpened => routine("circuit half-opened").with_circuit(event),
-            EventType::CircuitRecovered => routine("circuit recovered").with_circuit(event),
-            EventType::CircuitReset => routine("circuit reset").with_circuit(event),
-            EventType::CircuitOverridden => warning("circuit override changed").with_circuit(event),
+            EventType::CircuitHalfOpened => notable("circuit half-opened").with_circuit(event),
+            EventType::CircuitRecovered => notable("circuit recovered").with_circuit(event),
+            EventType::CircuitReset => notable("circuit reset").with_circuit(event),
+            EventType::CircuitOverridden => notable("circuit override changed").with_circuit(event),
             EventType::AlertRaised => warning("alert raised").with_alert(event),
-            EventType::AlertResolved => routine("alert resolved").with_alert(event),
-            EventType::ServerDraining => once("server draining"),
+            EventType::AlertResolved => notable("alert resolved").with_alert(event),
+            EventType::ServerDraining => Self { weight: Weight::Notable, ..once("server draining") },
+        }
+    }
+
+    fn is_seen(&self) -> bool {
+        match self.weight {
+            Weight::Routine => enabled!(target: TARGET, Level::DEBUG),
+            Weight::Notable => enabled!(target: TARGET, Level::INFO),
+            Weight::Warning => true,
         }
     }
 
@@ -157,7 +182,7 @@ impl<'a> Line<'a> {
     fn emit(&self, event: &Event, suppressed: Option<u64>) {
         let Self {
             message,
-            warn,
+            weight,
             importance: _,
             kind,
             exit,
@@ -201,7 +226,11 @@ impl<'a> Line<'a> {
                 )
             };
         }
-        if *warn { emit!(Level::WARN) } else { emit!(Level::INFO) }
+        match weight {
+            Weight::Routine => emit!(Level::DEBUG),
+            Weight::Notable => emit!(Level::INFO),
+            Weight::Warning => emit!(Level::WARN),
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 use std::net::TcpListener;
 
 use switchyard::config::Layer;
+use switchyard::pb::v1::event::Detail;
 use switchyard::pb::v1::task_spec::Monitor;
+use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
-    EventType, Generation, GenerationState, ListGenerationsRequest, RollbackTaskRequest, State, Swap, SwapPhase,
-    SwapPolicy, SwapTaskRequest, Task, TcpMonitor, TcpStep,
+    CircuitReason, Event, EventType, Generation, GenerationState, ListGenerationsRequest, RollbackTaskRequest, State,
+    StatePolicy, Swap, SwapPhase, SwapPolicy, SwapTaskRequest, Task, TcpMonitor, TcpStep, WatchTasksRequest,
 };
 use switchyard::server::{Ended, Server};
 use tonic::{Code, Status};
@@ -137,6 +139,50 @@ async fn a_rollback_goes_to_the_newest_that_was_active_and_the_next_one_back_aga
     assert_eq!(states(&kept), expected);
 }
 
+/// Swaps to what panics soon after, and waits until the server has gone back.
+async fn be_reverted(server: &Harness, client: &mut Client) -> Task {
+    let head = server.info().await.head_cursor;
+    let panics = with_spec(drill("task", "panic", "300ms"), |spec| {
+        let observation_time = Some(prost_types::Duration { seconds: 600, nanos: 0 });
+        spec.swap = Some(SwapPolicy { auto_revert: true, observation_time, ..Default::default() });
+    });
+    let request = SwapTaskRequest { name: name("task"), task: panics.task, wait: true, ..Default::default() };
+    client.swap_task(request).await.expect("accepted");
+    let (start, filter) = (Some(Start::Cursor(head)), "type = SWAP_COMMITTED".to_owned());
+    let watched = client.watch_tasks(WatchTasksRequest { start, filter, ..Default::default() }).await;
+    let mut frames = watched.expect("opened").into_inner();
+    let is_way_back =
+        |event: Event| matches!(event.detail, Some(Detail::Swap(swap)) if swap.revert_reason.contains("panicked"));
+    while !frames.message().await.expect("no error").expect("not ended").events.into_iter().any(is_way_back) {}
+    reach(client, "task", State::Running).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_has_reverted_is_told_so_and_is_no_way_back_unless_it_is_asked_for() {
+    let server = Harness::start(Layer::default()).await;
+    let mut client = running(&server).await;
+    be_reverted(&server, &mut client).await;
+    let none = rollback(&mut client, back()).await.expect_err("the first one's spec is what it has");
+    assert_eq!(refusal(&none), (Code::NotFound, "GENERATION_NOT_FOUND".to_owned()));
+    swap(&mut client, "2h", "well").await;
+    let task = be_reverted(&server, &mut client).await;
+    use GenerationState::{Active, Reverted, Superseded};
+    let kept = history(&mut client).await;
+    let expected = [(6, Active), (5, Reverted), (4, Superseded), (3, Superseded), (2, Reverted), (1, Superseded)];
+    assert_eq!(states(&kept), expected);
+    let failed = &kept[1];
+    assert!(failed.error.starts_with("generation 5 panicked: "), "{failed:?}");
+    assert!(failed.activate_time.is_some() && failed.end_time == kept[0].activate_time, "{failed:?}");
+    assert_eq!((kept[0].spec.as_ref(), kept[2].spec.as_ref()), (task.spec.as_ref(), task.spec.as_ref()));
+
+    // Neither 5, which has failed, nor 4, which it went back to.
+    let (task, _) = rollback(&mut client, back()).await.expect("accepted");
+    assert_eq!((task.generation, newest(&task).rollback_to), (7, 3));
+    let request = RollbackTaskRequest { to_generation: 5, ..back() };
+    let (task, _) = rollback(&mut client, request).await.expect("accepted");
+    assert_eq!(newest(&task).rollback_to, 5);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_by_number_goes_anywhere_that_was_active_and_nowhere_else() {
     let server = Harness::start(Layer::default()).await;
@@ -196,6 +242,40 @@ async fn a_rollback_is_refused_as_a_swap_is() {
     assert_eq!(history(&mut client).await[0].state(), GenerationState::Cancelled);
     let status = rollback(&mut client, back()).await.expect_err("ended");
     assert_eq!(refusal(&status), (Code::FailedPrecondition, "TASK_NOT_RUNNING".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_preempts_and_has_its_say_about_the_circuit_where_it_is_asked_to() {
+    let server = Harness::start(Layer::default()).await;
+    let mut client = running(&server).await;
+    let first = reach(&mut client, "task", State::Running).await;
+    swap(&mut client, "2h", "second").await;
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("bound").to_string();
+    let steps = vec![TcpStep { send: Vec::new(), expect: b"a word".to_vec() }];
+    let unready = start("task", Monitor::Tcp(TcpMonitor { address, steps })).task;
+    let request = SwapTaskRequest { name: name("task"), task: unready, ..Default::default() };
+    client.swap_task(request).await.expect("accepted");
+
+    let head = server.info().await.head_cursor;
+    let dry = RollbackTaskRequest { validate_only: true, preempt: true, ..back() };
+    let (preview, cursor) = rollback(&mut client, dry).await.expect("valid");
+    assert_eq!((preview.generation, &preview.spec, &cursor), (4, &first.spec, &head));
+    let dry = RollbackTaskRequest { validate_only: true, ..back() };
+    let status = rollback(&mut client, dry).await.expect_err("as the roll-back would be");
+    assert_eq!(refusal(&status), (Code::Aborted, "SWAP_IN_PROGRESS".to_owned()));
+
+    // The target is the same, so that the circuit would stay.
+    let request = RollbackTaskRequest { preempt: true, state_policy: StatePolicy::Reset.into(), ..back() };
+    let (task, _) = rollback(&mut client, request).await.expect("accepted");
+    let done = newest(&task);
+    assert_eq!((done.phase(), done.to_generation, done.rollback_to, &task.spec), (SwapPhase::Done, 4, 1, &first.spec));
+    assert_eq!(history(&mut client).await[1].state(), GenerationState::Cancelled);
+    let (before, after) = (first.circuit.expect("has one"), task.circuit.expect("has one"));
+    assert_eq!((after.reason(), after.epoch > before.epoch), (CircuitReason::Reset, true), "{after:?}");
+    let bad = RollbackTaskRequest { state_policy: 9, ..back() };
+    let violated = rollback(&mut client, bad).await.expect_err("invalid").get_error_details();
+    assert_eq!(violated.bad_request().expect("told").field_violations[0].field, "state_policy");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,13 @@ use crate::cli::process::Served;
 
 /// A server, and its log. Monitors' panics are logged too, and by their own threads.
 fn logging(format: &str) -> (Served, ChildStderr) {
-    Served::begin_with_log(&["--enable-drills", "--log", "info,switchyard::panic=debug", "--log-format", format])
+    Served::begin_with_log(&[
+        "--enable-drills",
+        "--log",
+        "info,switchyard::panic=debug,switchyard::event=debug",
+        "--log-format",
+        format,
+    ])
 }
 
 /// Runs a task that panics, and waits until it has.

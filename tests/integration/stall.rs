@@ -2,6 +2,7 @@
 //! itself.
 
 mod apply;
+mod cut;
 mod full;
 mod load;
 mod store;

@@ -1,12 +1,14 @@
 //! `serve --tasks`: a server has its tasks be as files say, from its beginning and whenever it is told to read them again.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use switchyard::config::Layer;
 use switchyard::pb::v1::{EventType, State};
 use switchyard::server::{self, Ended};
 
+use crate::cli::process::Served;
 use crate::harness::{Harness, builder, events_until, idle, name, reach};
 use crate::scratch::Scratch;
 
@@ -102,4 +104,38 @@ async fn refused(directory: &Scratch) -> Vec<String> {
         Some(server::Error::TaskFiles(problems)) => problems,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn an_apply_that_a_drain_cuts_says_in_the_log_what_was_done_by_then() {
+    // One more than are swapped at once, so that the last one is begun once the first one is done. The others are never done.
+    let set = |lasts: &str, healthy: &str| {
+        let waits = drill("t", lasts).replace("spec: {", &format!("spec: {{swap: {{minHealthyTime: {healthy}}}, "));
+        let others = (1..65).map(|n| waits.replace("name: t", &format!("name: t{n}")));
+        others.fold(drill("t0", lasts), |set, task| set + &task)
+    };
+    let directory = Scratch::new("task-files");
+    write(&directory, "tasks.yaml", &set("1h", "0s"));
+    let path = directory.path().to_str().expect("UTF-8");
+    // Nobody reads the log meanwhile, so it has to be short.
+    let flags = ["--enable-drills", "--tasks", path, "--log", "warn", "--log-format", "json"];
+    let (served, mut log) = Served::begin_with_log(&flags);
+    for n in 0..65 {
+        let said = served.run(&["wait", &format!("t{n}"), "--for", "running"]);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    let mut watch = served.follow(&["watch", "t64", "--since", "1h", "-o", "json"]);
+    write(&directory, "tasks.yaml", &set("2h", "600s"));
+    served.hang_up();
+    watch.until(|line| line["event"]["type"] == "EVENT_TYPE_SWAP_STARTED");
+    assert_eq!(served.terminate(), Some(0));
+    let mut text = String::new();
+    log.read_to_string(&mut text).expect("reads");
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let told: Vec<_> = lines.map(|line| line["fields"].clone()).collect();
+    let cut: Vec<_> = told.iter().filter(|fields| fields["message"] == "the apply of the task files was cut").collect();
+    let [cut] = cut.as_slice() else { panic!("{text}") };
+    assert_eq!((&cut["refusal"], &cut["path"]), (&"the server is draining".into(), &path.into()));
+    let counts = ["created", "swapped", "under_way", "not_begun", "failed"].map(|count| cut[count].as_u64());
+    assert_eq!(counts, [0, 1, 64, 0, 0].map(Some), "{cut}");
 }

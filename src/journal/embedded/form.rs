@@ -4,9 +4,11 @@
 //! Nothing here is ever renumbered. What is added gets a new tag and reads as absent from older stores; what changes its meaning
 //! makes a new [`FORM`] and a migration. Times and durations are nanoseconds, UUIDs two halves; 0 is never the code of anything.
 
+mod brief;
 mod circuit;
 mod codes;
 mod event;
+mod fields;
 mod instance;
 mod monitor;
 mod piece;
@@ -24,14 +26,17 @@ use std::time::Duration;
 use thiserror::Error;
 use uuid::Uuid;
 
+pub(super) use brief::read_brief;
 pub(super) use event::EventForm;
-pub(super) use piece::{PieceForm, Pieces, Whole};
+pub(super) use piece::{Piece, PieceForm, Pieces, Whole};
 pub(super) use request::RequestForm;
 pub(super) use row::{Counters, Identity, Tally, TaskRow, TaskRowUid};
 pub(super) use spec::SpecForm;
 pub(super) use story::{read_story, storied};
-pub(super) use swap::SpecKey;
+pub(super) use swap::{SpecKey, SpecOf};
 pub(super) use task::TaskForm;
+#[cfg(test)]
+pub(crate) use tests::events as any_events;
 
 use crate::model::{Timestamp, Violations};
 

@@ -1,6 +1,6 @@
 //! Reading beside the writer.
 
-use std::ops::RangeInclusive;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -9,11 +9,11 @@ use prost::Message;
 use super::births::Births;
 use super::containment::{Database, caught};
 use super::error::{Fault, gap};
-use super::form::{Counters, EventForm, PieceForm, SpecKey, Unreadable, read_story};
+use super::form::{Counters, EventForm, Piece, SpecKey, SpecOf, Unreadable, read_brief, read_story};
 use super::specs::SpecCache;
 use super::tables::{EVENTS, META, SPECS, counters};
-use crate::journal::{Failure, Range, ReadError, Reader, StoreError};
-use crate::model::{Event, Generation, KeptGeneration, Sequence, Task, TaskSpec, limits};
+use crate::journal::{Failure, Range, ReadError, Reader, Show, StoreError};
+use crate::model::{Event, Generation, KeptGeneration, Sequence, Task, limits};
 
 /// What one read decodes at the most, so that it is short: pages that are freed meanwhile cannot be used again until it ends.
 const READ_BYTES: usize = 1 << 20;
@@ -79,36 +79,38 @@ impl Opened {
         self.oldest.store(oldest, Ordering::Release);
     }
 
-    fn read_events(&self, database: &Database, range: Range, limit: usize) -> Result<Option<Vec<Arc<Event>>>, Fault> {
+    /// Takes the events of a range, as they are stored, until no more are wanted or these are enough for one read. `false`: its
+    /// beginning is gone.
+    fn scan(&self, database: &Database, range: Range, take: Take<'_>) -> Result<bool, Fault> {
         let Range { after, through } = range;
         let (after, through) = (after.get(), through.get());
         let transaction = database.begin_read()?;
         let Counters { oldest, head, .. } = counters(&transaction.open_table(META)?)?;
         if after < oldest {
-            return Ok(None);
+            return Ok(false);
         }
-        let mut found = Vec::new();
-        if after >= through || limit == 0 {
-            return Ok(Some(found));
+        if after >= through {
+            return Ok(true);
         }
         let specs = SPECS.read(&transaction)?;
-        let through = through.min(after.saturating_add(limit as u64));
+        let mut spec_of = |key| self.specs.get(key, &specs);
         let (mut next, mut bytes) = (after + 1, 0);
         for row in EVENTS.read(&transaction)?.range(next..)? {
             let (last, piece) = row?;
             bytes += piece.bytes();
-            let mut spec_of = |key| self.specs.get(key, &specs);
-            let read = read_piece(piece.value(), last, next..=through, &mut spec_of);
-            found.extend(read.map_err(|fault| fault.at(EVENTS.name(), last))?);
+            let taken = scan_piece(piece.value(), last, next..=through, &mut spec_of, take);
             next = last + 1;
-            if last >= through || bytes >= READ_BYTES {
-                return Ok(Some(found));
+            if taken.map_err(|fault| fault.at(EVENTS.name(), last))?.is_break()
+                || last >= through
+                || bytes >= READ_BYTES
+            {
+                return Ok(true);
             }
         }
         if next <= through.min(head) {
             return Err(Fault::damaged("", format!("the log ends before {next}")).at(EVENTS.name(), next));
         }
-        Ok(Some(found))
+        Ok(true)
     }
 
     /// The newest, and the active one where it is older than these; the oldest first.
@@ -139,7 +141,7 @@ impl Opened {
     }
 
     /// Has the present database read something.
-    fn attempt<T>(&self, read: impl Fn(&Database) -> Result<T, Fault>) -> Result<T, StoreError> {
+    fn attempt<T>(&self, mut read: impl FnMut(&Database) -> Result<T, Fault>) -> Result<T, StoreError> {
         loop {
             let database = self.database()?;
             // redb trusts what it has written: over damage it may panic.
@@ -155,25 +157,27 @@ impl Opened {
     }
 }
 
-/// The events of a piece that are wanted, the first of which is not to be in a later one.
-fn read_piece(
+/// Takes an event, which is stored like this.
+type Take<'a> = &'a mut dyn FnMut(u64, &[u8], SpecOf<'_, Fault>) -> Result<ControlFlow<()>, Fault>;
+
+/// Takes the events of a piece that are wanted, the first of which is not to be in a later one.
+fn scan_piece(
     piece: &[u8],
     last: u64,
     wanted: RangeInclusive<u64>,
-    spec_of: &mut dyn FnMut(SpecKey) -> Result<Arc<TaskSpec>, Fault>,
-) -> Result<Vec<Arc<Event>>, Fault> {
-    let piece = PieceForm::read(piece, last)?;
+    spec_of: SpecOf<'_, Fault>,
+    take: Take<'_>,
+) -> Result<ControlFlow<()>, Fault> {
+    let piece = Piece::read(piece, last)?;
     if piece.first > *wanted.start() {
         return Err(gap(wanted.start() - 1, piece.first));
     }
-    let events = (piece.first..).zip(piece.events).filter(|(sequence, _)| wanted.contains(sequence));
-    events
-        .map(|(sequence, event)| {
-            // From a slice: a `Bytes` counts its readers for each field.
-            let form = EventForm::decode(&event[..]).map_err(Unreadable::from)?;
-            Ok(Arc::new(form.read(sequence, spec_of)?))
-        })
-        .collect()
+    for (sequence, event) in (piece.first..).zip(piece.events).filter(|(sequence, _)| wanted.contains(sequence)) {
+        if take(sequence, event, spec_of)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 impl Reader for Opened {
@@ -182,7 +186,34 @@ impl Reader for Opened {
     }
 
     fn read(&self, range: Range, limit: usize) -> Result<Vec<Arc<Event>>, ReadError> {
-        self.attempt(|database| self.read_events(database, range, limit))?.ok_or(ReadError::Trimmed)
+        let through = range.through.get().min(range.after.get().saturating_add(limit as u64));
+        let range = Range { through: Sequence::new(through), ..range };
+        let read = self.attempt(|database| {
+            let mut found = Vec::new();
+            let kept = self.scan(database, range, &mut |sequence, event, spec_of| {
+                let form = EventForm::decode(event).map_err(Unreadable::from)?;
+                found.push(Arc::new(form.read(sequence, spec_of)?));
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(kept.then_some(found))
+        });
+        read?.ok_or(ReadError::Trimmed)
+    }
+
+    fn read_briefly(&self, range: Range, show: Show<'_>) -> Result<(), ReadError> {
+        // Another attempt goes on where the one before was interrupted.
+        let (mut after, mut flow) = (range.after, ControlFlow::Continue(()));
+        let kept = self.attempt(|database| {
+            if flow.is_break() {
+                return Ok(true);
+            }
+            self.scan(database, Range { after, ..range }, &mut |sequence, event, spec_of| {
+                flow = show(&read_brief(event, sequence, spec_of)?);
+                after = Sequence::new(sequence);
+                Ok(flow)
+            })
+        });
+        if kept? { Ok(()) } else { Err(ReadError::Trimmed) }
     }
 
     fn generations(&self, task: &Task) -> Result<Vec<KeptGeneration>, StoreError> {

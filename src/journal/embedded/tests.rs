@@ -6,6 +6,7 @@ mod clocks;
 mod crashes;
 mod directories;
 mod dropping;
+mod ending;
 mod faults;
 mod figures;
 mod flips;

@@ -7,10 +7,10 @@ use futures_util::FutureExt;
 
 use crate::journal::testing::{ScriptedStore, commit, created, in_memory, numbers, put, sequence, start};
 use crate::journal::{
-    CursorError, Failure, FollowError, Follower, Group, MemoryStore, Range, ReadError, Reader, Recovered, Store,
-    StoreError, Trimmed,
+    CursorError, Digest, Failure, Fed, FollowError, Follower, Group, MemoryStore, Range, ReadError, Reader, Recovered,
+    Store, StoreError, Taken, Trimmed,
 };
-use crate::model::{Event, KeptGeneration, Sequence, Task};
+use crate::model::{Brief, Event, KeptGeneration, Sequence, Task};
 
 /// Pulls until `through`; every batch must be within `limit` and lead on from the one before.
 async fn pull(follower: &mut Follower, limit: usize, through: Sequence) -> Vec<Arc<Event>> {
@@ -100,6 +100,48 @@ async fn a_follower_that_catches_up_is_one_read_ahead_and_no_more() {
     // What was read ahead is given up to whatever limit is asked for, and the rest of it comes again.
     assert_eq!(numbers(&pull(&mut follower, 3, sequence(13)).await), [11, 12, 13]);
     assert_eq!(numbers(&pull(&mut follower, 10, sequence(50)).await), (14..=50).collect::<Vec<_>>());
+}
+
+/// Takes up to five at a time; a sixth it refuses, or does not wait for.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Five {
+    refuses: bool,
+    taken: Vec<u64>,
+}
+
+impl Digest for Five {
+    fn take(&mut self, event: &Brief<'_>) -> Taken {
+        if self.taken.len() == 5 {
+            return Taken::No;
+        }
+        self.taken.push(event.sequence.get());
+        if self.taken.len() == 5 && !self.refuses { Taken::Last } else { Taken::Yes }
+    }
+}
+
+#[tokio::test]
+async fn a_feed_is_digested_where_the_store_is_read_and_comes_as_it_is_from_memory() {
+    for refuses in [false, true] {
+        let (store, script) = ScriptedStore::new(1_000);
+        let (journal, _writer) = start(store, 10);
+        commit(&journal, (1..=32).map(created)).await;
+        let mut feed =
+            journal.feed(Sequence::default(), Some(Five { refuses, taken: Vec::new() })).expect("all is there");
+        let mut digested = Vec::new();
+        for read_by_then in [2, 3, 4, 5, 5] {
+            let Some(Fed::Digest(Five { taken, .. }, through)) = feed.next(1).await.expect("kept") else {
+                panic!("not digested")
+            };
+            assert_eq!(taken.last().copied(), Some(through.get()));
+            digested.extend(taken);
+            script.await_reads(read_by_then);
+            tokio::task::spawn_blocking(|| ()).await.expect("no panic");
+            assert_eq!(script.reads(), read_by_then, "one ahead, and none where memory goes on");
+        }
+        assert_eq!(digested, (1..=25).collect::<Vec<_>>());
+        let Some(Fed::Events(batch)) = feed.next(100).await.expect("kept") else { panic!("of late") };
+        assert_eq!(numbers(&batch.events), (26..=32).collect::<Vec<_>>());
+    }
 }
 
 #[tokio::test]
@@ -236,4 +278,36 @@ async fn an_error_of_a_read_ahead_is_told_of_only_if_it_is_so_still() {
     assert_eq!(reads, 2, "what is final is not read again");
     let (first, reads) = second_pull(1, Failure::Passing).await;
     assert!(matches!(first, Err(FollowError::Store(_))) && reads == 1, "an error of now is told of now");
+}
+
+/// Takes whatever there is.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Everything(Vec<u64>);
+
+impl Digest for Everything {
+    fn take(&mut self, event: &Brief<'_>) -> Taken {
+        self.0.push(event.sequence.get());
+        Taken::Yes
+    }
+}
+
+#[tokio::test]
+async fn what_was_digested_before_an_error_comes_first() {
+    // Of the first digest's reads, of 256 events each, a later one fails; the next digest begins with what it was of.
+    for which in 2..=3 {
+        let inner = MemoryStore::new(1_000);
+        let store = Hiccups { inner, reads: Arc::default(), fails: (which, Failure::Final) };
+        let (journal, _writer) = start(store, 10);
+        commit(&journal, (1..=600).map(created)).await;
+        let mut feed = journal.feed(Sequence::default(), Some(Everything::default())).expect("all is there");
+        let mut seen = Vec::new();
+        while let Ok(Some(Fed::Digest(Everything(numbers), through))) = feed.next(1).await {
+            assert_eq!(numbers.last().copied(), Some(through.get()));
+            seen.extend(numbers);
+            if through == sequence(600) {
+                break;
+            }
+        }
+        assert_eq!(seen, (1..=600).collect::<Vec<_>>(), "read {which} fails");
+    }
 }

@@ -100,7 +100,19 @@ fn random(restless: bool, rng: &mut Rng, oracle: &Oracle, now: Now) -> Command {
         21..=23 => {
             let (to_generation, strategy) = (None, None);
             let validate_only = rng.one_in(10);
-            let rollback = RollbackTask { name, to_generation, strategy, validate_only, etag, cause, idempotency };
+            let state_policy = rng.one_in(3).then(|| StatePolicy::ALL[usize::from(rng.one_in(2))]);
+            let preempt = rng.one_in(3);
+            let rollback = RollbackTask {
+                name,
+                to_generation,
+                strategy,
+                state_policy,
+                preempt,
+                validate_only,
+                etag,
+                cause,
+                idempotency,
+            };
             back(rollback, seen.map(Arc::as_ref), rng, oracle)
         }
         _ => Command::Run(RunTask { name, etag, cause, idempotency }),
@@ -114,7 +126,17 @@ fn back(rollback: RollbackTask, seen: Option<&Task>, rng: &mut Rng, oracle: &Ora
         let refusal = Refusal::GenerationNotFound { name: rollback.name.clone(), generation: None };
         return Command::Vain(Box::new(rollback), refusal);
     };
-    let RollbackTask { name, to_generation: _, strategy, validate_only, etag, cause, idempotency } = rollback;
+    let RollbackTask {
+        name,
+        to_generation: _,
+        strategy,
+        state_policy,
+        preempt,
+        validate_only,
+        etag,
+        cause,
+        idempotency,
+    } = rollback;
     let before = match rng.below(6) {
         0 => Some(task.last_generation.next()),
         1..=2 => Some(task.generation),
@@ -128,8 +150,8 @@ fn back(rollback: RollbackTask, seen: Option<&Task>, rng: &mut Rng, oracle: &Ora
         spec: Arc::unwrap_or_clone(Arc::clone(&kept.spec)),
         former: Some(Former { uid, generation: kept.generation, before }),
         strategy,
-        state_policy: None,
-        preempt: false,
+        state_policy,
+        preempt,
         validate_only,
         etag,
         cause,

@@ -61,6 +61,8 @@ impl<C: Chance> Lifecycle<C> {
             return Err(not_running());
         }
         let is_free = match &entry.swap {
+            // What only shows what would be is in nobody's way.
+            _ if swap.preempt && swap.validate_only => true,
             Some(other) => swap.preempt && other.stage != Stage::Retiring,
             // What is left of one that was preempted, and nothing has taken its place.
             None => swap.preempt || !entry.lingers(),

@@ -34,9 +34,17 @@ fn cancel_as(id: u128) -> Command {
 /// A roll-back to what is not there.
 fn in_vain(etag: Option<Etag>) -> Command {
     let refusal = Refusal::GenerationNotFound { name: name(), generation: None };
-    let (to_generation, strategy, validate_only, idempotency) = (None, None, false, None);
-    let name = name();
-    let rollback = RollbackTask { name, to_generation, strategy, validate_only, etag, cause: cause(), idempotency };
+    let rollback = RollbackTask {
+        name: name(),
+        to_generation: None,
+        strategy: None,
+        state_policy: None,
+        preempt: false,
+        validate_only: false,
+        etag,
+        cause: cause(),
+        idempotency: None,
+    };
     Command::Vain(Box::new(rollback), refusal)
 }
 

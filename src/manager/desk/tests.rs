@@ -33,7 +33,7 @@ impl Bench {
         }
     }
 
-    async fn sync(&mut self) -> oneshot::Sender<()> {
+    async fn sync(&mut self) -> oneshot::Sender<bool> {
         match self.requests.recv().await {
             Some(Request::Sync(tell)) => tell,
             _ => panic!("it asks whether the command was decided"),
@@ -49,7 +49,7 @@ async fn a_command_that_was_taken_in_is_waited_for_until_the_journal_stalls() {
     yield_now().await;
     assert!(!asked.is_finished());
     bench.condition.send_replace(STALLED);
-    bench.sync().await.send(()).expect("waits");
+    bench.sync().await.send(false).expect("waits");
     assert_eq!(asked.await.expect("no panic"), Err(Refusal::NotYetDurable("stopping")));
     assert!(answer.is_closed());
 }
@@ -72,7 +72,7 @@ async fn what_is_sent_during_a_stall_hears_what_the_loop_says_at_once() {
     let answer = bench.command().await;
     let tell = bench.sync().await;
     answer.send(Err(Refusal::JournalStalled)).expect("waits");
-    tell.send(()).expect("waits");
+    tell.send(false).expect("waits");
     assert_eq!(asked.await.expect("no panic"), Err(Refusal::JournalStalled));
 }
 

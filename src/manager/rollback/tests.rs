@@ -1,10 +1,22 @@
 use super::*;
 use crate::journal::testing::task;
-use crate::model::{Annotations, Story, Timestamp};
+use crate::model::{Annotations, MonitorDraft, SpecDraft, Story, TaskSpec, TcpDraft, Timestamp};
 
+/// The spec that connects to that port.
+fn spec(port: u64) -> Arc<TaskSpec> {
+    let tcp = TcpDraft { address: format!("127.0.0.1:{port}"), ..TcpDraft::default() };
+    let draft = SpecDraft { monitor: Some(MonitorDraft::Tcp(tcp)), ..SpecDraft::default() };
+    Arc::new(TaskSpec::try_new(draft, &mut Violations::new()).expect("valid"))
+}
+
+/// A generation of a spec of its own.
 fn kept(generation: u64, standing: Standing) -> KeptGeneration {
     let story = Story { standing, annotations: Some(Annotations::default()), ..Story::default() };
-    KeptGeneration { generation: Generation::new(generation), spec: task("t", 1).spec, story }
+    KeptGeneration { generation: Generation::new(generation), spec: spec(generation), story }
+}
+
+fn reverted() -> Standing {
+    Standing::Reverted { since: None, until: Timestamp::default(), error: "panicked".to_owned() }
 }
 
 fn superseded() -> Standing {
@@ -16,7 +28,11 @@ fn rolled_back() -> Standing {
 }
 
 fn chosen(active: u64, kept: Vec<KeptGeneration>, wanted: Option<u64>) -> Result<(u64, Option<u64>), Refusal> {
-    let task = Task { generation: Generation::new(active), ..task("t", 1) };
+    let spec = kept
+        .iter()
+        .find(|kept| kept.generation.get() == active)
+        .map_or_else(|| spec(active), |it| Arc::clone(&it.spec));
+    let task = Task { generation: Generation::new(active), spec, ..task("t", 1) };
     let found = choose(&task, kept, wanted.map(Generation::new))?;
     Ok((found.former.generation.get(), found.former.before.map(Generation::get)))
 }
@@ -29,6 +45,18 @@ fn the_one_before_is_the_newest_that_was_active_whatever_failed_in_between() {
     assert_eq!(chosen(5, with_active(), None), Ok((2, Some(5))));
     assert_eq!(chosen(5, with_active(), Some(1)), Ok((1, None)));
     assert_eq!(chosen(5, with_active(), Some(5)), Ok((5, None)), "its own");
+}
+
+#[test]
+fn the_one_before_is_none_that_was_reverted_and_none_that_would_change_nothing() {
+    // 3 has failed, so that 4 has the spec of 2.
+    let back = KeptGeneration { spec: spec(2), ..kept(4, Standing::Active { since: None }) };
+    let all = || vec![kept(1, superseded()), kept(2, superseded()), kept(3, reverted()), back.clone()];
+    assert_eq!(chosen(4, all(), None), Ok((1, Some(4))));
+    assert_eq!(chosen(4, all(), Some(3)), Ok((3, None)), "by its number it may be had again");
+    let name = task("t", 1).name;
+    let none = Err(Refusal::GenerationNotFound { name, generation: None });
+    assert_eq!(chosen(4, all()[1..].to_vec(), None), none);
 }
 
 #[test]

@@ -83,15 +83,28 @@ pub fn rollback_task(mut request: v1::RollbackTaskRequest, actor: Actor) -> Resu
     let id = std::mem::take(&mut request.request_id);
     let idempotency = idempotency(&mut v, &id, &request);
     // `request_id` was taken above.
-    let v1::RollbackTaskRequest { name, to_generation, strategy, validate_only, wait, etag, reason, request_id: _ } =
-        request;
+    let v1::RollbackTaskRequest {
+        name,
+        to_generation,
+        strategy,
+        validate_only,
+        wait,
+        etag,
+        reason,
+        request_id: _,
+        preempt,
+        state_policy: policy,
+    } = request;
     let name = task_name(&mut v, &name);
     let strategy = swap_strategy(&mut v, strategy);
+    let state_policy = state_policy(&mut v, policy);
     let cause = cause(&mut v, actor, reason, idempotency);
     let request = name.map(|name| RollbackTask {
         name,
         to_generation: (to_generation != 0).then(|| Generation::new(to_generation)),
         strategy,
+        state_policy,
+        preempt,
         validate_only,
         etag: given(etag),
         cause,

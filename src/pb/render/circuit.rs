@@ -1,17 +1,17 @@
 //! Circuits.
 
 use super::time::{duration, timestamp};
-use crate::model::{CircuitStatus, Denial, Disposition, Epoch, Now, Override, Permission, Permit, Task, TaskName, Uid};
+use crate::model::{CircuitStatus, Denial, Disposition, Epoch, Now, Override, Permission, Permit, Task, Uid};
 use crate::pb::token::Token;
 use crate::pb::v1;
 
 /// The circuit of a task, for callers: with what their outcomes are to bear.
 pub fn callers_circuit(task: &Task) -> v1::Circuit {
-    v1::Circuit { token: token(task.uid, task.circuit.epoch), ..circuit(&task.name, &task.circuit) }
+    v1::Circuit { token: token(task.uid, task.circuit.epoch), ..circuit(task.name.to_string(), &task.circuit) }
 }
 
 /// The circuit of the task `name`.
-pub(super) fn circuit(name: &TaskName, circuit: &CircuitStatus) -> v1::Circuit {
+pub(super) fn circuit(name: String, circuit: &CircuitStatus) -> v1::Circuit {
     let CircuitStatus {
         state,
         suspended,
@@ -31,7 +31,7 @@ pub(super) fn circuit(name: &TaskName, circuit: &CircuitStatus) -> v1::Circuit {
         Some(Override::Shadow) | None => reason.map_or(v1::CircuitReason::Unspecified, v1::CircuitReason::from),
     };
     v1::Circuit {
-        name: name.to_string(),
+        name,
         state: v1::CircuitState::from(state).into(),
         r#override: mode.map_or(v1::Override::None, v1::Override::from).into(),
         suspended,

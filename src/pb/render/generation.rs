@@ -14,6 +14,9 @@ pub fn generation(kept: &KeptGeneration) -> v1::Generation {
         Standing::Candidate => (v1::GenerationState::Candidate, None, None, ""),
         Standing::Active { since } => (v1::GenerationState::Active, *since, None, ""),
         Standing::Superseded { since, until } => (v1::GenerationState::Superseded, *since, Some(*until), ""),
+        Standing::Reverted { since, until, error } => {
+            (v1::GenerationState::Reverted, *since, Some(*until), error.as_str())
+        }
         Standing::RolledBack { time, error } => (v1::GenerationState::RolledBack, None, Some(*time), error.as_str()),
         Standing::Cancelled { time, error } => (v1::GenerationState::Cancelled, None, Some(*time), error.as_str()),
     };

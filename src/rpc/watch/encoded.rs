@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use prost::Message;
 
-use crate::model::{Event, Sequence};
+use crate::model::{Brief, Event, Sequence};
 use crate::pb::WatchFrame;
 use crate::pb::render::{self, EventView};
 
@@ -19,6 +19,7 @@ pub(in crate::rpc) struct Encodings(Box<[Mutex<Encoding>]>);
 #[derive(Default)]
 struct Encoding {
     sequence: Sequence,
+    /// As it is in a frame.
     event: Box<[u8]>,
 }
 
@@ -32,17 +33,18 @@ impl Encodings {
     /// Adds an event to those of a frame.
     pub(super) fn push(&self, event: &Event, view: EventView, frame: &mut Vec<u8>) {
         if view != EventView::Basic {
-            return WatchFrame::push_event(frame, &encode(event, view));
+            return WatchFrame::push_event(frame, &render::event(event, view).encode_to_vec());
         }
         let place = event.sequence.get() % KEPT as u64;
         let slot = || self.0[usize::try_from(place).unwrap_or_default()].lock().unwrap_or_else(PoisonError::into_inner);
         let kept = slot();
         if kept.sequence == event.sequence {
-            return WatchFrame::push_event(frame, &kept.event);
+            return frame.extend_from_slice(&kept.event);
         }
         drop(kept);
-        let encoded = encode(event, view);
-        WatchFrame::push_event(frame, &encoded);
+        let before = frame.len();
+        WatchFrame::push_brief(frame, &Brief::from(event));
+        let encoded = &frame[before..];
         let mut kept = slot();
         // A replay of what is long past is not to displace what others are about to show.
         if event.sequence > kept.sequence && encoded.len() <= LONGEST {
@@ -51,14 +53,12 @@ impl Encodings {
     }
 }
 
-fn encode(event: &Event, view: EventView) -> Vec<u8> {
-    render::event(event, view).encode_to_vec()
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::journal::testing::{created, event, task};
+    use crate::journal::testing::{any_events, created, event, task};
     use crate::model::{Annotations, EventType, Task};
     use crate::pb::v1::WatchTasksResponse;
 
@@ -68,6 +68,19 @@ mod tests {
         let shown = WatchTasksResponse::decode(&*frame).expect("a frame");
         assert_eq!(shown.events, [render::event(event, view)]);
         encodings.0.iter().map(|slot| slot.lock().expect("no panic").sequence.get()).filter(|kept| *kept > 0).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn an_event_in_brief_is_on_the_wire_what_it_is_in_the_basic_view(event in any_events()) {
+            let mut whole = Vec::new();
+            WatchFrame::push_event(&mut whole, &render::event(&event, EventView::Basic).encode_to_vec());
+            let mut brief = Vec::new();
+            WatchFrame::push_brief(&mut brief, &Brief::from(&event));
+            prop_assert_eq!(brief, whole);
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::encoded::Encodings;
 use super::{FRAME_BYTES, Selection};
-use crate::journal::Batch;
-use crate::model::{Event, Sequence};
+use crate::journal::{Batch, Digest, Fed, Taken};
+use crate::model::{Brief, Event, Sequence};
+use crate::pb::WatchFrame;
 
 /// The events of a frame, at the most.
 pub(super) const FRAME_EVENTS: usize = 256;
@@ -15,84 +16,198 @@ pub(super) const FRAME_EVENTS: usize = 256;
 const SMALL: usize = 256;
 /// After so many events that nobody asked for, the client is told how far it is, so that resuming does not repeat them all.
 const PASSED_OVER: usize = 1_000;
+
+/// How many frames are made at once where the events are read: a thread need not be woken for each, and a client that reads none of
+/// them should not cost much.
+const DIGESTED: usize = 2;
+
+/// A frame in the making.
+#[derive(Clone, Default)]
+pub(super) struct Draft {
+    pub(super) count: usize,
+    /// The events, encoded.
+    pub(super) bytes: Vec<u8>,
+    passed_over: usize,
+    /// Everything up to here has been looked at.
+    position: Sequence,
+}
+
+impl Draft {
+    /// Whether it has looked at nothing yet.
+    const fn is_blank(&self) -> bool {
+        self.count == 0 && self.passed_over == 0
+    }
+
+    fn has_to_go(&self) -> bool {
+        self.count >= FRAME_EVENTS || self.passed_over >= PASSED_OVER
+    }
+
+    /// Adds an event, which `encode` puts behind the others; `false` if there is no room for it.
+    fn try_add(&mut self, sequence: Sequence, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let before = self.bytes.len();
+        encode(&mut self.bytes);
+        if self.bytes.len() > FRAME_BYTES && self.count > 0 {
+            self.bytes.truncate(before);
+            return false;
+        }
+        self.count += 1;
+        self.position = sequence;
+        true
+    }
+
+    fn pass_over(&mut self, sequence: Sequence) {
+        self.passed_over += 1;
+        self.position = sequence;
+    }
+
+    /// Adds what comes next; gives it back if there is no room for it.
+    fn try_join(&mut self, next: Self) -> Result<(), Self> {
+        let (count, bytes) = (self.count + next.count, self.bytes.len() + next.bytes.len());
+        if self.count > 0 && next.count > 0 && (count > FRAME_EVENTS || bytes > FRAME_BYTES) {
+            return Err(next);
+        }
+        if self.bytes.is_empty() {
+            self.bytes = next.bytes;
+        } else {
+            self.bytes.extend_from_slice(&next.bytes);
+        }
+        self.count = count;
+        self.passed_over += next.passed_over;
+        self.position = next.position;
+        Ok(())
+    }
+}
+
+/// Frames in the making where the events are read: in brief.
+#[derive(Clone)]
+pub(super) struct Digested {
+    selection: Arc<Selection>,
+    bound: Option<Sequence>,
+    whole: VecDeque<Draft>,
+    /// The last one.
+    draft: Draft,
+}
+
+impl Digested {
+    /// One with nothing in it yet; `None` where a selection needs to know more of events.
+    pub(super) fn blank(selection: &Arc<Selection>, bound: Option<Sequence>) -> Option<Self> {
+        let blank =
+            || Self { selection: Arc::clone(selection), bound, whole: VecDeque::new(), draft: Draft::default() };
+        selection.is_brief().then(blank)
+    }
+
+    fn has_all(&self) -> bool {
+        self.whole.len() + 1 >= DIGESTED
+    }
+
+    /// Begins the next frame, which will most likely be as large.
+    fn cut(&mut self) {
+        let next = Draft { bytes: Vec::with_capacity(self.draft.bytes.len()), ..Draft::default() };
+        self.whole.push_back(std::mem::replace(&mut self.draft, next));
+    }
+}
+
+impl Digest for Digested {
+    fn take(&mut self, event: &Brief<'_>) -> Taken {
+        let sequence = event.sequence;
+        if self.bound.is_some_and(|bound| sequence > bound) {
+            return Taken::Last;
+        }
+        if self.draft.has_to_go() {
+            self.cut();
+        }
+        let encode = |bytes: &mut Vec<u8>| WatchFrame::push_brief(bytes, event);
+        if !self.selection.selects_brief(event) {
+            self.draft.pass_over(sequence);
+        } else if !self.draft.try_add(sequence, encode) {
+            if self.has_all() {
+                return Taken::No;
+            }
+            self.cut();
+            // An empty one has room for any.
+            self.draft.try_add(sequence, encode);
+        }
+        let is_last = Some(sequence) == self.bound || self.draft.has_to_go() && self.has_all();
+        if is_last { Taken::Last } else { Taken::Yes }
+    }
+}
+
 /// Events on their way from the log into frames.
 pub(super) struct Gatherer {
     /// Read, but not looked at yet.
     backlog: VecDeque<Arc<Event>>,
-    /// Everything up to here has been looked at.
-    position: Sequence,
+    /// Looked at where it was read; it comes before the backlog.
+    digested: VecDeque<Draft>,
     /// Everything up to here has been read.
     read: Sequence,
     /// What lies beyond is not wanted.
     bound: Option<Sequence>,
-    /// Selected, for the next frame.
-    events: Gathered,
-    passed_over: usize,
-}
-
-/// Events for a frame.
-#[derive(Default)]
-pub(super) struct Gathered {
-    pub(super) count: usize,
-    /// The events, encoded.
-    pub(super) bytes: Vec<u8>,
+    /// The next frame.
+    draft: Draft,
 }
 
 impl Gatherer {
     pub(super) fn new(position: Sequence, bound: Option<Sequence>) -> Self {
-        let (backlog, events) = (VecDeque::new(), Gathered::default());
-        Self { backlog, position, read: position, bound, events, passed_over: 0 }
+        let draft = Draft { position, ..Draft::default() };
+        Self { backlog: VecDeque::new(), digested: VecDeque::new(), read: position, bound, draft }
     }
 
     /// Where to resume after what has been gathered.
     pub(super) const fn position(&self) -> Sequence {
-        self.position
+        self.draft.position
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.events.count == 0
+        self.draft.count == 0
     }
 
     /// Whether the frame is so small that it is worth to wait for more.
     pub(super) const fn is_small(&self) -> bool {
-        self.events.bytes.len() < SMALL
+        self.draft.bytes.len() < SMALL
     }
 
-    pub(super) fn push(&mut self, batch: Batch) {
-        self.read = batch.through;
+    pub(super) fn push(&mut self, fed: Fed<Digested>) {
+        self.read = fed.through();
         let bound = self.bound;
-        self.backlog.extend(batch.events.into_iter().filter(|event| bound.is_none_or(|bound| event.sequence <= bound)));
+        let is_wanted = |event: &Arc<Event>| bound.is_none_or(|bound| event.sequence <= bound);
+        match fed {
+            Fed::Events(Batch { events, .. }) => self.backlog.extend(events.into_iter().filter(is_wanted)),
+            Fed::Digest(Digested { whole, draft, .. }, _) => {
+                self.digested.extend(whole.into_iter().chain([draft]).filter(|draft| !draft.is_blank()));
+            }
+        }
     }
 
     /// Whether all that is wanted has been looked at; never where nothing bounds it.
     pub(super) fn has_all(&self) -> bool {
-        self.backlog.is_empty() && self.bound.is_some_and(|bound| self.read >= bound)
+        self.backlog.is_empty() && self.digested.is_empty() && self.bound.is_some_and(|bound| self.read >= bound)
     }
 
     /// Looks at what was read, until the frame has to go; `true` if it has to.
     pub(super) fn gather(&mut self, selection: &Selection, encodings: &Encodings) -> bool {
-        while self.events.count < FRAME_EVENTS && self.passed_over < PASSED_OVER {
-            let Some(event) = self.backlog.pop_front() else { return false };
-            if selection.selects(&event) {
-                let before = self.events.bytes.len();
-                selection.shows.push(&event, encodings, &mut self.events.bytes);
-                if self.events.bytes.len() > FRAME_BYTES && self.events.count > 0 {
-                    self.events.bytes.truncate(before);
-                    self.backlog.push_front(event);
-                    return true;
-                }
-                self.events.count += 1;
-            } else {
-                self.passed_over += 1;
+        while !self.draft.has_to_go()
+            && let Some(digested) = self.digested.pop_front()
+        {
+            if let Err(digested) = self.draft.try_join(digested) {
+                self.digested.push_front(digested);
+                return true;
             }
-            self.position = event.sequence;
+        }
+        while !self.draft.has_to_go() {
+            let Some(event) = self.backlog.pop_front() else { return false };
+            if !selection.selects(&event) {
+                self.draft.pass_over(event.sequence);
+            } else if !self.draft.try_add(event.sequence, |bytes| selection.shows.push(&event, encodings, bytes)) {
+                self.backlog.push_front(event);
+                return true;
+            }
         }
         true
     }
 
-    /// The events for a frame, and where to resume after it; without events it is a bookmark.
-    pub(super) fn take(&mut self) -> (Gathered, Sequence) {
-        self.passed_over = 0;
-        (std::mem::take(&mut self.events), self.position)
+    /// The frame, and what is to resume after it; without events it is a bookmark.
+    pub(super) fn take(&mut self) -> (Draft, Sequence) {
+        let position = self.draft.position;
+        (std::mem::replace(&mut self.draft, Draft { position, ..Draft::default() }), position)
     }
 }

@@ -23,6 +23,11 @@ impl Shows {
         }
     }
 
+    /// Whether an event in brief has all that is shown of it.
+    pub(super) const fn is_brief(self) -> bool {
+        matches!(self, Self::Tasks(EventView::Basic))
+    }
+
     /// Adds to a frame what is shown of an event.
     pub(super) fn push(self, event: &Event, encodings: &Encodings, frame: &mut Vec<u8>) {
         match self {

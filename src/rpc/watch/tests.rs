@@ -33,6 +33,11 @@ impl Bench {
         Self::on(in_memory())
     }
 
+    /// From memory, and from a store: there, frames are made where the events are read.
+    fn both() -> [Self; 2] {
+        [Self::new(), Self::on(start(MemoryStore::default(), 1))]
+    }
+
     fn on((journal, writer): (Journal, Writer)) -> Self {
         let metrics = Metrics::new().expect("registered once").rpcs;
         let slots = Slots::new(100, 100, metrics.watch_streams.clone());
@@ -102,14 +107,15 @@ async fn a_watch_from_now_begins_with_the_heads_cursor() {
 
 #[tokio::test(start_paused = true)]
 async fn a_frame_holds_what_is_ready_up_to_its_limits() {
-    let bench = Bench::new();
-    commit(&bench.journal, (1..=2 * FRAME_EVENTS + 88).map(created));
-    let mut frames = bench.all("");
-    for (count, through) in [(FRAME_EVENTS, 256), (FRAME_EVENTS, 512), (88, 600)] {
-        let frame = frame(&mut frames).await;
-        assert_eq!((frame.events.len(), frame.cursor), (count, bench.cursor(through)));
+    for bench in Bench::both() {
+        commit(&bench.journal, (1..=2 * FRAME_EVENTS + 88).map(created));
+        let mut frames = bench.all("");
+        for (count, through) in [(FRAME_EVENTS, 256), (FRAME_EVENTS, 512), (88, 600)] {
+            let frame = frame(&mut frames).await;
+            assert_eq!((frame.events.len(), frame.cursor), (count, bench.cursor(through)));
+        }
+        assert_eq!(bench.metrics.events_sent.get(), 600);
     }
-    assert_eq!(bench.metrics.events_sent.get(), 600);
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,29 +141,72 @@ async fn a_frame_is_bounded_in_bytes_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bounded_stream_ends_with_ok_right_after_its_bound() {
-    let bench = Bench::new();
-    commit(&bench.journal, (1..=600).map(created));
-    for (after, through, filter, expected) in
-        [(0, 300, "", 300), (0, 600, "", 600), (299, 300, "", 1), (300, 300, "", 0), (0, 300, "type = TASK_ENDED", 0)]
-    {
-        let start = Some(From::Cursor(bench.cursor(after)));
-        let end_cursor = bench.cursor(through);
-        let request = WatchTasksRequest { start, end_cursor, filter: filter.to_owned(), ..Default::default() };
-        let began = Instant::now();
-        let frames: Vec<_> =
-            bench.watch(request).expect("opened").map(|frame| frame.expect("no error")).collect().await;
-        let seen: Vec<_> = frames.iter().flat_map(numbers).collect();
-        assert_eq!((seen.len(), began.elapsed()), (expected, Duration::ZERO), "{after} to {through}, {filter:?}");
-        assert!(seen.iter().all(|number| (after as u64..=through as u64).contains(number)));
-        assert_eq!(frames.last().map(|frame| frame.cursor.clone()), Some(bench.cursor(through)));
+async fn a_frame_of_long_words_is_bounded_in_bytes_and_loses_nothing() {
+    for bench in Bench::both() {
+        let wordy = |number| Event { cause: Cause::system("test", "x".repeat(1_000)), ..created(number) };
+        commit(&bench.journal, (1..=1_500).map(wordy));
+        let mut frames = bench.all("");
+        let mut seen = Vec::new();
+        while seen.len() < 1_500 {
+            let frame = frame(&mut frames).await;
+            let bytes = prost::Message::encoded_len(&frame);
+            let is_last = seen.len() + frame.events.len() == 1_500;
+            assert!(bytes <= FRAME_BYTES + 256 && (bytes > FRAME_BYTES - 2_000 || is_last), "{bytes}");
+            assert_eq!(frame.cursor, bench.journal.cursor(Sequence::new(*numbers(&frame).last().expect("some"))));
+            seen.extend(numbers(&frame));
+        }
+        assert_eq!(seen, (1..=1_500).collect::<Vec<_>>());
     }
-    let start = Some(From::Cursor(bench.cursor(0)));
-    for (end_cursor, expected) in [("x".to_owned(), "CURSOR_INVALID"), (bench.cursor(601), "CURSOR_EXPIRED")] {
-        let request = WatchTasksRequest { start: start.clone(), end_cursor, ..Default::default() };
-        let Err(error) = bench.watch(request) else { panic!("must be refused") };
-        let status = Status::from(error);
-        assert_eq!(status.get_error_details().error_info().map(|info| info.reason.as_str()), Some(expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_goes_from_the_store_to_memory_and_shows_the_same_there() {
+    let benches = [Bench::new(), Bench::on(start(MemoryStore::default(), 700))];
+    let mut shown = Vec::new();
+    for bench in benches {
+        commit(&bench.journal, (1..=2_000).map(created));
+        let mut frames = bench.all("name != t1500");
+        let mut events = Vec::new();
+        while events.len() < 1_999 {
+            events.extend(frame(&mut frames).await.events);
+        }
+        commit(&bench.journal, [created(2_001)]);
+        events.extend(frame(&mut frames).await.events);
+        shown.push(events);
+    }
+    assert_eq!(shown[0].len(), 2_000);
+    assert_eq!(shown[0], shown[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bounded_stream_ends_with_ok_right_after_its_bound() {
+    for bench in Bench::both() {
+        commit(&bench.journal, (1..=600).map(created));
+        for (after, through, filter, expected) in [
+            (0, 300, "", 300),
+            (0, 600, "", 600),
+            (299, 300, "", 1),
+            (300, 300, "", 0),
+            (0, 300, "type = TASK_ENDED", 0),
+        ] {
+            let start = Some(From::Cursor(bench.cursor(after)));
+            let end_cursor = bench.cursor(through);
+            let request = WatchTasksRequest { start, end_cursor, filter: filter.to_owned(), ..Default::default() };
+            let began = Instant::now();
+            let frames: Vec<_> =
+                bench.watch(request).expect("opened").map(|frame| frame.expect("no error")).collect().await;
+            let seen: Vec<_> = frames.iter().flat_map(numbers).collect();
+            assert_eq!((seen.len(), began.elapsed()), (expected, Duration::ZERO), "{after} to {through}, {filter:?}");
+            assert!(seen.iter().all(|number| (after as u64..=through as u64).contains(number)));
+            assert_eq!(frames.last().map(|frame| frame.cursor.clone()), Some(bench.cursor(through)));
+        }
+        let start = Some(From::Cursor(bench.cursor(0)));
+        for (end_cursor, expected) in [("x".to_owned(), "CURSOR_INVALID"), (bench.cursor(601), "CURSOR_EXPIRED")] {
+            let request = WatchTasksRequest { start: start.clone(), end_cursor, ..Default::default() };
+            let Err(error) = bench.watch(request) else { panic!("must be refused") };
+            let status = Status::from(error);
+            assert_eq!(status.get_error_details().error_info().map(|info| info.reason.as_str()), Some(expected));
+        }
     }
 }
 
@@ -176,16 +225,17 @@ async fn an_idle_stream_shows_that_it_lives() {
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_events_that_nobody_asked_for_make_a_bookmark() {
-    let bench = Bench::new();
-    commit(&bench.journal, (1..=2_500).map(created));
-    let mut frames = bench.all("name = t2400");
-    let began = Instant::now();
-    for through in [1_000, 2_000] {
-        let bookmark = frame(&mut frames).await;
-        assert_eq!((bookmark.events.len(), bookmark.cursor), (0, bench.cursor(through)));
+    for bench in Bench::both() {
+        commit(&bench.journal, (1..=2_500).map(created));
+        let mut frames = bench.all("name = t2400");
+        let began = Instant::now();
+        for through in [1_000, 2_000] {
+            let bookmark = frame(&mut frames).await;
+            assert_eq!((bookmark.events.len(), bookmark.cursor), (0, bench.cursor(through)));
+        }
+        assert_eq!(numbers(&frame(&mut frames).await), [2_400]);
+        assert!(began.elapsed() <= LINGER);
     }
-    assert_eq!(numbers(&frame(&mut frames).await), [2_400]);
-    assert!(began.elapsed() <= LINGER);
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,29 +260,31 @@ async fn a_single_event_goes_at_once_and_a_burst_in_few_frames() {
 
 #[tokio::test(start_paused = true)]
 async fn filters_and_parents_select_but_the_servers_own_events_are_for_everyone() {
-    let bench = Bench::new();
-    let labels = Labels::try_new([("team".to_owned(), "core".to_owned())]).expect("valid");
-    let labelled = crate::model::Task { labels, ..task("b", 2) };
-    let draining = Event { kind: EventType::ServerDraining, task: None, ..created(3) };
-    commit(&bench.journal, [created(1), event(2, EventType::TaskDeleted, labelled), draining]);
-    for (parent, filter, expected) in [
-        ("", "", vec![1, 2, 3]),
-        ("namespaces/-", "", vec![1, 2, 3]),
-        ("namespaces/other", "", vec![3]),
-        ("", "labels.team = core", vec![2, 3]),
-        ("", "name = t*", vec![1, 3]),
-        ("", "type = TASK_DELETED", vec![2]),
-        ("", "type != SERVER_DRAINING", vec![1, 2]),
-    ] {
-        let request = WatchTasksRequest {
-            parent: parent.to_owned(),
-            filter: filter.to_owned(),
-            start: Some(From::Cursor(bench.cursor(0))),
-            ..Default::default()
-        };
-        let mut frames = bench.watch(request).expect("opened");
-        let frame = frame(&mut frames).await;
-        assert_eq!((numbers(&frame), frame.cursor), (expected, bench.cursor(3)), "{parent} {filter}");
+    for bench in Bench::both() {
+        let labels = Labels::try_new([("team".to_owned(), "core".to_owned())]).expect("valid");
+        let labelled = crate::model::Task { labels, ..task("b", 2) };
+        let draining = Event { kind: EventType::ServerDraining, task: None, ..created(3) };
+        commit(&bench.journal, [created(1), event(2, EventType::TaskDeleted, labelled), draining]);
+        for (parent, filter, expected) in [
+            ("", "", vec![1, 2, 3]),
+            ("namespaces/-", "", vec![1, 2, 3]),
+            ("namespaces/other", "", vec![3]),
+            ("", "labels.team = core", vec![2, 3]),
+            ("", "name = t*", vec![1, 3]),
+            ("", "name = namespaces/default/tasks/b", vec![2, 3]),
+            ("", "type = TASK_DELETED", vec![2]),
+            ("", "type != SERVER_DRAINING", vec![1, 2]),
+        ] {
+            let request = WatchTasksRequest {
+                parent: parent.to_owned(),
+                filter: filter.to_owned(),
+                start: Some(From::Cursor(bench.cursor(0))),
+                ..Default::default()
+            };
+            let mut frames = bench.watch(request).expect("opened");
+            let frame = frame(&mut frames).await;
+            assert_eq!((numbers(&frame), frame.cursor), (expected, bench.cursor(3)), "{parent} {filter}");
+        }
     }
 }
 

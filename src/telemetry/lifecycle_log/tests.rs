@@ -128,7 +128,7 @@ fn outcome(message: &str) -> Detail {
 #[test]
 fn every_event_is_one_line_with_the_instances_coordinates() {
     for kind in EventType::ALL {
-        let (text, json) = logged("info", &[event(kind, None)]);
+        let (text, json) = logged("debug", &[event(kind, None)]);
         assert_eq!((text.lines().count(), json.len()), (1, 1), "{kind:?}: {text}");
         assert_eq!(json[0]["fields"]["event"], kind.name());
         let span = &json[0]["span"];
@@ -141,13 +141,42 @@ fn every_event_is_one_line_with_the_instances_coordinates() {
 #[test]
 fn only_bad_news_warns_by_its_kind() {
     for kind in EventType::ALL {
-        let (_, json) = logged("info", &[event(kind, Some(alert(AlertKind::AbortTimeout, "")))]);
+        let (_, json) = logged("debug", &[event(kind, Some(alert(AlertKind::AbortTimeout, "")))]);
         let warns = matches!(
             kind,
             EventType::AlertRaised | EventType::InstanceStuck | EventType::SwapRolledBack | EventType::CircuitTripped
         );
-        assert_eq!(json[0]["level"], if warns { "WARN" } else { "INFO" }, "{kind:?}");
+        let notable = matches!(
+            kind,
+            EventType::AlertResolved
+                | EventType::CircuitHalfOpened
+                | EventType::CircuitRecovered
+                | EventType::CircuitReset
+                | EventType::CircuitOverridden
+                | EventType::TaskPaused
+                | EventType::TaskResumed
+                | EventType::ServerDraining
+        );
+        let level = if warns {
+            "WARN"
+        } else if notable {
+            "INFO"
+        } else {
+            "DEBUG"
+        };
+        assert_eq!(json[0]["level"], level, "{kind:?}");
     }
+}
+
+#[test]
+fn what_every_task_goes_through_is_left_out_at_info_and_takes_no_warnings_place() {
+    let mut events = vec![event(EventType::InstanceReady, None); 1_000];
+    events.push(event(EventType::AlertRaised, Some(alert(AlertKind::AbortTimeout, ""))));
+    events.push(event(EventType::AlertResolved, Some(alert(AlertKind::AbortTimeout, ""))));
+    let (_, json) = logged("info", &events);
+    let told: Vec<_> = json.iter().map(|line| (&line["level"], &line["fields"]["event"])).collect();
+    assert_eq!(told, [(&"WARN".into(), &"ALERT_RAISED".into()), (&"INFO".into(), &"ALERT_RESOLVED".into())]);
+    assert_eq!(json[0]["fields"].get("suppressed"), None);
 }
 
 #[test]
@@ -156,9 +185,9 @@ fn an_end_warns_where_the_monitor_failed_unasked() {
     for exit in exits {
         for asked in [Asked::None, Asked::Cancel, Asked::Swap, Asked::Drain, Asked::StartTimeout] {
             let outcome = Outcome { exit, asked, message: "no".to_owned(), time: Timestamp::default() };
-            let (_, json) = logged("info", &[event(EventType::InstanceEnded, Some(Detail::Outcome(outcome)))]);
+            let (_, json) = logged("debug", &[event(EventType::InstanceEnded, Some(Detail::Outcome(outcome)))]);
             let warns = matches!((exit, asked), (Exit::Error | Exit::Panic, Asked::None));
-            assert_eq!(json[0]["level"], if warns { "WARN" } else { "INFO" }, "{exit:?} {asked:?}");
+            assert_eq!(json[0]["level"], if warns { "WARN" } else { "DEBUG" }, "{exit:?} {asked:?}");
             assert_eq!(json[0]["span"]["task"], "namespaces/default/tasks/api");
         }
     }
@@ -182,18 +211,18 @@ fn a_warning_keeps_its_span_where_only_warnings_pass() {
 
 #[test]
 fn a_filter_by_the_short_target_or_by_the_crate_keeps_line_and_span() {
-    for filter in ["switchyard::event=info", "off,switchyard=info"] {
+    for filter in ["switchyard::event=debug", "off,switchyard=debug"] {
         let (text, json) = logged(filter, &[event(EventType::InstanceReady, None)]);
         assert_eq!((&json[0]["target"], text.lines().count()), (&"switchyard::event".into(), 1), "{filter}");
         assert_eq!(json[0]["span"]["task"], "namespaces/default/tasks/api", "{filter}");
     }
-    assert_eq!(logged("info,switchyard::event=warn", &[event(EventType::InstanceReady, None)]).1.len(), 0);
+    assert_eq!(logged("debug,switchyard::event=info", &[event(EventType::InstanceReady, None)]).1.len(), 0);
 }
 
 #[test]
 fn an_alert_goes_by_the_label_that_the_seed_document_gave() {
     for kind in AlertKind::ALL {
-        let (_, json) = logged("info", &[event(EventType::AlertRaised, Some(alert(kind, "5s without an exit")))]);
+        let (_, json) = logged("debug", &[event(EventType::AlertRaised, Some(alert(kind, "5s without an exit")))]);
         assert_eq!(json[0]["fields"]["alert"], kind.label());
         assert_eq!(json[0]["fields"]["detail"], "5s without an exit");
     }
@@ -201,7 +230,7 @@ fn an_alert_goes_by_the_label_that_the_seed_document_gave() {
 
 #[test]
 fn an_end_tells_how_and_who_asked() {
-    let (_, json) = logged("info", &[event(EventType::InstanceEnded, Some(outcome("index out of bounds")))]);
+    let (_, json) = logged("debug", &[event(EventType::InstanceEnded, Some(outcome("index out of bounds")))]);
     let fields = &json[0]["fields"];
     assert_eq!((&fields["exit"], &fields["detail"]), (&"panic".into(), &"index out of bounds".into()));
     assert_eq!(fields.get("asked"), None);
@@ -211,7 +240,7 @@ fn an_end_tells_how_and_who_asked() {
         Outcome { exit: Exit::Graceful, asked: Asked::Cancel, message: String::new(), time: Timestamp::default() };
     cancelled.outcome = Some(asked);
     let ended = Event { task: Some(Arc::new(cancelled)), ..event(EventType::TaskEnded, None) };
-    let (_, json) = logged("info", &[ended]);
+    let (_, json) = logged("debug", &[ended]);
     let fields = &json[0]["fields"];
     assert_eq!(fields["message"], "task cancelled");
     assert_eq!((&fields["exit"], &fields["asked"]), (&"graceful".into(), &"cancel".into()));
@@ -231,15 +260,15 @@ fn a_swap_tells_from_where_to_where_and_what_went_wrong() {
         rollback_to: None,
     };
     let rolled_back = Some(Detail::Swap(Box::new(swap.clone())));
-    let (_, json) = logged("info", &[event(EventType::SwapRolledBack, rolled_back)]);
+    let (_, json) = logged("debug", &[event(EventType::SwapRolledBack, rolled_back)]);
     let fields = &json[0]["fields"];
     assert_eq!((&fields["from_generation"], &fields["to_generation"]), (&3.into(), &4.into()));
     assert_eq!((&fields["phase"], &fields["detail"]), (&"ROLLED_BACK".into(), &"not ready within 30s".into()));
     assert_eq!(json[0]["level"], "WARN");
 
     let cancelled = Swap { phase: SwapPhase::Cancelled, ..swap };
-    let (_, json) = logged("info", &[event(EventType::SwapRolledBack, Some(Detail::Swap(Box::new(cancelled))))]);
-    assert_eq!((&json[0]["level"], &json[0]["fields"]["message"]), (&"INFO".into(), &"swap cancelled".into()));
+    let (_, json) = logged("debug", &[event(EventType::SwapRolledBack, Some(Detail::Swap(Box::new(cancelled))))]);
+    assert_eq!((&json[0]["level"], &json[0]["fields"]["message"]), (&"DEBUG".into(), &"swap cancelled".into()));
 }
 
 #[test]
@@ -260,10 +289,10 @@ fn the_end_of_a_replaced_instance_is_not_told_by_the_outcome_of_another() {
     let of = |about: Instance| {
         let task = Task { instance: Some(instance(4, None)), outcome: Some(failed.clone()), ..task(State::Running) };
         let ended = event(EventType::InstanceEnded, Some(Detail::Instance(about)));
-        logged("info", &[Event { task: Some(Arc::new(task)), ..ended }]).1.remove(0)
+        logged("debug", &[Event { task: Some(Arc::new(task)), ..ended }]).1.remove(0)
     };
     let replaced = of(instance(3, Some(Exit::Graceful)));
-    assert_eq!((&replaced["level"], &replaced["fields"]["exit"]), (&"INFO".into(), &"graceful".into()));
+    assert_eq!((&replaced["level"], &replaced["fields"]["exit"]), (&"DEBUG".into(), &"graceful".into()));
     assert_eq!(replaced["fields"]["asked"], Value::Null);
     let active = of(instance(4, Some(Exit::Panic)));
     assert_eq!((&active["level"], &active["fields"]["exit"]), (&"WARN".into(), &"panic".into()));
@@ -272,7 +301,7 @@ fn the_end_of_a_replaced_instance_is_not_told_by_the_outcome_of_another() {
 #[test]
 fn a_circuit_tells_its_state_its_reason_and_how_long_it_stays_open() {
     let tripped = event(EventType::CircuitTripped, Some(Detail::Circuit(circuit(CircuitState::Open))));
-    let (_, json) = logged("info", &[tripped]);
+    let (_, json) = logged("debug", &[tripped]);
     let fields = &json[0]["fields"];
     assert_eq!((&fields["circuit"], &fields["circuit_reason"]), (&"open".into(), &"failure".into()));
     assert_eq!((&fields["open_for"], &fields["epoch"]), (&"5s".into(), &4.into()));
@@ -284,7 +313,7 @@ fn a_foreign_text_cannot_forge_a_line() {
     let forged = "x\n2026-01-01T00:00:00Z ERROR all is lost\u{1b}[31m";
     let mut event = event(EventType::InstanceEnded, Some(outcome(forged)));
     event.cause = Cause::system("manager", forged);
-    let (text, json) = logged("info", &[event]);
+    let (text, json) = logged("debug", &[event]);
     assert_eq!((text.lines().count(), json.len()), (1, 1), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
 }
@@ -293,7 +322,7 @@ fn a_foreign_text_cannot_forge_a_line() {
 fn the_last_word_of_a_noisy_task_says_how_many_lines_are_missing() {
     let mut events = vec![event(EventType::InstanceStarting, None); 50];
     events.push(event(EventType::TaskEnded, None));
-    let (_, json) = logged("info", &events);
+    let (_, json) = logged("debug", &events);
     let last = &json.last().expect("lines")["fields"];
     assert_eq!(last["event"], "TASK_ENDED");
     assert_eq!(last["suppressed"].as_u64(), Some(51 - json.len() as u64));
@@ -303,7 +332,7 @@ fn the_last_word_of_a_noisy_task_says_how_many_lines_are_missing() {
 #[test]
 fn an_event_of_the_server_has_no_task_and_is_never_held_back() {
     let draining = Event { task: None, ..event(EventType::ServerDraining, None) };
-    let (_, json) = logged("info", &vec![draining; 100]);
+    let (_, json) = logged("debug", &vec![draining; 100]);
     assert_eq!(json.len(), 100);
     assert_eq!(json[0].get("span"), None);
 }

@@ -24,10 +24,14 @@ fn files_are_applied_changed_pruned_and_nothing_is_done_twice() {
     let dry = apply(&served, &directory, &["--dry-run"]);
     let lines =
         "create  c  there is no such task\ncreate  a  there is no such task\ncreate  b  there is no such task\n";
-    assert_eq!((dry.code, dry.stdout.as_str()), (0, &*format!("{lines}3 to create\n")), "{dry:?}");
+    assert_eq!((dry.code, dry.stdout.as_str()), (0, &*format!("3 to create\n{lines}")), "{dry:?}");
     assert_eq!(served.run(&["list"]).stderr, "no tasks\n");
     let first = apply(&served, &directory, &[]);
-    assert_eq!((first.code, first.stdout.as_str()), (0, &*format!("{lines}SUCCEEDED  3 created\n")), "{first:?}");
+    assert_eq!(
+        (first.code, first.stdout.as_str()),
+        (0, &*format!("3 to create\n{lines}SUCCEEDED  3 created\n")),
+        "{first:?}"
+    );
     let cursor = || served.run(&["info", "-o", "json"]).json()["headCursor"].clone();
     served.run(&["wait", "a", "--for", "running"]);
     let head = cursor();
@@ -52,7 +56,7 @@ fn files_are_applied_changed_pruned_and_nothing_is_done_twice() {
     let back = served.run_with(&["apply", "-f", "-", "--owner", "core", "--dry-run"], &listed);
     assert_eq!(
         (back.code, back.stdout.as_str()),
-        (0, "create  b  it was cancelled\n1 to create, 2 as they are\n"),
+        (0, "1 to create, 2 as they are\ncreate  b  it was cancelled\n"),
         "{back:?}"
     );
 }
@@ -96,13 +100,13 @@ fn what_is_wrong_is_told_by_file_and_what_fails_by_task() {
     let failed = apply(&served, &directory, &["--on-failure", "roll-back"]);
     assert_eq!(failed.code, 1, "{failed:?}");
     let lines: Vec<_> = failed.stdout.lines().collect();
-    assert_eq!(lines[0], "swap    d  the spec is another");
+    assert_eq!((lines[0], lines[2]), ("1 to swap, 1 refused", "swap    d  the spec is another"));
     assert!(
         lines[1].starts_with("refuse  e  namespaces/default/tasks/e has no owner")
             && lines[1].ends_with("(OWNED_BY_OTHER)")
     );
-    assert!(lines[2].starts_with("failed  d  swap: the swap is ROLLED_BACK: the candidate was not ready within 100ms"));
-    assert_eq!(lines[3..], ["ROLLED_BACK  2 failed"]);
+    assert!(lines[3].starts_with("failed  d  swap: the swap is ROLLED_BACK: the candidate was not ready within 100ms"));
+    assert_eq!(lines[4..], ["ROLLED_BACK  2 failed"]);
 }
 
 #[test]

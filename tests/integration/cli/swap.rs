@@ -115,10 +115,8 @@ fn the_flags_of_a_takeover_reach_the_spec_and_the_circuit() {
     assert!(refused.stderr.contains("task.spec.swap.min_healthy_time"), "{refused:?}");
 }
 
-#[test]
-fn a_swap_with_preempt_ends_the_one_that_runs() {
-    let served = Served::begin(&["--enable-drills"]);
-    ready(&served);
+/// Begins a swap, of the task's first generation, that is never ready while the listener is there.
+fn never_ready(served: &Served) -> TcpListener {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let unready = format!(
         "spec: {{tcp: {{address: '{}', steps: [{{expect: aGVsbG8=}}]}}, schedule: {{interval: 5m, timeout: 5m}}}}",
@@ -126,6 +124,45 @@ fn a_swap_with_preempt_ends_the_one_that_runs() {
     );
     let begun = served.run_with(&["swap", "api", "-f", "-"], &unready);
     assert_eq!((begun.code, begun.stdout.as_str()), (0, "api  BUILDING  1 → 2\n"), "{begun:?}");
+    silent
+}
+
+#[test]
+fn a_swap_that_runs_is_in_the_way_of_a_dry_run_only_as_of_the_swap_and_of_a_diff_never() {
+    let served = Served::begin(&["--enable-drills"]);
+    ready(&served);
+    let _silent = never_ready(&served);
+    let refused = swap(&served, &[&OTHER[..], &["--dry-run"]].concat());
+    assert_eq!(refused.code, 5, "{refused:?}");
+    assert!(refused.stderr.contains("what would be answered now. With --preempt"), "{refused:?}");
+    let dry = swap(&served, &[&OTHER[..], &["--dry-run", "--preempt"]].concat());
+    assert_eq!((dry.code, dry.stderr.as_str()), (0, "valid; nothing was swapped\n"), "{dry:?}");
+    assert!(dry.stdout.contains("duration: 2h"), "{dry:?}");
+    let differs = served.run(&[&["diff", "api"], &OTHER[..]].concat());
+    assert_eq!((differs.code, differs.stdout.as_str()), (1, "spec.custom.config.duration  - → 2h\n"), "{differs:?}");
+    assert!(differs.stderr.starts_with("a swap runs (1 → 2, ") && differs.stderr.ends_with("is generation 1\n"));
+    let back = served.run(&["diff", "api", "--to-generation", "1"]);
+    assert_eq!((back.code, back.stdout.as_str()), (0, ""), "{back:?}");
+
+    let rollback = |flags: &[&str]| served.run(&[&["rollback", "api", "--to-generation", "1"], flags].concat());
+    let refused = rollback(&[]);
+    assert!(refused.code == 5 && refused.stderr.contains("SWAP_IN_PROGRESS"), "{refused:?}");
+    let refused = rollback(&["--dry-run"]);
+    assert!(refused.stderr.contains("With --preempt"), "{refused:?}");
+    let dry = rollback(&["--dry-run", "--preempt", "--state-policy", "reset"]);
+    assert_eq!(dry.code, 0, "{dry:?}");
+    assert_eq!(served.run(&["get", "api", "-o", "json"]).json()["swap"]["toGeneration"], "2", "it goes on");
+    // It has that spec, so that the swap ends, and nothing else happens.
+    let back = rollback(&["--preempt", "--state-policy", "reset"]);
+    assert_eq!(back.code, 0, "{back:?}");
+    assert_eq!(served.run(&["get", "api", "-o", "json"]).json()["swap"]["phase"], "SWAP_PHASE_CANCELLED");
+}
+
+#[test]
+fn a_swap_with_preempt_ends_the_one_that_runs() {
+    let served = Served::begin(&["--enable-drills"]);
+    ready(&served);
+    let _silent = never_ready(&served);
     let refused = swap(&served, &OTHER);
     assert!(refused.code == 5 && refused.stderr.contains("SWAP_IN_PROGRESS"), "{refused:?}");
     let swapped = swap(&served, &[&OTHER[..], &["--preempt", "--wait"]].concat());
@@ -138,6 +175,12 @@ fn get_shows_until_when_a_generation_is_observed() {
     ready(&served);
     let swapped = swap(&served, &[&OTHER[..], &["--auto-revert", "--observation-time", "5m", "--wait"]].concat());
     assert_eq!(swapped.code, 0, "{swapped:?}");
+    let hints: Vec<_> = swapped.stderr.lines().collect();
+    let [observed, how] = hints.as_slice() else { panic!("{swapped:?}") };
+    assert!(
+        observed.starts_with("observed for ") && observed.ends_with("if it fails, back to the spec of generation 1")
+    );
+    assert!(how.contains("`switchyard watch api`") && how.contains("`switchyard history api`"), "{how}");
     let got = served.run(&["get", "api"]).stdout;
     let line = got.lines().find(|line| line.starts_with("Observed:")).expect("it is observed");
     assert!(line.contains(" more, until ") && line.ends_with("back to the spec of generation 1"), "{line}");

@@ -74,6 +74,26 @@ async fn a_swap_back_to_what_runs_ends_the_other_one_and_does_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_says_what_the_swap_would_be_answered_and_touches_none_that_runs() {
+    let (server, mut client, before) = running().await;
+    let silent = Silent::new();
+    let waits = never_ready(&server, &mut client, &silent).await;
+    let head = server.info().await.head_cursor;
+    let dry = |request| SwapTaskRequest { validate_only: true, ..request };
+    let status = swap(&mut client, dry(to(lasting("2h")))).await.expect_err("one at a time");
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Aborted, "SWAP_IN_PROGRESS"));
+    let (preview, cursor) = swap(&mut client, dry(preempting(lasting("2h")))).await.expect("valid");
+    assert_eq!((preview.generation, &cursor), (3, &head));
+    assert_ne!(preview.spec, before.spec);
+    let status = swap(&mut client, dry(preempting(drill("task", "cooperative", "soon")))).await.expect_err("checked");
+    assert_eq!(reason(&status), "INVALID_FIELD");
+    assert_eq!(server.info().await.head_cursor, head, "nothing has happened");
+    client.cancel_task(cancel("task")).await.expect("cancelled");
+    let (ended, _) = waits.await.expect("no panic").expect("no error of the call");
+    assert_eq!((newest(&ended).phase(), newest(&ended).to_generation), (SwapPhase::Cancelled, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_id_preempts_once() {
     let (server, mut client, _) = running().await;
     let silent = Silent::new();

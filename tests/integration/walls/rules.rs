@@ -25,7 +25,7 @@ const SERVED: [&str; 8] =
     ["accept", "pb", "model", "telemetry", "manager::Handle", "manager::Accepted", "manager::Planned", "journal"];
 const SERVICES: [&str; 2] = ["rpc", "http"];
 /// The journal's other side.
-const BACKEND: [&str; 18] = [
+const BACKEND: [&str; 19] = [
     "Append",
     "Archive",
     "BackupError",
@@ -33,6 +33,7 @@ const BACKEND: [&str; 18] = [
     "Compaction",
     "EmbeddedStore",
     "Failure",
+    "Finished",
     "Group",
     "Medium",
     "MemoryStore",

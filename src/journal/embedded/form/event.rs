@@ -148,15 +148,16 @@ impl ActorForm {
         match self {
             Self::System(component) => Ok(Actor::System(Cow::Owned(component))),
             Self::File(path) => Ok(Actor::File(path.into())),
-            Self::Anonymous(peer) => {
-                let v4 = <[u8; 4]>::try_from(peer.as_slice()).map(IpAddr::from);
-                let address = v4.or_else(|_| <[u8; 16]>::try_from(peer.as_slice()).map(IpAddr::from));
-                address
-                    .map(Actor::Anonymous)
-                    .map_err(|_| Unreadable::Unknown { field: "actor's address", value: format!("{peer:?}") })
-            }
+            Self::Anonymous(peer) => read_address(&peer).map(Actor::Anonymous),
         }
     }
+}
+
+/// A client's address.
+pub(super) fn read_address(peer: &[u8]) -> Read<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(peer).map(IpAddr::from);
+    let address = v4.or_else(|_| <[u8; 16]>::try_from(peer).map(IpAddr::from));
+    address.map_err(|_| Unreadable::Unknown { field: "actor's address", value: format!("{peer:?}") })
 }
 
 impl DetailForm {
@@ -179,9 +180,8 @@ impl DetailForm {
     fn read<E: From<Unreadable>>(self, task: Option<&Task>, born: u64, spec_of: SpecOf<'_, E>) -> Result<Detail, E> {
         Ok(match self {
             Self::InTask(code) => {
-                let part = Part::ALL.into_iter().find(|part| *part as u32 == code);
-                let detail = part.zip(task).and_then(|(part, task)| part.of(task));
-                detail.ok_or_else(|| Unreadable::Unknown { field: "detail", value: code.to_string() })?
+                let detail = Part::of_code(code)?.of(task.ok_or(Unreadable::Missing("task"))?);
+                detail.ok_or(Unreadable::Missing("detail"))?
             }
             Self::Instance(instance) => Detail::Instance(instance.read()?),
             Self::Outcome(outcome) => Detail::Outcome(outcome.read()?),
@@ -196,7 +196,7 @@ impl DetailForm {
 
 /// Parts of a task's image: most events are about one, and need not say it twice.
 #[derive(Clone, Copy)]
-enum Part {
+pub(super) enum Part {
     Instance = 1,
     Draining = 2,
     Candidate = 3,
@@ -220,6 +220,43 @@ impl Part {
         Self::Swap,
         Self::Circuit,
     ];
+
+    /// The tag of [`DetailForm::InTask`].
+    pub(super) const IN_TASK: u64 = 10;
+
+    pub(super) fn of_code(code: u32) -> Read<Self> {
+        let part = Self::ALL.into_iter().find(|part| *part as u32 == code);
+        part.ok_or_else(|| Unreadable::Unknown { field: "detail", value: code.to_string() })
+    }
+
+    /// The part that is stored as an event's own detail of that tag is.
+    pub(super) const fn of_detail(tag: u64) -> Option<Self> {
+        Some(match tag {
+            11 => Self::Instance,
+            12 => Self::Outcome,
+            13 => Self::Alert,
+            14 => Self::Pause,
+            15 => Self::Restart,
+            16 => Self::Swap,
+            17 => Self::Circuit,
+            _ => return None,
+        })
+    }
+
+    /// Its tag in a [`TaskForm`].
+    pub(super) const fn tag(self) -> u64 {
+        match self {
+            Self::Instance => 13,
+            Self::Draining => 14,
+            Self::Candidate => 15,
+            Self::Circuit => 16,
+            Self::Restart => 19,
+            Self::Swap => 20,
+            Self::Outcome => 21,
+            Self::Alert => 22,
+            Self::Pause => 23,
+        }
+    }
 
     /// Whether a detail is this part of its task.
     fn is(self, detail: &Detail, task: &Task) -> bool {

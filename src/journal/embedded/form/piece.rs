@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 
+use super::fields::Fields;
 use super::{EventForm, Read, Unreadable};
 
 /// redb gives a row that does not fit into a page of 4 KiB a run of pages that is the next power of two: a piece that fills just
@@ -11,6 +12,8 @@ use super::{EventForm, Read, Unreadable};
 const ROW_BYTES: usize = 16 * 1024 - 16 - 4;
 /// A piece's own fields, at their longest.
 const HEADER_BYTES: usize = 11 + 9;
+/// More events than most pieces have.
+const USUAL: usize = 128;
 
 /// Events without gaps.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -35,6 +38,37 @@ struct PieceHead {
     newest: u64,
 }
 
+/// A piece as it is read: its events, each an [`EventForm`], are where they are stored.
+pub(in crate::journal::embedded) struct Piece<'a> {
+    pub(in crate::journal::embedded) first: u64,
+    pub(in crate::journal::embedded) events: Vec<&'a [u8]>,
+}
+
+impl<'a> Piece<'a> {
+    /// The piece whose last event is at `last`.
+    pub(in crate::journal::embedded) fn read(bytes: &'a [u8], last: u64) -> Read<Self> {
+        let mut piece = Self { first: 0, events: Vec::with_capacity(USUAL) };
+        let mut fields = Fields::of(bytes);
+        while let Some((tag, value)) = fields.next()? {
+            match tag {
+                1 => piece.first = value.varint()?,
+                3 => piece.events.push(value.bytes()?),
+                _ => {}
+            }
+        }
+        check_length(piece.first, piece.events.len(), last)?;
+        Ok(piece)
+    }
+}
+
+fn check_length(first: u64, events: usize, last: u64) -> Read<()> {
+    let end = first.checked_add(events as u64);
+    if events == 0 || end != last.checked_add(1) {
+        return Err(Unreadable::invalid("length", format!("it has {events} events from {first} on")));
+    }
+    Ok(())
+}
+
 /// A piece that is ready to be written.
 pub(in crate::journal::embedded) struct Whole {
     /// The last event's sequence: its key.
@@ -46,11 +80,7 @@ impl PieceForm {
     /// The piece whose last event is at `last`.
     pub(in crate::journal::embedded) fn read(bytes: &[u8], last: u64) -> Read<Self> {
         let piece = Self::decode(Bytes::copy_from_slice(bytes))?;
-        let end = piece.first.checked_add(piece.events.len() as u64);
-        if piece.events.is_empty() || end != last.checked_add(1) {
-            let problem = format!("it has {} events from {} on", piece.events.len(), piece.first);
-            return Err(Unreadable::invalid("length", problem));
-        }
+        check_length(piece.first, piece.events.len(), last)?;
         Ok(piece)
     }
 

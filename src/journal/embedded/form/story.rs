@@ -28,6 +28,8 @@ struct StoryForm {
     /// Until when it was active, or when it was given up.
     #[prost(fixed64, optional, tag = "5")]
     time: Option<u64>,
+    /// Why it was given up; or, with the code of a superseded one, why it was reverted, if it was. So a binary that knows of no reverted
+    /// ones, as those before were, reads them as superseded.
     #[prost(string, tag = "6")]
     error: String,
 }
@@ -88,6 +90,9 @@ impl StoryForm {
             Standing::Candidate => (1, None, None, ""),
             Standing::Active { since } => (2, since.as_ref().and_then(nanos), None, ""),
             Standing::Superseded { since, until } => (3, since.as_ref().and_then(nanos), nanos(until), ""),
+            Standing::Reverted { since, until, error } => {
+                (3, since.as_ref().and_then(nanos), nanos(until), error.as_str())
+            }
             Standing::RolledBack { time, error } => (4, None, nanos(time), error.as_str()),
             Standing::Cancelled { time, error } => (5, None, nanos(time), error.as_str()),
         };
@@ -116,7 +121,8 @@ impl StoryForm {
                 0 => Standing::Unknown,
                 1 => Standing::Candidate,
                 2 => Standing::Active { since },
-                3 => Standing::Superseded { since, until: time()? },
+                3 if error.is_empty() => Standing::Superseded { since, until: time()? },
+                3 => Standing::Reverted { since, until: time()?, error },
                 4 => Standing::RolledBack { time: time()?, error },
                 5 => Standing::Cancelled { time: time()?, error },
                 code => return Err(Unreadable::Unknown { field: "standing", value: code.to_string() }),

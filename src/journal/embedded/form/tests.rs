@@ -9,13 +9,14 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use prost::Message;
 
-use self::records::{events, requests, stories};
+pub(crate) use self::records::events;
+use self::records::{requests, stories};
 use self::specs::specs;
 use super::{
-    EventForm, Identity, PieceForm, Pieces, Read, RequestForm, SpecForm, SpecKey, TaskRow, TaskRowUid, Unreadable,
-    read_story, storied,
+    EventForm, Identity, Piece, PieceForm, Pieces, Read, RequestForm, SpecForm, SpecKey, TaskRow, TaskRowUid,
+    Unreadable, read_brief, read_story, storied,
 };
-use crate::model::{Event, Story, TaskSpec};
+use crate::model::{Brief, Event, Story, TaskSpec};
 
 const BORN: u64 = 77;
 
@@ -74,6 +75,25 @@ proptest! {
     }
 
     #[test]
+    fn an_event_in_brief_is_what_the_whole_one_says(event in events()) {
+        let specs = stored_specs(&event);
+        let mut spec_of = |key: SpecKey| -> Read<_> {
+            specs.get(&key).cloned().ok_or(Unreadable::NoSpec { generation: key.generation })
+        };
+        let bytes = EventForm::of(&event, BORN).encode_to_vec();
+        prop_assert_eq!(read_brief(&bytes, event.sequence.get(), &mut spec_of)?, Brief::from(&event));
+        // What a later version adds to either message is none of ours.
+        let mut later = EventForm::decode(bytes.as_slice()).expect("decodes").encode_to_vec();
+        prost::encoding::string::encode(99, &"x".repeat(200), &mut later);
+        later.extend([0x9d, 0x06, 1, 2, 3, 4]);
+        prop_assert_eq!(read_brief(&later, event.sequence.get(), &mut spec_of)?, Brief::from(&event));
+        for end in 0..bytes.len() {
+            let brief = read_brief(&bytes[..end], event.sequence.get(), &mut spec_of);
+            prop_assert!(brief.is_err() || EventForm::decode(&bytes[..end]).is_ok(), "cut at {}", end);
+        }
+    }
+
+    #[test]
     fn requests_read_back(request in requests()) {
         let bytes = RequestForm::of(&request).encode_to_vec();
         prop_assert_eq!(RequestForm::decode(bytes.as_slice()).expect("decodes").read()?, request);
@@ -105,6 +125,8 @@ proptest! {
             // Of the page, redb takes 16 bytes and the seal 4.
             prop_assert!(bytes.len() + 16 + 4 <= 16 * 1024 || piece.events.len() == 1);
             prop_assert_eq!(piece.first, 10 + forms.len() as u64);
+            let borrowed = Piece::read(&bytes, whole.last).expect("ours");
+            prop_assert_eq!((borrowed.first, &borrowed.events), (piece.first, &piece.events.iter().map(|event| &event[..]).collect()));
             let times = events[forms.len()..].iter().take(piece.events.len()).map(|event| event.time.as_nanos());
             prop_assert_eq!(Some(piece.newest), times.max());
             forms.extend(piece.events);
@@ -118,7 +140,10 @@ proptest! {
         let mut spec_of = |key: SpecKey| -> Read<_> { Err(Unreadable::NoSpec { generation: key.generation }) };
         let event = EventForm::decode(bytes.as_slice()).map(|form| form.read(1, &mut spec_of));
         prop_assert!(!matches!(event, Ok(Ok(event)) if event.task.is_some()));
+        let brief = read_brief(&bytes, 1, &mut spec_of);
+        prop_assert!(!matches!(brief, Ok(brief) if brief.task.is_some_and(|task| !task.uid.uuid().is_nil())));
         let _ = PieceForm::read(&bytes, 7);
+        prop_assert!(Piece::read(&bytes, 7).is_err());
         let _ = RequestForm::decode(bytes.as_slice()).map(RequestForm::read);
         let _ = SpecForm::decode(bytes.as_slice()).map(SpecForm::read);
         let _ = read_story(&bytes);
@@ -143,6 +168,9 @@ fn a_piece_of_another_length_than_its_key_says_is_refused() {
     assert!(PieceForm::read(&bytes, 5).is_ok());
     assert!(PieceForm::read(&bytes, 6).is_err());
     assert!(PieceForm::read(&[], 0).is_err());
+    assert!(Piece::read(&bytes, 5).is_ok());
+    assert!(Piece::read(&bytes, 6).is_err());
+    assert!(Piece::read(&[], 0).is_err());
 }
 
 #[test]

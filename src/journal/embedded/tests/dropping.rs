@@ -1,5 +1,6 @@
 //! Damaged rows that go: nobody needs what they said, so nobody is ended for them, and the counters are right afterwards.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,17 @@ fn read(store: &EmbeddedStore, after: u64, through: u64) -> Result<usize, ReadEr
     store.reader().read(range, 1_000).map(|events| events.len())
 }
 
+/// The same, in brief and to the end.
+fn read_briefly(store: &EmbeddedStore, after: u64) -> Result<usize, ReadError> {
+    let mut seen = 0;
+    let range = Range { after: Sequence::new(after), through: Sequence::new(u64::MAX) };
+    store.reader().read_briefly(range, &mut |_| {
+        seen += 1;
+        ControlFlow::Continue(())
+    })?;
+    Ok(seen)
+}
+
 fn is_trimmed(read: &Result<usize, ReadError>) -> bool {
     matches!(read, Err(ReadError::Trimmed))
 }
@@ -93,6 +105,8 @@ fn a_damaged_piece_is_told_of_until_it_is_dropped_and_then_it_is_gone() {
         }
         assert_eq!((store.reader().oldest().get(), read(&store, 6, 24).expect("sound")), (4, 18));
         assert!(matches!(read(&store, 4, 24), Err(ReadError::Store(error)) if error.failure() == Failure::Final));
+        assert!(matches!(read_briefly(&store, 4), Err(ReadError::Store(error)) if error.failure() == Failure::Final));
+        assert_eq!(read_briefly(&store, 6).expect("sound"), 18);
         // The first piece is the damaged one: that refuses nobody.
         drop(store);
         let mut store = EmbeddedStore::with_medium(disk.clone(), retention(20)).expect("opened");
@@ -100,6 +114,7 @@ fn a_damaged_piece_is_told_of_until_it_is_dropped_and_then_it_is_gone() {
         commit(&mut store, vec![at(25, now()), at(26, now())]);
         assert_eq!(store.reader().oldest().get(), 6);
         assert!(is_trimmed(&read(&store, 4, 26)) && is_trimmed(&read(&store, 5, 26)));
+        assert!(is_trimmed(&read_briefly(&store, 5)));
         assert_eq!(read(&store, 6, 26).expect("sound"), 20);
         assert_counted(&store);
         drop(store);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::StorageBackend;
 use uuid::Uuid;
 
-use super::history::{Fold, History, Random};
+use super::history::{Fold, History, Random, assert_briefly};
 use super::media::Disk;
 use crate::journal::{EmbeddedStore, Medium, Range, Retention, Store};
 use crate::model::{Event, Sequence};
@@ -51,6 +51,7 @@ fn read(medium: impl Medium) -> Result<Said, String> {
         after = last.sequence;
         events.extend(found);
     }
+    assert_briefly(&*reader, &events, "as the whole ones are").map_err(|error| error.to_string())?;
     Ok(Said { id: recovered.store_id, fold: Fold::of(&recovered), oldest: oldest.get(), events })
 }
 

@@ -1,14 +1,15 @@
 //! Histories: groups as a journal commits them, the same for the same seed.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::journal::testing::{circuit, sequence, task};
-use crate::journal::{EmbeddedStore, Group, Range, Reader, Recovered, Store};
+use crate::journal::{EmbeddedStore, Group, Range, ReadError, Reader, Recovered, Store};
 use crate::model::{
-    Actor, Alert, AlertKind, Attempt, Cause, Detail, Event, EventType, Generation, Idempotency, Instance,
+    Actor, Alert, AlertKind, Attempt, Brief, Cause, Detail, Event, EventType, Generation, Idempotency, Instance,
     InstanceState, Labels, Method, MonitorDraft, Remembered, Sequence, SpecDraft, State, Swap, SwapPhase, SwapStrategy,
     Task, TaskSpec, TcpDraft, Timestamp, Uid, Violations,
 };
@@ -230,6 +231,27 @@ pub(super) fn read_all(reader: &dyn Reader, after: u64, through: u64) -> Vec<Arc
     found
 }
 
+/// Shows events in brief, a few at a time, and compares them with the whole ones.
+pub(super) fn assert_briefly(reader: &dyn Reader, whole: &[Arc<Event>], what: &str) -> Result<(), ReadError> {
+    let mut left = whole.iter();
+    while let [first, ..] = left.as_slice() {
+        let (first, after) = (first.sequence, Sequence::new(first.sequence.get() - 1));
+        let through = whole.last().map_or(first, |last| last.sequence);
+        let (mut room, mut others) = (7 + left.len() / 2, Vec::new());
+        reader.read_briefly(Range { after, through }, &mut |brief| {
+            if left.next().is_none_or(|event| *brief != Brief::from(&**event)) {
+                // Not at once: a panic in here is a store's failure.
+                others.push(format!("{brief:?}"));
+            }
+            room -= 1;
+            if room == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let goes_on = left.as_slice().first().is_none_or(|next| next.sequence > first);
+        assert!(others.is_empty() && goes_on, "{what}: {others:?}");
+    }
+    Ok(())
+}
+
 /// What is in the store is what the history says: its fold, its requests, and its log from the oldest event kept.
 pub(super) fn assert_is(store: &mut EmbeddedStore, fold: &Fold, log: &[Arc<Event>], what: &str) {
     let recovered = store.recover().expect("read");
@@ -241,6 +263,7 @@ pub(super) fn assert_is(store: &mut EmbeddedStore, fold: &Fold, log: &[Arc<Event
     let from = usize::try_from(oldest).expect("small");
     let through = usize::try_from(fold.head).expect("small");
     assert_eq!(kept, log[from..through], "{what}");
+    assert_briefly(&*reader, &kept, what).expect("read");
     for task in fold.tasks.values() {
         let generations = reader.generations(task).expect("read");
         assert_eq!(generations, stories(task.uid, &log[..through]).generations(), "{what}");

@@ -59,7 +59,16 @@ fn tells(kept: &[KeptGeneration], task: &Task) -> Checked {
         Standing::Active { .. } => {
             matches!(swap.phase, SwapPhase::Committed | SwapPhase::Draining | SwapPhase::Done)
         }
-        Standing::Superseded { .. } | Standing::Unknown => false,
+        Standing::Superseded { .. } | Standing::Reverted { .. } | Standing::Unknown => false,
     });
-    check(right, || wrong("the newest swap"))
+    check(right, || wrong("the newest swap"))?;
+    let is_decided = matches!(swap.phase, SwapPhase::Committed | SwapPhase::Draining | SwapPhase::Done);
+    let left = kept.iter().find(|kept| is_decided && kept.generation == swap.from_generation);
+    let right =
+        left.filter(|left| left.generation != swap.to_generation).is_none_or(|left| match &left.story.standing {
+            Standing::Superseded { .. } => swap.revert_reason.is_empty(),
+            Standing::Reverted { error, .. } => *error == swap.revert_reason && !error.is_empty(),
+            _ => false,
+        });
+    check(right, || wrong("what the newest swap has replaced"))
 }

@@ -1,21 +1,23 @@
-//! Whether swaps are refused, go on and end as lifecycle.md §5 says; and that each candidate that was built is launched or
-//! discarded, each instance signalled for a reason.
+//! Whether swaps are refused (`verdict`), go on and end as lifecycle.md §5 says, and what is done for them (`effects`).
 
+mod effects;
 mod gates;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::super::{Command, Effect, Input, Launch};
+use super::super::super::{Command, Input};
 use super::super::world::World;
 use super::admission::Intake;
 use super::recovery::{Kept, Recovery};
 use super::relief::Relief;
 use super::roles::{Live, Role, Roles, is_running};
-use super::{Checked, Seen, View, check};
+use super::{Checked, View, check};
 use crate::model::*;
 use gates::Gates;
+pub(super) use verdict::{preempts, previews, verdict};
 
 #[derive(Debug, Default)]
 pub(super) struct Swaps {
@@ -39,57 +41,6 @@ struct Build {
     built: Option<bool>,
     /// Its swap has been preempted meanwhile.
     given_up: bool,
-}
-
-/// What a swap must be answered, by what clients see of its task.
-pub(super) fn verdict(swap: &SwapTask, task: &Task, seen: &Seen<'_>) -> Result<(), Refusal> {
-    let name = || swap.name.clone();
-    let not_running = Err(Refusal::TaskNotRunning { name: name(), state: task.state });
-    let mut instances = task.instance.iter().chain(&task.draining);
-    let other = *task.spec != swap.spec;
-    if seen.draining {
-        Err(Refusal::ServerDraining)
-    } else if swap
-        .former
-        .is_some_and(|former| former.uid != task.uid || former.before.is_some_and(|before| before != task.generation))
-    {
-        Err(Refusal::GenerationsMoved(name()))
-    } else if !swap.labels.is_empty() && swap.labels != task.labels {
-        Err(Refusal::LabelsImmutable(name()))
-    } else if task.intent == Intent::Cancel || task.state.is_ended() {
-        not_running
-    } else if is_running(task) && !preempts(swap, task) || !swap.preempt && lingers(task) {
-        Err(Refusal::SwapInProgress(name()))
-    } else if other && instances.any(|instance| instance.state == InstanceState::Stuck) {
-        Err(Refusal::PredecessorStuck(name()))
-    } else if other && matches!(task.state, State::Stopping | State::Aborting) && !is_running(task) && !lingers(task) {
-        not_running
-    } else {
-        let full = seen.relief.refuses(&swap.spec, seen.roles, seen.world).filter(|_| other);
-        full.map_or(Ok(()), Err)
-    }
-}
-
-/// Whether it ends a swap that runs, and that has not been committed.
-pub(super) fn preempts(swap: &SwapTask, task: &Task) -> bool {
-    swap.preempt && task.swap.as_ref().is_some_and(|other| other.phase < SwapPhase::Committed)
-}
-
-/// Whether something still stops of a swap that has ended, as only one does that was preempted.
-fn lingers(task: &Task) -> bool {
-    let stops = |live: &&Instance| matches!(live.state, InstanceState::Stopping | InstanceState::Aborting);
-    let by_swap = |live: &Instance| live.shutdown.is_some_and(|stop| stop.asked == Asked::Swap);
-    let active = task.instance.as_ref().filter(stops).is_some_and(by_swap);
-    !is_running(task) && (active || task.draining.iter().any(|live| stops(&live)))
-}
-
-/// Whether a dry run shows what would be.
-pub(super) fn previews(swap: &SwapTask, seen: &Task, shown: &Task) -> bool {
-    let same = *seen.spec == swap.spec;
-    let rest = Task { annotations: seen.annotations.clone(), spec: seen.spec.clone(), ..shown.clone() };
-    let generation = if same { shown.generation == seen.generation } else { shown.generation > seen.generation };
-    let rest = Task { generation: seen.generation, ..rest };
-    rest == *seen && generation && *shown.spec == swap.spec && shown.annotations == swap.annotations
 }
 
 /// Whether an instance still stops that a swap has asked to, or that was its candidate.
@@ -236,93 +187,6 @@ impl Swaps {
             _ => !cancels,
         };
         check(right, || format!("a swap of {} ends {phase:?}", task.name))
-    }
-
-    pub(super) fn effect(
-        &mut self,
-        effect: &Effect,
-        view: &View,
-        (roles, relief): (&Roles, &Relief),
-        world: &World,
-        now: Now,
-    ) -> Checked {
-        match effect {
-            Effect::Build { instance, spec } => {
-                let of = |task: &&Arc<Task>| {
-                    task.swap
-                        .as_ref()
-                        .is_some_and(|swap| swap.phase == SwapPhase::Building && Arc::ptr_eq(&swap.to_spec, spec))
-                };
-                let task = view.values().find(of).ok_or("a build for nothing")?;
-                let uid = task.uid;
-                let building = self.builds.values().any(|build| build.uid == uid && !build.given_up);
-                check(!building, || format!("two are built for {}", task.name))?;
-                check(!is_waited_for(uid, roles), || {
-                    format!("{instance} is built beside what {} has lost", task.name)
-                })?;
-                let twice = self.builds.insert(*instance, Build { uid, built: None, given_up: false });
-                check(twice.is_none(), || format!("{instance} is built twice"))
-            }
-            Effect::Launch(launch) => self.launched(launch),
-            Effect::Discard(id) => {
-                let build = self.builds.remove(id).ok_or_else(|| format!("{id} is discarded, but is no candidate"))?;
-                check(build.built.is_some(), || format!("{id} is discarded before it is built"))
-            }
-            Effect::Signal(id) => self.signalled(*id, view, (roles, relief), world, now),
-            _ => Ok(()),
-        }
-    }
-
-    /// What runs was built where it is a swap's, and is what the task says.
-    fn launched(&mut self, launch: &Launch) -> Checked {
-        let spec = match &launch.task.swap {
-            Some(swap) if swap.to_generation == launch.generation => &swap.to_spec,
-            _ => &launch.task.spec,
-        };
-        check(*spec == launch.spec, || format!("{} runs another spec", launch.instance))?;
-        let Some(build) = self.builds.remove(&launch.instance) else { return Ok(()) };
-        let right = build.built == Some(true) && !build.given_up && build.uid == launch.task.uid;
-        check(right, || format!("{} is launched, but was not built", launch.instance))
-    }
-
-    /// An instance is asked to stop because of a cancel or a drain, or for a reason that depends on what it is to its task.
-    fn signalled(
-        &self,
-        id: InstanceId,
-        view: &View,
-        (roles, relief): (&Roles, &Relief),
-        world: &World,
-        now: Now,
-    ) -> Checked {
-        let key = world.key(id).ok_or("signalled, but not live")?;
-        let live = roles.get(&key).ok_or("signalled, but has ended")?;
-        let task = view.values().find(|task| task.uid == key.0).ok_or("signalled without a task")?;
-        let is_late = |within| live.since + within <= now.wall && live.instance.ready_time.is_none();
-        let right = match self.input.as_ref() {
-            Some(Input::Command(Command::Cancel(cancel))) => cancel.name == task.name,
-            Some(Input::Command(Command::Swap(swap, _))) => {
-                swap.preempt && swap.name == task.name && live.role == Role::Candidate
-            }
-            Some(Input::Command(Command::Pause(pause))) => pause.name == task.name && task.intent == Intent::Pause,
-            Some(Input::Drain { .. }) => true,
-            Some(Input::RootEnded { instance, children, .. }) => *instance == id && *children,
-            Some(Input::Committed(replaced)) => live.role == Role::Replaced && *replaced == id,
-            Some(Input::Built(candidate, Ok(()))) => {
-                let swap = task.swap.as_ref().filter(|swap| swap.strategy == SwapStrategy::BreakBeforeMake);
-                let waits = self.builds.get(candidate).is_some_and(|build| build.uid == task.uid);
-                live.role == Role::Active && live.instance.ready_time.is_some() && swap.is_some() && waits
-            }
-            Some(Input::Tick) => match (live.role, &task.swap) {
-                (Role::Active, _) => is_late(task.spec.start_timeout()),
-                (Role::Candidate, Some(_)) if live.instance.ready_time.is_some() => {
-                    self.gates.is_over(key.0, now) && relief.blocks(key)
-                }
-                (Role::Candidate, Some(swap)) => is_late(swap.to_spec.swap().readiness_timeout()),
-                _ => false,
-            },
-            _ => false,
-        };
-        check(right, || format!("the {:?} instance {id} of {} is told to stop", live.role, task.name))
     }
 
     /// What must hold after every step: a swap that has not ended waits for something, and one that has ended for nothing.

@@ -220,6 +220,25 @@ fn a_dry_run_preempts_nothing() {
 }
 
 #[test]
+fn a_dry_run_that_would_preempt_is_answered_however_far_the_other_swap_has_come() {
+    let (mut bench, old, new) = trying();
+    let dry = |preempt| {
+        let dry = SwapTask { preempt, validate_only: true, ..swap(third()) };
+        Command::Swap(Box::new(dry), target("a"))
+    };
+    let shown = |reply| match reply {
+        Ok(Reply::Accepted { task, .. }) => (task.generation.get(), *task.spec == swap(third()).spec),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(shown(bench.command(dry(true))), (3, true));
+    bench.feed(Input::Ready(new));
+    assert_eq!(shown(bench.command(dry(true))), (3, true), "committed");
+    bench.feed(Input::Committed(old));
+    assert_eq!(shown(bench.command(dry(true))), (3, true), "the old one stops");
+    assert_eq!(bench.command(dry(false)), Err(Refusal::SwapInProgress(name())), "as the swap would be");
+}
+
+#[test]
 fn one_that_waits_is_rolled_back_by_a_crash_and_nothing_of_it_is_left() {
     let (mut bench, _, _) = trying();
     bench.command(preempting(third())).unwrap();

@@ -278,7 +278,7 @@ fn actors() -> impl Strategy<Value = Actor> {
     ]
 }
 
-pub(super) fn events() -> BoxedStrategy<Event> {
+pub(crate) fn events() -> BoxedStrategy<Event> {
     let cause = (actors(), ".{0,20}", option::of(uuid())).prop_map(|(actor, reason, request_id)| Cause {
         actor,
         reason: Reason::cut(reason),
@@ -311,6 +311,11 @@ pub(super) fn stories() -> BoxedStrategy<Story> {
         Just(Standing::Candidate),
         option::of(time()).prop_map(|since| Standing::Active { since }),
         (option::of(time()), time()).prop_map(|(since, until)| Standing::Superseded { since, until }),
+        (option::of(time()), time(), ".{1,20}").prop_map(|(since, until, error)| Standing::Reverted {
+            since,
+            until,
+            error
+        }),
         (time(), ".{0,20}").prop_map(|(time, error)| Standing::RolledBack { time, error }),
         (time(), ".{0,20}").prop_map(|(time, error)| Standing::Cancelled { time, error }),
     ];
