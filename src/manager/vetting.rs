@@ -1,17 +1,18 @@
 //! Custom code that runs before there is an instance: a kind's `validate` and `build`. It runs on the blocking pool, each call
 //! bounded to a second, with panics caught, so that no kind can hold up the control runtime or the loop.
 
+mod turns;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use futures_util::future::OptionFuture;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
+use self::turns::Turns;
 use super::reaper::{discard, panic_message};
 use crate::model::{CustomSpec, MonitorSpec, Refusal, Target, TaskSpec, Violations};
 use crate::monitor::{Config, Kind, Monitor, Registry};
@@ -20,9 +21,6 @@ use crate::monitor::{Config, Kind, Monitor, Registry};
 const WITHIN: Duration = Duration::from_secs(1);
 /// How long it may wait for its turn before: a kind whose calls are quick frees a turn long before that.
 const QUEUE: Duration = Duration::from_secs(5);
-/// Calls of one kind at once. One that hangs keeps its place until it returns, so a hanging kind costs at most this many threads,
-/// and costs other kinds nothing.
-const AT_ONCE: usize = 8;
 
 /// The steps, as refusals name them.
 const VALIDATE: &str = "validate";
@@ -35,13 +33,13 @@ const CONFIG: &str = "task.spec.custom.config";
 #[derive(Clone)]
 pub(super) struct Vetting {
     registry: Arc<Registry>,
-    turns: Arc<BTreeMap<String, Arc<Semaphore>>>,
+    turns: Arc<BTreeMap<String, Arc<Turns<Mutex<Place>>>>>,
     unknown_kind_hint: fn(&str) -> &'static str,
 }
 
 impl Vetting {
     pub(super) fn new(registry: Registry, unknown_kind_hint: fn(&str) -> &'static str) -> Self {
-        let turns = registry.names().map(|kind| (kind.to_owned(), Arc::new(Semaphore::new(AT_ONCE)))).collect();
+        let turns = registry.names().map(|kind| (kind.to_owned(), Arc::new(Turns::new()))).collect();
         Self { registry: Arc::new(registry), turns: Arc::new(turns), unknown_kind_hint }
     }
 
@@ -113,48 +111,54 @@ impl Vetting {
     ) -> Result<T, Refusal> {
         let (kind, config) = self.kind(custom)?;
         let unresponsive = |step| Refusal::KindUnresponsive { kind: custom.kind.clone(), step, within: WITHIN };
-        let turn = self.turns.get(&custom.kind).cloned().map(Semaphore::acquire_owned);
-        // Nobody closes the semaphore, and every kind has one.
-        let turn = timeout(QUEUE, OptionFuture::from(turn)).await.map_err(|_| unresponsive(first))?;
-        let mut until = Instant::now() + WITHIN;
-        let step = Arc::new(Mutex::new(Step { name: first, until }));
-        let steps = Steps(Arc::downgrade(&step));
-        let mut called = spawn_blocking(move || {
-            let _turn = turn;
-            call(&*kind, &config, &steps)
+        // Every kind has turns.
+        let turns = self.turns.get(&custom.kind).ok_or_else(|| unresponsive(first))?;
+        let came = Instant::now();
+        let place = Arc::new(Mutex::new(Place::Waiting));
+        let steps = Steps(Arc::downgrade(&place));
+        let (answer, mut answered) = oneshot::channel();
+        turns.take(Arc::downgrade(&place), move || {
+            if steps.begin(first) {
+                // Whoever waited may be gone; then what was made is dropped here, on the blocking pool.
+                drop(answer.send(call(&*kind, &config, &steps)));
+            }
         });
+        let mut look = came + WITHIN;
         loop {
-            match timeout_at(until, &mut called).await {
+            match timeout_at(look, &mut answered).await {
                 Ok(Ok(answer)) => return answer,
                 // Panics are caught by each step: what it should have run on has ended.
                 Ok(Err(_)) => return Err(unresponsive(first)),
-                Err(_) => {
-                    let Step { name, until: later } = *step.lock().unwrap_or_else(PoisonError::into_inner);
-                    if later <= until {
-                        return Err(unresponsive(name));
-                    }
-                    until = later;
-                }
+                Err(_) => {}
             }
+            look = match *place.lock().unwrap_or_else(PoisonError::into_inner) {
+                Place::Waiting if look >= came + QUEUE => return Err(unresponsive(first)),
+                // No step that begins by then is over its time before.
+                Place::Waiting => (look + WITHIN).min(came + QUEUE),
+                Place::At { step, until } if until <= look => return Err(unresponsive(step)),
+                Place::At { until, .. } => until,
+            };
         }
     }
 }
 
-/// What a call is doing, and until when it may.
+/// How far a call has come.
 #[derive(Clone, Copy)]
-struct Step {
-    name: &'static str,
-    until: Instant,
+enum Place {
+    /// For its turn.
+    Waiting,
+    /// In this step, which is to be done by then.
+    At { step: &'static str, until: Instant },
 }
 
 /// How a call tells what it is doing, as long as somebody waits for it.
-struct Steps(Weak<Mutex<Step>>);
+struct Steps(Weak<Mutex<Place>>);
 
 impl Steps {
-    /// Begins another step; false where nobody waits for it any more.
-    fn begin(&self, name: &'static str) -> bool {
-        let Some(step) = self.0.upgrade() else { return false };
-        *step.lock().unwrap_or_else(PoisonError::into_inner) = Step { name, until: Instant::now() + WITHIN };
+    /// Begins a step; false where nobody waits for it any more.
+    fn begin(&self, step: &'static str) -> bool {
+        let Some(place) = self.0.upgrade() else { return false };
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = Place::At { step, until: Instant::now() + WITHIN };
         true
     }
 }

@@ -3,6 +3,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::sync::mpsc;
 use tokio::time::advance;
 
+use super::turns::AT_ONCE;
 use super::*;
 use crate::model::ConfigValue;
 use crate::monitor::{BuiltIn, MonitorError};
@@ -127,9 +128,69 @@ async fn nothing_is_built_for_a_caller_who_has_gone() {
     vetted.abort();
     assert!(vetted.await.is_err());
     gate.go_on.send(()).expect("the kind lives");
-    // The same turn's thread: a build would have been entered by then, and holds its place.
-    let all = u32::try_from(AT_ONCE).expect("a few");
-    let turns = Arc::clone(&gate.vetting.turns["gated"]);
-    let _turns = turns.acquire_many_owned(all).await.expect("never closed");
+    // A build would have been entered by the time the thread leaves.
+    while gate.vetting.turns["gated"].threads() > 0 {
+        tokio::task::yield_now().await;
+    }
     assert!(gate.entered.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_holds_up_no_other_until_as_many_hang_as_may() {
+    let mut gate = gate();
+    let mut hanging = Vec::new();
+    for _ in 0..AT_ONCE {
+        hanging.push(gate.vet());
+        assert_eq!(gate.entered().await, VALIDATE, "at once, beside those that hang");
+    }
+    let waiting = gate.vet();
+    advance(WITHIN).await;
+    for vetted in hanging {
+        let refusal = vetted.await.expect("no panic").err().expect("refused");
+        assert_eq!(hung(&refusal), Some(VALIDATE));
+    }
+    gate.go_on.send(()).expect("the kind lives");
+    assert_eq!(gate.entered().await, VALIDATE, "the place of one that has returned");
+    waiting.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_for_its_turn_for_so_long() {
+    let mut gate = gate();
+    let hanging: Vec<_> = (0..AT_ONCE).map(|_| gate.vet()).collect();
+    for _ in &hanging {
+        assert_eq!(gate.entered().await, VALIDATE);
+    }
+    for _ in 0..3 {
+        let given_up = gate.vet();
+        tokio::task::yield_now().await;
+        given_up.abort();
+        assert!(given_up.await.is_err());
+    }
+    let came = Instant::now();
+    let last = gate.vet();
+    tokio::task::yield_now().await;
+    assert_eq!(gate.vetting.turns["gated"].waiting(), 1, "those that were given up are kept no longer");
+    advance(QUEUE - Duration::from_millis(1)).await;
+    tokio::task::yield_now().await;
+    assert!(!last.is_finished());
+    advance(Duration::from_millis(1)).await;
+    let refusal = last.await.expect("no panic").err().expect("refused");
+    assert_eq!((hung(&refusal), came.elapsed()), (Some(VALIDATE), QUEUE));
+    assert!(gate.entered.try_recv().is_err(), "it was never made");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_calls_is_made_by_a_few_threads() {
+    let mut gate = gate();
+    let calls: Vec<_> = (0..3 * AT_ONCE).map(|_| gate.vet()).collect();
+    for call in 0..2 * calls.len() {
+        gate.entered().await;
+        assert!(gate.vetting.turns["gated"].threads() <= AT_ONCE, "{call}");
+        gate.go_on.send(()).expect("the kind lives");
+    }
+    for call in calls {
+        let refusal = call.await.expect("no panic").err().expect("refused");
+        assert_eq!(hung(&refusal), None, "{refusal}");
+    }
 }

@@ -149,8 +149,8 @@ async fn an_observation_goes_on_in_the_next_server_and_a_bad_spec_is_reverted_st
     assert!(metrics(server.http).await.contains("\ncircuit_breaker_active_tasks 1\n"));
     let kept = history(&mut client, "task").await;
     let states: Vec<_> = kept.iter().map(|kept| (kept.generation, kept.state())).collect();
-    use GenerationState::{Active, Superseded};
-    assert_eq!(states, [(3, Active), (2, Superseded), (1, Superseded)]);
+    use GenerationState::{Active, Reverted, Superseded};
+    assert_eq!(states, [(3, Active), (2, Reverted), (1, Superseded)]);
     let cause = kept[0].cause.as_ref().expect("known");
     assert_eq!(cause.actor, "system:swap");
     assert_eq!(cause.reason, "generation 2 has tripped its circuit: back to the spec of generation 1");
