@@ -28,14 +28,22 @@ pub(crate) fn cases() -> Vec<Case> {
     for kind in ["tcp", "custom"] {
         for in_flight in [1, 64, 256] {
             let name = format!("durable StartTask, {kind}, {in_flight} in flight");
-            cases.push(Case::new(name.clone(), move |lab| run(lab, name, kind, in_flight)));
+            cases.push(Case::new(name.clone(), move |lab| run(lab, name, (kind, in_flight), Commit::Once)));
         }
+        // A task that is ready at once is an event more, whose commit the next start waits for.
+        let name =
+            format!("durable StartTask, {kind}, 1 in flight, beside a call that commits once more after its answer");
+        cases.push(Case::new(name.clone(), move |lab| run(lab, name, (kind, 1), Commit::Twice)));
     }
     cases
 }
 
-fn run(lab: &Lab, name: String, kind: &'static str, in_flight: usize) -> Result<Vec<Row>> {
-    let bytes = weigh(lab, kind)?;
+fn run(lab: &Lab, name: String, (kind, in_flight): (&'static str, usize), commit: Commit) -> Result<Vec<Row>> {
+    // As many in all.
+    let bytes = match (weigh(lab, kind)?, commit) {
+        (bytes, Commit::Once) => bytes,
+        (bytes, Commit::Twice) => bytes.div_ceil(2),
+    };
     let monitor = match kind {
         "tcp" => Monitor::Tcp(v1::TcpMonitor { address: "127.0.0.1:1".to_owned(), steps: Vec::new() }),
         _ => Monitor::Custom(v1::CustomMonitor { kind: IDLE.to_owned(), config: None }),
@@ -58,7 +66,7 @@ fn run(lab: &Lab, name: String, kind: &'static str, in_flight: usize) -> Result<
     };
     let baseline = || -> Result<Calls> {
         let scratch = Scratch::new();
-        let bare = Bare::committing(lab, Commits::start(&scratch, bytes)?)?;
+        let bare = Bare::committing(lab, Commits::start(&scratch, bytes, commit)?)?;
         let request = request.clone();
         lab.call(&lab.connect(bare.address)?, in_flight, move |channel, _| {
             let called = bare::call(channel, request.clone());
@@ -88,24 +96,37 @@ type Waits = oneshot::Sender<()>;
 /// More calls than are ever in flight.
 const WAITING: usize = 1_024;
 
+/// How often a call of the baseline's commits.
+#[derive(Clone, Copy)]
+enum Commit {
+    /// Before its answer.
+    Once,
+    /// And once more, which it does not wait for.
+    Twice,
+}
+
 /// The baseline's group commit: everything that waits goes into one transaction, as one record for each call.
 #[derive(Clone)]
-pub(crate) struct Commits(SyncSender<Waits>);
+pub(crate) struct Commits(SyncSender<Waits>, Commit);
 
 impl Commits {
-    fn start(scratch: &Scratch, bytes: usize) -> Result<Self> {
+    fn start(scratch: &Scratch, bytes: usize, commit: Commit) -> Result<Self> {
         std::fs::create_dir_all(scratch.path())?;
         let database = Database::create(scratch.path().join("bare.redb"))?;
         let (waits, waiting) = sync_channel(WAITING);
         // It ends when nobody can wait any more.
         let _: JoinHandle<Result<()>> = thread::spawn(move || write(&database, &waiting, bytes));
-        Ok(Self(waits))
+        Ok(Self(waits, commit))
     }
 
     pub(crate) async fn commit(&self) -> Result<()> {
         let (waits, committed) = oneshot::channel();
         self.0.send(waits)?;
-        committed.await.context("the commit failed")
+        committed.await.context("the commit failed")?;
+        if let Commit::Twice = self.1 {
+            self.0.send(oneshot::channel().0)?;
+        }
+        Ok(())
     }
 }
 
