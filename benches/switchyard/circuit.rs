@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use switchyard::circuit::{Circuit, Disposition, Sample, Source};
-use switchyard::model::{CircuitState, Mono, Now, Timestamp, Verdict};
+use switchyard::circuit::Circuit;
+use switchyard::model::{CircuitState, Disposition, Mono, Now, Sample, Source, Timestamp, Verdict};
 
 use crate::lab::Lab;
 use crate::served::custom;
