@@ -1,7 +1,12 @@
 //! A task's circuit breaker: a pure machine, one for each task. Evidence and time go in, transitions come out.
 //!
 //! - [`Circuit`]: the states, and what moves it from one to the next.
-//! - `window`: the newest results of a closed circuit.
+//! - `evidence`: what checks and callers tell, and what becomes of it.
+//! - `window`, `passive`: the newest results of a closed circuit: those of the task's own checks, and those that callers report.
+//! - `trial`: what has gone well while half open, and the leases for trial calls.
+//! - `permission`: whether a caller may call, also where an operator has decided it.
+//! - `flapping`: whether checks contradict each other so often that it is not worth telling people of each step.
+//! - `snapshot`: what is shown and stored, and a circuit made of that.
 //! - `stopwatch`: the time spent in a state; it stands while no instance is ready.
 //!
 //! Its owner draws the chance, reads the clocks, holds the policy (the spec's), and calls [`Circuit::settle`] when
@@ -15,9 +20,19 @@
 //! - No circuit stays open for longer than `open_max`, or half open for longer than `half_open_max`, while an instance is
 //!   ready: time alone moves it on.
 //! - Nothing but a shorter policy moves the end of an open period, and then only to an earlier time.
+//! - No more calls than `trial_concurrency` have a lease at once, no more than `trial_permits` have one or have gone well; no lease
+//!   counts twice, none counts after its time, and no call without one counts while half open.
+//! - No circuit that callers' outcomes opened closes for checks alone, but by the deadline of its trial.
+//! - No override moves the machine beneath it.
 //! - Nothing depends on the wall clock; a clock that goes backwards counts as one that stands.
 
+mod evidence;
+mod flapping;
+mod passive;
+mod permission;
+mod snapshot;
 mod stopwatch;
+mod trial;
 mod window;
 
 #[cfg(test)]
@@ -25,36 +40,16 @@ mod tests;
 
 use std::time::Duration;
 
-use crate::model::{
-    CircuitPolicy, CircuitReason, CircuitState, CircuitStatus, Epoch, Mono, Now, Timestamp, Verdict, WindowCounts,
-};
+use crate::model::{CircuitPolicy, CircuitReason, CircuitState, Epoch, EvidenceSource, Mono, Now, Timestamp};
+use flapping::Flapping;
+use passive::PassiveWindow;
+use permission::Overriding;
 use stopwatch::Stopwatch;
-use window::{Mark, Window};
-
-/// A finished check, as evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// The circuit's epoch when the check began.
-    pub epoch: Epoch,
-    /// What it found.
-    pub verdict: Verdict,
-    /// How long it took.
-    pub latency: Duration,
-}
-
-/// What became of a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Disposition {
-    /// It counted, or would have: an open circuit waits for time alone.
-    Accepted,
-    /// It came too late, or while no instance was ready; it changed nothing.
-    Stale,
-    /// It says nothing of the target; it changed nothing.
-    Neutral,
-}
+use trial::Trial;
+use window::Window;
 
 /// A step from one state to the next. A reset may lead from `Closed` to `Closed`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Transition {
     /// The state before.
     pub from: CircuitState,
@@ -65,7 +60,7 @@ pub struct Transition {
 }
 
 /// A circuit breaker: its state, and the evidence that it has under its present epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Circuit {
     phase: Phase,
     stopwatch: Stopwatch,
@@ -74,50 +69,45 @@ pub struct Circuit {
     last_seen: Mono,
     streak: u8,
     reason: Option<CircuitReason>,
+    trip_source: Option<EvidenceSource>,
+    flapping: Flapping,
+    overriding: Option<Box<Overriding>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
-    Closed { window: Window },
-    Open { lasts: Duration, reason: CircuitReason },
-    HalfOpen { lasts: Duration, passed: u8 },
+    /// The callers' window is there from the first outcome on: few circuits have any.
+    Closed {
+        window: Window,
+        passive: Option<Box<PassiveWindow>>,
+    },
+    Open {
+        lasts: Duration,
+        reason: CircuitReason,
+    },
+    HalfOpen(Box<Trial>),
+}
+
+impl Phase {
+    fn closed() -> Self {
+        Self::Closed { window: Window::default(), passive: None }
+    }
 }
 
 impl Circuit {
     /// A closed circuit, suspended until an instance is ready, in epoch 1.
     pub fn new(now: Now) -> Self {
         Self {
-            phase: Phase::Closed { window: Window::default() },
+            phase: Phase::closed(),
             stopwatch: Stopwatch::Stopped { elapsed: Duration::ZERO },
             epoch: Epoch::new(1),
             since_time: now.wall,
             last_seen: now.mono,
             streak: 0,
             reason: None,
-        }
-    }
-
-    /// The circuit of a task that an earlier server had, from what was last known of it, at `last_seen`: suspended until an instance
-    /// is ready, in a new epoch and with nothing counted. What is left of an open span goes on then; a trial begins anew.
-    pub fn restore(status: &CircuitStatus, policy: &CircuitPolicy, last_seen: Timestamp, now: Now) -> Self {
-        let left = status.left.or_else(|| status.open_until.map(|until| until.since(last_seen)));
-        let reason = status.reason.unwrap_or(CircuitReason::Failure);
-        let (phase, since_time) = match status.state {
-            CircuitState::Closed => (Phase::Closed { window: Window::default() }, status.since_time),
-            CircuitState::Open => {
-                let lasts = left.unwrap_or_default().min(policy.open_max());
-                (Phase::Open { lasts, reason }, status.since_time)
-            }
-            CircuitState::HalfOpen => (Phase::Open { lasts: Duration::ZERO, reason }, now.wall),
-        };
-        Self {
-            phase,
-            stopwatch: Stopwatch::Stopped { elapsed: Duration::ZERO },
-            epoch: status.epoch.next(),
-            since_time,
-            last_seen: now.mono,
-            streak: u8::try_from(status.streak).unwrap_or(u8::MAX),
-            reason: status.reason,
+            trip_source: None,
+            flapping: Flapping::default(),
+            overriding: None,
         }
     }
 
@@ -127,67 +117,29 @@ impl Circuit {
     /// `chance`, here and elsewhere, is a number from 0 up to but not including 1, drawn anew for each call.
     pub fn settle(&mut self, policy: &CircuitPolicy, chance: f64, now: Now) -> Option<Transition> {
         let now = self.clamp(now);
+        if let Phase::HalfOpen(trial) = &mut self.phase {
+            trial.expire(now.mono);
+        }
         if self.stopwatch.is_stopped() {
             return None;
         }
         let elapsed = self.stopwatch.elapsed(now);
-        match self.phase {
+        match &self.phase {
             Phase::Closed { .. } => {
                 self.decay(policy, now);
                 None
             }
-            Phase::Open { lasts, reason } => (elapsed >= lasts).then(|| {
-                let half_open = Phase::HalfOpen { lasts: policy.half_open_max(), passed: 0 };
-                self.go(half_open, reason, now)
+            Phase::Open { lasts, reason } => (elapsed >= *lasts).then_some(*reason).map(|reason| {
+                let trial = Trial::new(policy.half_open_max());
+                self.go(Phase::HalfOpen(Box::new(trial)), reason, now)
             }),
-            Phase::HalfOpen { lasts, passed } => (elapsed >= lasts).then(|| {
-                if u32::from(passed) >= policy.close_successes() {
+            Phase::HalfOpen(trial) => (elapsed >= trial.lasts).then_some(u32::from(trial.active)).map(|passed| {
+                if passed >= policy.close_successes() {
                     self.close(CircuitReason::Waived, policy, now)
                 } else {
                     self.open(CircuitReason::Inconclusive, policy, chance, now)
                 }
             }),
-        }
-    }
-
-    /// Takes in a finished check. One that made an instance ready counts only after [`Circuit::resume`].
-    pub fn report(
-        &mut self,
-        sample: Sample,
-        policy: &CircuitPolicy,
-        chance: f64,
-        now: Now,
-    ) -> (Disposition, Option<Transition>) {
-        let settled = self.settle(policy, chance, now);
-        let now = self.clamp(now);
-        // A transition that was due begins a new epoch, so there is never a second one.
-        if sample.epoch != self.epoch || self.stopwatch.is_stopped() {
-            return (Disposition::Stale, settled);
-        }
-        let failed = match sample.verdict {
-            Verdict::Pass => false,
-            Verdict::Fail => true,
-            Verdict::Neutral => return (Disposition::Neutral, settled),
-        };
-        let slow = policy.slow_threshold().is_some_and(|threshold| sample.latency > threshold);
-        let transition = self.count(Mark::new(failed, slow), policy, chance, now);
-        (Disposition::Accepted, settled.or(transition))
-    }
-
-    fn count(&mut self, mark: Mark, policy: &CircuitPolicy, chance: f64, now: Now) -> Option<Transition> {
-        match &mut self.phase {
-            Phase::Closed { window } => {
-                window.push(mark, policy);
-                let trips = mark.bad() && window.trips(policy);
-                trips.then(|| self.open(CircuitReason::Failure, policy, chance, now))
-            }
-            Phase::Open { .. } => None,
-            Phase::HalfOpen { .. } if mark.bad() => Some(self.open(CircuitReason::Failure, policy, chance, now)),
-            Phase::HalfOpen { passed, .. } => {
-                *passed = passed.saturating_add(1);
-                let enough = u32::from(*passed) >= policy.close_successes();
-                enough.then(|| self.close(CircuitReason::Recovered, policy, now))
-            }
         }
     }
 
@@ -210,44 +162,35 @@ impl Circuit {
         self.decay(from, now);
         let elapsed = self.stopwatch.elapsed(now);
         match &mut self.phase {
-            Phase::Closed { window } => window.fit(to),
+            Phase::Closed { window, passive } => {
+                window.fit(to);
+                if let Some(passive) = passive {
+                    passive.fit(to.passive());
+                }
+            }
             Phase::Open { lasts, .. } => *lasts = (*lasts).min(elapsed + back_off(self.streak, to)),
-            Phase::HalfOpen { lasts, .. } => *lasts = (*lasts).min(elapsed + to.half_open_max()),
+            Phase::HalfOpen(trial) => trial.lasts = trial.lasts.min(elapsed + to.half_open_max()),
         }
     }
 
     /// The target has changed: nothing that is known of the old one counts. Whether the circuit is suspended stays.
     pub fn reset(&mut self, now: Now) -> Transition {
         let now = self.clamp(now);
-        self.streak = 0;
-        self.go(Phase::Closed { window: Window::default() }, CircuitReason::Reset, now)
+        (self.streak, self.trip_source, self.flapping) = (0, None, Flapping::default());
+        self.go(Phase::closed(), CircuitReason::Reset, now)
     }
 
     /// When [`Circuit::settle`] is to be called; `None` while closed or suspended.
     pub fn next_due(&self) -> Option<Mono> {
-        match self.phase {
-            Phase::Closed { .. } => None,
-            Phase::Open { lasts, .. } | Phase::HalfOpen { lasts, .. } => self.stopwatch.due(lasts),
-        }
+        self.lasts().and_then(|lasts| self.stopwatch.due(lasts))
     }
 
-    /// The circuit as clients see it.
-    pub fn status(&self) -> CircuitStatus {
-        CircuitStatus {
-            state: self.state(),
-            suspended: self.stopwatch.is_stopped(),
-            epoch: self.epoch,
-            since_time: self.since_time,
-            reason: self.reason,
-            open_until: match self.phase {
-                Phase::Open { lasts, .. } => self.stopwatch.due_time(lasts),
-                Phase::Closed { .. } | Phase::HalfOpen { .. } => None,
-            },
-            left: match (&self.phase, &self.stopwatch) {
-                (Phase::Open { lasts, .. }, Stopwatch::Stopped { elapsed }) => Some(lasts.saturating_sub(*elapsed)),
-                _ => None,
-            },
-            streak: self.streak.into(),
+    /// The time that the present state has, if that ends by itself.
+    const fn lasts(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Closed { .. } => None,
+            Phase::Open { lasts, .. } => Some(*lasts),
+            Phase::HalfOpen(trial) => Some(trial.lasts),
         }
     }
 
@@ -256,22 +199,13 @@ impl Circuit {
         match self.phase {
             Phase::Closed { .. } => CircuitState::Closed,
             Phase::Open { .. } => CircuitState::Open,
-            Phase::HalfOpen { .. } => CircuitState::HalfOpen,
+            Phase::HalfOpen(_) => CircuitState::HalfOpen,
         }
     }
 
     /// What a check that begins now is to bear.
     pub const fn epoch(&self) -> Epoch {
         self.epoch
-    }
-
-    /// The evidence so far.
-    pub fn counts(&self) -> WindowCounts {
-        match &self.phase {
-            Phase::Closed { window } => window.counts(),
-            Phase::Open { .. } => WindowCounts::default(),
-            Phase::HalfOpen { passed, .. } => WindowCounts { results: u32::from(*passed), ..WindowCounts::default() },
-        }
     }
 
     /// Time does not go backwards.
@@ -307,7 +241,7 @@ impl Circuit {
         if policy.stable_for().is_zero() {
             self.streak = 0;
         }
-        self.go(Phase::Closed { window: Window::default() }, reason, now)
+        self.go(Phase::closed(), reason, now)
     }
 
     /// The one place where the state changes.

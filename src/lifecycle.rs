@@ -8,7 +8,8 @@
 //! - `run`: one instance. `shutdown`: how it is stopped, in two phases. `supervise`: what follows when instances move, end and are
 //!   started again. `next`: what becomes of a task then.
 //! - `plan`: what has to be done to have an owner's tasks as it wants them.
-//! - `swap`: one spec in another's place while it runs. `circuits`: what drives each task's circuit.
+//! - `swap`: one spec in another's place while it runs. `circuits`: what drives each task's circuit. `callers`: what callers ask
+//!   of it and tell it, and what operators decide over it.
 //! - `restore`: what an earlier server has left.
 //! - `pauses`: tasks that rest, and checks made on demand. `relief`: polls that block their thread, and who is in their way.
 //! - `watchdog`: the alerts.
@@ -19,6 +20,7 @@
 //! Rules: lifecycle.md §1, §2, §5, §6 and §7.
 
 mod admission;
+mod callers;
 mod circuits;
 mod commands;
 mod entry;
@@ -46,7 +48,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use io::{Chance, Command, Effect, Input, Launch, Reply, RootEnd};
+pub use io::{Call, Chance, Command, Effect, Input, Launch, Reply, RootEnd};
 pub use plan::{Step, is_excess, next_step, plan};
 pub use restore::Past;
 
@@ -125,6 +127,7 @@ impl<C: Chance> Lifecycle<C> {
     pub fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
         match input {
             Input::Command(command) => self.command(command, now),
+            Input::Call(call) => self.on_call(call, now),
             Input::Ready(id) => self.on_ready(id, now),
             Input::CheckBegan(id, at) => self.on_check_began(id, at),
             Input::CheckEnded(id, at, evidence) => {
@@ -223,6 +226,7 @@ impl<C: Chance> Lifecycle<C> {
                 Timer::PauseExpires(uid) => self.on_pause_expired(uid, now),
                 Timer::Observed(uid) => self.on_observed(uid),
                 Timer::Circuit(uid) => self.on_circuit_due(uid, now),
+                Timer::Override(uid) => self.on_override_due(uid, now),
                 Timer::Expire(uid) => self.on_expired(uid, now),
             }
         }

@@ -14,6 +14,7 @@ mod dice;
 mod handle;
 mod observe;
 mod reaper;
+mod reporters;
 mod rollback;
 mod runs;
 mod shards;
@@ -121,7 +122,7 @@ impl Manager {
         remembered: Vec<Remembered>,
         metrics: Metrics,
     ) -> Result<(Self, Handle), Error> {
-        let polls = metrics.polls.clone();
+        let (polls, circuits) = (metrics.polls.clone(), metrics.circuits.clone());
         let slots = Watch::new(polls.clone());
         let shards = Shards::start(
             options.built_in_shards,
@@ -166,6 +167,8 @@ impl Manager {
             journal,
             runs: Arc::new(Runs::default()),
             applies: Arc::new(Applies::new(options.limits.max_tasks)),
+            reporters: Arc::default(),
+            circuits,
         };
 
         let (alive, dead) = oneshot::channel();

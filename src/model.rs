@@ -6,6 +6,7 @@
 mod admission;
 mod apply;
 mod brief;
+mod call;
 mod check;
 mod circuit;
 mod event;
@@ -28,8 +29,11 @@ pub use apply::{
     Action, Applied, Apply, ApplyCounts, ApplyFailure, ApplyOutcome, Desired, NotApplied, OnFailure, PlanItem, Rollout,
 };
 pub use brief::{Brief, BriefActor, BriefCause, BriefTask};
+pub use call::{CallOutcome, Denial, Disposition, Lease, Permission, Permit, Report, ReportedOutcome, Sample, Source};
 pub use check::{Check, Live, Phases, Verdict};
-pub use circuit::{CircuitReason, CircuitState, CircuitStatus, WindowCounts};
+pub use circuit::{
+    CircuitOverride, CircuitReason, CircuitState, CircuitStatus, EvidenceSource, Override, PassiveCounts, WindowCounts,
+};
 pub use event::{Actor, Cause, Detail, Event, EventType};
 pub use evidence::{Evidence, Regime};
 pub use filter::{ListFilter, WatchFilter};
@@ -40,14 +44,14 @@ pub use name::{InvalidName, Namespace, Parent, TaskName};
 pub use refusal::Refusal;
 pub(crate) use request::cut;
 pub use request::{
-    CancelTask, DeleteTask, Former, Idempotency, Method, PauseTask, Reason, Remembered, ResumeTask, RollbackTask,
-    RunTask, StartTask, SwapTask,
+    CancelTask, DeleteTask, Former, Idempotency, Method, OverrideCircuit, PauseTask, Reason, Remembered, ResetCircuit,
+    ResumeTask, RollbackTask, RunTask, StartTask, SwapTask,
 };
 pub use spec::{
     BodyMatch, BodyMatchDraft, CircuitDraft, CircuitPolicy, ConfigValue, CustomSpec, ExecDraft, ExecSpec, HttpDraft,
-    HttpSpec, Isolation, MonitorDraft, MonitorSpec, RestartDraft, RestartPolicy, Schedule, ScheduleDraft,
-    ShutdownDraft, ShutdownPolicy, SpecDraft, StatusRange, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, TcpDraft,
-    TcpSpec, TcpStep, WatchdogDraft, WatchdogPolicy,
+    HttpSpec, Isolation, MonitorDraft, MonitorSpec, PassiveDraft, PassivePolicy, RestartDraft, RestartPolicy, Schedule,
+    ScheduleDraft, ShutdownDraft, ShutdownPolicy, SpecDraft, StatusRange, SwapDraft, SwapPolicy, SwapStrategy,
+    TaskSpec, TcpDraft, TcpSpec, TcpStep, WatchdogDraft, WatchdogPolicy,
 };
 pub use swap::{Observation, StatePolicy, Swap, SwapPhase};
 pub use task::{
@@ -74,6 +78,12 @@ pub mod limits {
     pub const KEPT_GENERATIONS: usize = 10;
     /// The bytes of an audit reason.
     pub const REASON_BYTES: usize = 1024;
+    /// The bytes of a reporter's name.
+    pub const REPORTER_BYTES: usize = 128;
+    /// The outcomes of one message of `ReportOutcomes`, and of one call.
+    pub const REPORTED_AT_ONCE: usize = 1_000;
+    /// See there.
+    pub const REPORTED_IN_A_CALL: usize = 10_000;
     /// The bytes of an outcome's or a check's message; longer ones are cut.
     pub const MESSAGE_BYTES: usize = 1024;
     /// The longest wait of one `WaitTask`.

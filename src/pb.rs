@@ -7,6 +7,7 @@ mod frame;
 mod names;
 pub mod parse;
 pub mod render;
+mod token;
 mod wire;
 
 use tonic::Code;

@@ -5,6 +5,7 @@
 
 mod apply;
 mod batch;
+mod circuit_service;
 mod deadline;
 mod error;
 mod health;
@@ -34,6 +35,7 @@ use tonic::service::Routes;
 /// The compiled-in descriptors cannot be served: a bug of the build.
 pub use tonic_reflection::server::Error as ReflectionError;
 
+use self::circuit_service::CircuitRpc;
 pub use self::health::Health;
 use self::layers::Layers;
 use self::metrics::Calls;
@@ -46,6 +48,7 @@ use crate::journal::Journal;
 use crate::manager;
 use crate::model::{Timestamp, limits};
 use crate::pb;
+use crate::pb::v1::circuit_service_server::CircuitServiceServer;
 use crate::pb::v1::server_service_server::ServerServiceServer;
 use crate::pb::v1::task_service_server::TaskServiceServer;
 use crate::telemetry;
@@ -103,9 +106,9 @@ impl Rpc {
                 .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let (health, health_service) = Health::new().await;
         let Limits { max_tasks: _, max_stuck: _, max_streams, max_streams_per_connection } = self.limits;
         let slots = Slots::new(max_streams, max_streams_per_connection, self.metrics.watch_streams.clone());
+        let (health, health_service) = Health::new(self.journal.clone(), slots.clone(), self.closing.clone()).await;
         let server = ServerRpc {
             journal: self.journal.clone(),
             drain: self.drain,
@@ -113,16 +116,26 @@ impl Rpc {
             start_time: self.start_time,
             version: self.version,
         };
+        let encodings = Arc::default();
+        let circuits = CircuitRpc {
+            manager: self.manager.clone(),
+            journal: self.journal.clone(),
+            metrics: self.metrics.clone(),
+            slots: slots.clone(),
+            encodings: Arc::clone(&encodings),
+            closing: self.closing.clone(),
+        };
         let layers = Layers { calls, closing: self.closing.clone() };
         let tasks = TaskRpc {
             manager: self.manager,
             journal: self.journal,
             metrics: self.metrics,
             slots,
-            encodings: Arc::default(),
+            encodings,
             closing: self.closing,
         };
         let routes = Routes::new(TaskServiceServer::new(tasks).max_decoding_message_size(limits::REQUEST_BYTES))
+            .add_service(CircuitServiceServer::new(circuits).max_decoding_message_size(limits::REQUEST_BYTES))
             .add_service(ServerServiceServer::new(server).max_decoding_message_size(limits::REQUEST_BYTES))
             .add_service(health_service)
             .add_service(reflected().build_v1()?)

@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use switchyard::circuit::{Circuit, Disposition, Sample};
-use switchyard::model::{CircuitState, Mono, Now, Timestamp, Verdict};
+use switchyard::circuit::Circuit;
+use switchyard::model::{CircuitState, Disposition, Mono, Now, Sample, Source, Timestamp, Verdict};
 
 use crate::lab::Lab;
 use crate::served::custom;
@@ -41,7 +41,8 @@ fn turn(rounds: usize) -> Result<(f64, f64)> {
     for round in 0..rounds {
         now = Now { mono: now.mono + Duration::from_secs(1), wall: now.wall + Duration::from_secs(1) };
         let verdict = if round % FAILS == 0 { Verdict::Fail } else { Verdict::Pass };
-        let sample = Sample { epoch: circuit.epoch(), verdict, latency: Duration::from_millis(1) };
+        let sample =
+            Sample { epoch: circuit.epoch(), verdict, latency: Duration::from_millis(1), source: Source::Active };
         let (disposition, _) = circuit.report(black_box(sample), spec.circuit(), 0.5, now);
         accepted += usize::from(disposition == Disposition::Accepted);
     }

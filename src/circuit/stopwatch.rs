@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::{Mono, Now, Timestamp};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stopwatch {
     /// It runs, as if it had been started at `since` and never stopped.
     Running { since: Now },

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::model::{CircuitPolicy, WindowCounts};
+use crate::model::{CircuitPolicy, PassiveCounts, WindowCounts};
 
 /// What is kept of a result: a byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Mark(u8);
 
 impl Mark {
@@ -16,11 +16,11 @@ impl Mark {
         Self(u8::from(failed) * Self::FAILED + u8::from(slow) * Self::SLOW)
     }
 
-    const fn failed(self) -> bool {
+    pub(super) const fn failed(self) -> bool {
         self.0 & Self::FAILED != 0
     }
 
-    const fn slow(self) -> bool {
+    pub(super) const fn slow(self) -> bool {
         self.0 & Self::SLOW != 0
     }
 
@@ -32,7 +32,7 @@ impl Mark {
 
 /// The ring takes no memory before the first result. Its sums are kept beside it, so that no result costs a walk; a window has
 /// 1,024 results at the most.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Window {
     ring: VecDeque<Mark>,
     failed: u16,
@@ -69,14 +69,9 @@ impl Window {
 
     /// Whether the results call for opening the circuit.
     pub(super) fn trips(&self, policy: &CircuitPolicy) -> bool {
-        let counts = self.counts();
-        let reaches = |count: u32, rate: Option<u32>| {
-            rate.is_some_and(|rate| u64::from(count) * 10_000 >= u64::from(rate) * u64::from(counts.results))
-        };
-        let slow_rate = policy.slow_threshold().and(policy.slow_rate());
-        policy.consecutive_failures().is_some_and(|most| counts.consecutive >= most)
-            || counts.results >= policy.active_min()
-                && (reaches(counts.failed, policy.failure_rate()) || reaches(counts.slow, slow_rate))
+        let WindowCounts { results, failed, slow, consecutive, .. } = self.counts();
+        policy.consecutive_failures().is_some_and(|most| consecutive >= most)
+            || results >= policy.active_min() && reach_a_rate(results, failed, slow, policy)
     }
 
     pub(super) fn counts(&self) -> WindowCounts {
@@ -85,8 +80,18 @@ impl Window {
             failed: self.failed.into(),
             slow: self.slow.into(),
             consecutive: self.consecutive.into(),
+            passive: PassiveCounts::default(),
         }
     }
+}
+
+/// Whether so many of these results failed, or were slow, that a rate of the policy is reached; whatever their source.
+pub(super) fn reach_a_rate(results: u32, failed: u32, slow: u32, policy: &CircuitPolicy) -> bool {
+    let reaches = |count: u32, rate: Option<u32>| {
+        rate.is_some_and(|rate| u64::from(count) * 10_000 >= u64::from(rate) * u64::from(results))
+    };
+    let slow_rate = policy.slow_threshold().and(policy.slow_rate());
+    reaches(failed, policy.failure_rate()) || reaches(slow, slow_rate)
 }
 
 fn size(policy: &CircuitPolicy) -> usize {

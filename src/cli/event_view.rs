@@ -59,6 +59,7 @@ pub(super) fn tone(event: &v1::Event) -> Tone {
         | T::SwapStarted
         | T::CircuitHalfOpened
         | T::CircuitReset
+        | T::CircuitOverridden
         | T::ServerDraining => Tone::Changing,
         T::TaskCreated | T::TaskPaused | T::TaskResumed | T::InstanceEnded | T::TaskEnded | T::TaskDeleted => {
             Tone::Title

@@ -202,8 +202,12 @@ fn describe_circuit(task: &v1::Task, lines: &mut Lines, now: SystemTime) {
     let text = words::circuit(circuit, Some(&now.into()));
     lines.toned("Circuit", words::circuit_tone(circuit), &text);
     if let Some(counts) = task.live.as_ref().and_then(|live| live.circuit) {
-        let v1::CircuitCounts { results, failed, slow, consecutive } = counts;
+        let v1::CircuitCounts { results, failed, slow, consecutive, passive } = counts;
         lines.add("Evidence", &format!("{results} results, {failed} failed, {slow} slow, {consecutive} bad in a row"));
+        if let Some(calls) = passive.filter(|calls| *calls != v1::PassiveCounts::default()) {
+            let v1::PassiveCounts { results, failed, slow, leases } = calls;
+            lines.add("Calls", &format!("{results} reported, {failed} failed, {slow} slow, {leases} on trial"));
+        }
     }
 }
 

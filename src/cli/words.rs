@@ -57,6 +57,8 @@ pub(super) fn state_tone(value: i32) -> Tone {
 
 pub(super) fn circuit_tone(circuit: &v1::Circuit) -> Tone {
     match circuit.state() {
+        _ if circuit.r#override() == v1::Override::ForcedOpen => Tone::Bad,
+        _ if [v1::Override::ForcedClosed, v1::Override::Shadow].contains(&circuit.r#override()) => Tone::Changing,
         _ if circuit.suspended => Tone::Faint,
         v1::CircuitState::Closed => Tone::Good,
         v1::CircuitState::Open => Tone::Bad,
@@ -237,8 +239,22 @@ pub(super) fn swap(swap: &v1::Swap) -> String {
     format!("{} → {}{back}{reverts}{error}", swap.from_generation, swap.to_generation)
 }
 
-/// What the circuit does, as of `now`, and why: `open for 5s, until 10:00:05.000Z (FAILURE, streak 2)`.
+/// What the circuit does, as of `now`, and why: `open for 5s, until 10:00:05.000Z (FAILURE, streak 2)`; under an override that comes
+/// first: `forced open until 10:05:00.000Z: maintenance; beneath it closed`.
 pub(super) fn circuit(circuit: &v1::Circuit, now: Option<&Timestamp>) -> String {
+    let by_itself = circuit_itself(circuit, now);
+    let mode = match circuit.r#override() {
+        v1::Override::Unspecified | v1::Override::None => return by_itself,
+        v1::Override::ForcedOpen => "forced open",
+        v1::Override::ForcedClosed => "forced closed",
+        v1::Override::Shadow => "shadowed",
+    };
+    let until = circuit.override_expire_time.as_ref().map(|until| format!(" until {}", clock(until)));
+    let why = Some(format!(": {}", circuit.override_reason)).filter(|_| !circuit.override_reason.is_empty());
+    format!("{mode}{}{}; beneath it {by_itself}", until.unwrap_or_default(), why.unwrap_or_default())
+}
+
+fn circuit_itself(circuit: &v1::Circuit, now: Option<&Timestamp>) -> String {
     let mut text = match circuit.state() {
         v1::CircuitState::Closed => "closed".to_owned(),
         v1::CircuitState::Open => match (circuit.open_until.as_ref(), between(now, circuit.open_until.as_ref())) {
@@ -251,7 +267,8 @@ pub(super) fn circuit(circuit: &v1::Circuit, now: Option<&Timestamp>) -> String 
     if circuit.suspended {
         text += ", suspended";
     }
-    let reason = Some(circuit_reason(circuit.reason)).filter(|_| circuit.reason != 0);
+    let said = ![v1::CircuitReason::Unspecified, v1::CircuitReason::Override].contains(&circuit.reason());
+    let reason = Some(circuit_reason(circuit.reason)).filter(|_| said);
     let streak = Some(format!("streak {}", circuit.streak)).filter(|_| circuit.streak > 0);
     let why: Vec<_> = reason.into_iter().chain(streak).collect();
     if why.is_empty() { text } else { format!("{text} ({})", why.join(", ")) }

@@ -65,6 +65,9 @@ pub(crate) fn circuit() -> CircuitStatus {
         open_until: None,
         left: None,
         streak: 0,
+        trip_source: None,
+        overriding: None,
+        flapping: false,
     }
 }
 

@@ -65,9 +65,12 @@ impl<C: Chance> Lifecycle<C> {
     /// Whether what is due may happen now. The deadlines of a shutdown, and what is told of them, always may.
     pub(super) fn is_admitted(&self, timer: Timer) -> bool {
         let waits = match timer {
-            Timer::Healthy(_) | Timer::Restart(_) | Timer::PauseExpires(_) | Timer::Circuit(_) | Timer::Expire(_) => {
-                true
-            }
+            Timer::Healthy(_)
+            | Timer::Restart(_)
+            | Timer::PauseExpires(_)
+            | Timer::Circuit(_)
+            | Timer::Override(_)
+            | Timer::Expire(_) => true,
             Timer::StartTimeout(_)
             | Timer::Grace(_)
             | Timer::Abort(_)
@@ -80,8 +83,12 @@ impl<C: Chance> Lifecycle<C> {
 
     /// Why a command that was not done before is refused. A cancel always acts, and a dry run changes nothing.
     pub(super) fn admit(&self, command: &Command) -> Result<(), Refusal> {
+        if command.is_dry() || matches!(command, Command::Cancel(_)) { Ok(()) } else { self.admit_new() }
+    }
+
+    /// Why nothing that may leave an event is taken in.
+    pub(super) fn admit_new(&self) -> Result<(), Refusal> {
         match self.intake.admission {
-            _ if command.is_dry() || matches!(command, Command::Cancel(_)) => Ok(()),
             Admission::Open => Ok(()),
             Admission::Stalled => Err(Refusal::JournalStalled),
             Admission::Full => Err(Refusal::StoreFull),
@@ -100,7 +107,7 @@ impl<C: Chance> Lifecycle<C> {
                 told.max(*sequence)
             }
             Ok(Reply::Deleted { sequence }) => *sequence,
-            Ok(Reply::Checking { .. }) | Err(_) => head,
+            Ok(Reply::Checking { .. } | Reply::Permission { .. } | Reply::Dispositions(_)) | Err(_) => head,
         }
     }
 }

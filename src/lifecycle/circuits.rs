@@ -3,8 +3,11 @@
 use super::io::{Chance, Effect};
 use super::record::Change;
 use super::{Lifecycle, Timer};
-use crate::circuit::{Sample, Transition};
-use crate::model::{Cause, CircuitPolicy, CircuitReason, CircuitState, EventType, Evidence, InstanceId, Now, Uid};
+use crate::circuit::Transition;
+use crate::model::{
+    Cause, CircuitPolicy, CircuitReason, CircuitState, EventType, Evidence, EvidenceSource, InstanceId, Now, Sample,
+    Source, Uid,
+};
 
 impl<C: Chance> Lifecycle<C> {
     /// The active instance has finished a check. What others find, and what began before they became active, drives nothing; nor does
@@ -19,7 +22,7 @@ impl<C: Chance> Lifecycle<C> {
             return;
         }
         let Evidence { regime, verdict, latency } = evidence;
-        let sample = Sample { epoch: regime.epoch, verdict, latency };
+        let sample = Sample { epoch: regime.epoch, verdict, latency, source: Source::Active };
         let before = entry.circuit.counts();
         let (_, transition) = entry.circuit.report(sample, entry.task.spec.circuit(), chance, now);
         if transition.is_some_and(|it| (it.from, it.to) == (CircuitState::Closed, CircuitState::Open)) {
@@ -27,7 +30,7 @@ impl<C: Chance> Lifecycle<C> {
         }
         let counts = entry.circuit.counts();
         self.log.effects.push(Effect::Counted(uid, counts));
-        self.on_transition(uid, transition, before.consecutive + 1, now);
+        self.on_transition(uid, transition, Told::Check { bad_in_a_row: before.consecutive + 1 }, now);
         self.revert(uid, now);
     }
 
@@ -37,29 +40,30 @@ impl<C: Chance> Lifecycle<C> {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let transition = entry.circuit.settle(entry.task.spec.circuit(), chance, now);
         self.log.effects.push(Effect::Counted(uid, entry.circuit.counts()));
-        self.on_transition(uid, transition, 0, now);
+        self.on_transition(uid, transition, Told::Time, now);
     }
 
     /// What was known is to say nothing any more.
-    pub(super) fn reset_circuit(&mut self, uid: Uid, why: &'static str, now: Now) {
+    pub(super) fn reset_circuit(&mut self, uid: Uid, cause: Cause, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         // Whatever it led from, it is told of as what it is.
         let _transition = entry.circuit.reset(now);
         let counts = entry.circuit.counts();
         self.log.effects.push(Effect::Counted(uid, counts));
-        self.tell(uid, EventType::CircuitReset, why.to_owned(), now);
+        self.tell(uid, EventType::CircuitReset, cause, now);
     }
 
     /// Each transition is one event, and the active instance is told under what its checks run from here.
-    fn on_transition(&mut self, uid: Uid, transition: Option<Transition>, bad_in_a_row: u32, now: Now) {
+    pub(super) fn on_transition(&mut self, uid: Uid, transition: Option<Transition>, told: Told, now: Now) {
         let Some(transition) = transition else { return self.set_circuit_timer(uid) };
         let Some(entry) = self.tasks.get(&uid) else { return };
-        let (kind, words) = words(transition, bad_in_a_row, entry.task.spec.circuit());
-        self.tell(uid, kind, words, now);
+        let by_callers = entry.circuit.status().trip_source == Some(EvidenceSource::Passive);
+        let (kind, words) = words(transition, told, by_callers, entry.task.spec.circuit());
+        self.tell(uid, kind, Cause::system("circuit", words), now);
     }
 
-    fn tell(&mut self, uid: Uid, kind: EventType, reason: String, now: Now) {
-        self.record(uid, Cause::system("circuit", reason), Change::Circuit(kind), now);
+    fn tell(&mut self, uid: Uid, kind: EventType, cause: Cause, now: Now) {
+        self.record(uid, cause, Change::Circuit(kind), now);
         let Some(entry) = self.tasks.get(&uid) else { return };
         if let Some(active) = &entry.active {
             self.log.effects.push(Effect::Regime(active.id, entry.regime()));
@@ -75,20 +79,41 @@ impl<C: Chance> Lifecycle<C> {
     }
 }
 
-/// A transition as an event, and in words.
+/// What a transition follows.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Told {
+    Time,
+    Check { bad_in_a_row: u32 },
+    Call,
+}
+
+/// A transition as an event, and in words; of a circuit that callers had opened, or checks.
 fn words(
     Transition { from, to, reason }: Transition,
-    bad_in_a_row: u32,
+    told: Told,
+    by_callers: bool,
     policy: &CircuitPolicy,
 ) -> (EventType, String) {
     let words = match (from, reason) {
         (_, CircuitReason::Reset) => "it begins anew".to_owned(),
         (CircuitState::Open, _) => "the open span is over; the next checks decide".to_owned(),
+        (_, CircuitReason::Recovered) if by_callers => {
+            let (checks, calls) = (policy.close_successes(), policy.passive().trial_permits());
+            format!("{checks} checks in a row passed, and {calls} trial calls went well")
+        }
         (_, CircuitReason::Recovered) => format!("{} checks in a row passed", policy.close_successes()),
         (_, CircuitReason::Waived) => "nothing spoke against it until the deadline of the trial".to_owned(),
         (_, CircuitReason::Inconclusive) => "too few checks had a result until the deadline of the trial".to_owned(),
-        (CircuitState::HalfOpen, CircuitReason::Failure) => "a check on trial failed or was slow".to_owned(),
-        (_, CircuitReason::Failure) => format!("too many checks failed or were slow, the last {bad_in_a_row} in a row"),
+        (CircuitState::HalfOpen, CircuitReason::Failure) => match told {
+            Told::Call => "a trial call failed or was slow".to_owned(),
+            Told::Check { .. } | Told::Time => "a check on trial failed or was slow".to_owned(),
+        },
+        (_, CircuitReason::Failure) => match told {
+            Told::Check { bad_in_a_row } => {
+                format!("too many checks failed or were slow, the last {bad_in_a_row} in a row")
+            }
+            Told::Call | Told::Time => "too many calls failed or were slow, as callers report".to_owned(),
+        },
     };
     let kind = match (to, reason) {
         (_, CircuitReason::Reset) => EventType::CircuitReset,

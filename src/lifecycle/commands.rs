@@ -40,6 +40,8 @@ impl<C: Chance> Lifecycle<C> {
                     Command::Pause(pause) => self.pause(pause, now),
                     Command::Resume(resume) => self.resume(resume, now),
                     Command::Run(run) => self.check_now(run),
+                    Command::Override(over) => self.override_circuit(over, now),
+                    Command::ResetCircuit(reset) => self.reset_circuit_of(reset, now),
                 };
                 done.map(|(uid, reply)| {
                     // What changes nothing is not remembered while nothing is committed: clients could pile that up without end.
@@ -169,6 +171,7 @@ impl<C: Chance> Lifecycle<C> {
         let Some(entry) = self.tasks.remove(&uid) else { return };
         self.names.remove(&entry.task.name);
         self.timers.clear(Timer::Expire(uid));
+        self.timers.clear(Timer::Override(uid));
         self.log.effects.push(Effect::Forget(uid));
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::model::{
-    Admission, Attempt, CancelTask, Cause, DeleteTask, Event, Evidence, Generation, Idempotency, InstanceId, Method,
-    Mono, PauseTask, Refusal, Regime, Remembered, ResumeTask, RollbackTask, RunTask, Sequence, StartTask, SwapTask,
-    Target, Task, TaskName, TaskSpec, Uid, WindowCounts,
+    Admission, Attempt, CallOutcome, CancelTask, Cause, DeleteTask, Disposition, Event, Evidence, Generation,
+    Idempotency, InstanceId, Method, Mono, Now, OverrideCircuit, PauseTask, Permission, Refusal, Regime, Remembered,
+    ResetCircuit, ResumeTask, RollbackTask, RunTask, Sequence, StartTask, SwapTask, Target, Task, TaskName, TaskSpec,
+    Uid, WindowCounts,
 };
 
 /// What a client commands.
@@ -31,6 +32,19 @@ pub enum Command {
     Resume(ResumeTask),
     /// Make one check now.
     Run(RunTask),
+    /// Lay an override over a task's circuit, or take it away.
+    Override(OverrideCircuit),
+    /// Have a task's circuit begin anew.
+    ResetCircuit(ResetCircuit),
+}
+
+/// What callers ask of circuits, and tell them. No command: nothing of it is remembered, and only a transition leaves an event.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// May I call this task's target?
+    Acquire(TaskName),
+    /// This has come of calls.
+    Report(Vec<CallOutcome>),
 }
 
 /// What goes into the loop. Facts about an instance that has ended are ignored: it is fenced.
@@ -38,6 +52,8 @@ pub enum Command {
 pub enum Input {
     /// A client's command. Its own step answers it, exactly once.
     Command(Command),
+    /// A caller's question or report. Answered as commands are.
+    Call(Call),
     /// An instance has said that it is ready.
     Ready(InstanceId),
     /// An instance has begun a check at this time.
@@ -202,6 +218,17 @@ pub enum Reply {
         /// The task.
         task: Arc<Task>,
     },
+    /// Whether a caller may call the task's target.
+    Permission {
+        /// The task's uid.
+        uid: Uid,
+        /// The answer.
+        permission: Permission,
+        /// When it was given.
+        now: Now,
+    },
+    /// What has become of what callers told, in its order.
+    Dispositions(Vec<Disposition>),
     /// The position right after the deletion.
     Deleted {
         /// The position.
@@ -224,6 +251,8 @@ impl Command {
             Self::Pause(pause) => (Method::Pause, pause.idempotency, &pause.cause),
             Self::Resume(resume) => (Method::Resume, resume.idempotency, &resume.cause),
             Self::Run(run) => (Method::Run, run.idempotency, &run.cause),
+            Self::Override(over) => (Method::Override, over.idempotency, &over.cause),
+            Self::ResetCircuit(reset) => (Method::ResetCircuit, reset.idempotency, &reset.cause),
         }
     }
 
@@ -234,6 +263,7 @@ impl Command {
             Self::Swap(swap, _) => swap.validate_only,
             Self::Vain(rollback, _) => rollback.validate_only,
             Self::Cancel(_) | Self::Delete(_) | Self::Pause(_) | Self::Resume(_) | Self::Run(_) => false,
+            Self::Override(_) | Self::ResetCircuit(_) => false,
         }
     }
 
@@ -248,6 +278,8 @@ impl Command {
             Self::Pause(_) => Refusal::NotYetDurable("the pause is under way"),
             Self::Resume(_) => Refusal::NotYetDurable("the resumption is under way"),
             Self::Run(_) => Refusal::NotYetDurable("the check is under way"),
+            Self::Override(_) => Refusal::NotYetDurable("overridden"),
+            Self::ResetCircuit(_) => Refusal::NotYetDurable("reset"),
         }
     }
 
@@ -261,6 +293,8 @@ impl Command {
             Self::Pause(pause) => &pause.name,
             Self::Resume(resume) => &resume.name,
             Self::Run(run) => &run.name,
+            Self::Override(over) => &over.name,
+            Self::ResetCircuit(reset) => &reset.name,
         }
     }
 }

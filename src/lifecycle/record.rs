@@ -130,7 +130,7 @@ fn apply(entry: &mut Entry, now: Now, change: Change) -> Told {
             (EventType::SwapCommitted, Some(Detail::Swap(swap)), None)
         }
         Change::SwapRolledBack => (EventType::SwapRolledBack, task.swap.clone().map(Detail::Swap), None),
-        Change::Circuit(kind) => (kind, Some(Detail::Circuit(task.circuit)), None),
+        Change::Circuit(kind) => (kind, Some(Detail::Circuit(task.circuit.clone())), None),
     };
     if task.end.is_some() {
         (task.observation, entry.observation) = (None, None);

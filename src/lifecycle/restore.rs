@@ -82,6 +82,9 @@ impl<C: Chance> Lifecycle<C> {
                 self.orphans.insert(uid, known);
             }
         }
+        if let Some(due) = circuit.override_due() {
+            self.timers.set(Timer::Override(uid), due);
+        }
         self.names.insert(task.name.clone(), uid);
         self.tasks.insert(uid, Entry::past(task, circuit, self.log.head, now));
         self.observe(uid, now);

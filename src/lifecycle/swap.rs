@@ -234,7 +234,7 @@ impl<C: Chance> Lifecycle<C> {
         self.record(uid, cause, Change::SwapCommitted(annotations), now);
         self.observe(uid, now);
         if let Some(why) = resets {
-            self.reset_circuit(uid, why, now);
+            self.reset_circuit(uid, Cause::system("circuit", why.to_owned()), now);
         }
         self.promote(uid);
         match retires {

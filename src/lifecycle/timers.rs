@@ -28,6 +28,8 @@ pub(super) enum Timer {
     Observed(Uid),
     /// The open span of the task's circuit is over, or the deadline of its trial.
     Circuit(Uid),
+    /// The override over the task's circuit has lasted for long enough.
+    Override(Uid),
     /// The ended task has been kept for long enough.
     Expire(Uid),
 }

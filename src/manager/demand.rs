@@ -35,7 +35,7 @@ impl Demand {
         let with = With { monitor: None, wanted: Some(wanted) };
         let task = match self.desk.command(Command::Run(run), with).await {
             Ok(Reply::Checking { task }) => task,
-            Ok(Reply::Accepted { .. } | Reply::Deleted { .. }) => return audit.refused(Refusal::ServerDraining),
+            Ok(_) => return audit.refused(Refusal::ServerDraining),
             Err(refusal) => return audit.refused(refusal),
         };
         audit.accepted();

@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::handle::{Request, With};
 use crate::journal::Condition;
-use crate::lifecycle::{Command, Reply};
+use crate::lifecycle::{Call, Command, Reply};
 use crate::model::Refusal;
 
 /// The way to the loop.
@@ -19,9 +19,24 @@ impl Desk {
     /// Has the loop execute a command, and waits for its answer. A command that has been taken in, and whose answer still waits for a
     /// commit when the journal counts as stalled, goes on; but its caller is told that it is not yet durable.
     pub(super) async fn command(&self, command: Command, with: With) -> Result<Reply, Refusal> {
-        let (answer, mut answered) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         let unanswered = command.unanswered();
         self.send(Request::Command { command, with, answer }).await?;
+        self.answer(answered, unanswered).await
+    }
+
+    /// Has the loop answer a caller, as it answers commands.
+    pub(super) async fn call(&self, call: Call) -> Result<Reply, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Call { call, answer }).await?;
+        self.answer(answered, Refusal::JournalStalled).await
+    }
+
+    async fn answer(
+        &self,
+        mut answered: oneshot::Receiver<Result<Reply, Refusal>>,
+        unanswered: Refusal,
+    ) -> Result<Reply, Refusal> {
         tokio::select! {
             biased;
             reply = &mut answered => return reply.unwrap_or(Err(Refusal::ServerDraining)),

@@ -11,20 +11,25 @@ use super::Counts;
 use super::apply::Applies;
 use super::demand::Demand;
 use super::desk::Desk;
+use super::reporters::Reporters;
 use super::runs::Runs;
 use super::vetting::{Built, Vetting};
 use crate::journal::{Condition, Journal};
-use crate::lifecycle::{Command, Reply};
+use crate::lifecycle::{Call, Command, Reply};
 use crate::model::{
-    CancelTask, Cause, Check, DeleteTask, Live, PauseTask, Refusal, ResumeTask, RunTask, Sequence, StartTask, SwapTask,
-    Task, Uid, WindowCounts,
+    CancelTask, Cause, Check, DeleteTask, Disposition, Live, Now, OverrideCircuit, PauseTask, Permission, Refusal,
+    Report as OutcomeReport, ResetCircuit, ResumeTask, RunTask, Sequence, StartTask, SwapTask, Task, TaskName, Uid,
+    WindowCounts,
 };
 use crate::monitor::{LiveCell, Report, Wanted};
+use crate::telemetry;
 
 /// A request to the loop.
 pub(super) enum Request {
     /// A client's command.
     Command { command: Command, with: With, answer: oneshot::Sender<Result<Reply, Refusal>> },
+    /// What a caller asks or tells.
+    Call { call: Call, answer: oneshot::Sender<Result<Reply, Refusal>> },
     /// Say when everything that was sent before has been decided, and answered where it can be at once; and whether the server drains.
     Sync(oneshot::Sender<bool>),
     /// Stop every task.
@@ -61,6 +66,9 @@ pub struct Handle {
     pub(super) journal: Journal,
     pub(super) runs: Arc<Runs>,
     pub(super) applies: Arc<Applies>,
+    pub(super) reporters: Arc<Reporters>,
+    /// Counts what callers ask and tell.
+    pub(super) circuits: telemetry::Circuits,
 }
 
 impl Handle {
@@ -105,11 +113,39 @@ impl Handle {
         }
     }
 
+    /// Lays an override over a task's circuit or takes it away, or says why not.
+    pub async fn override_circuit(&self, wanted: OverrideCircuit) -> Result<Accepted, Refusal> {
+        self.command(Command::Override(wanted), With::default()).await.and_then(accepted)
+    }
+
+    /// Has a task's circuit begin anew, or says why not.
+    pub async fn reset_circuit(&self, reset: ResetCircuit) -> Result<Accepted, Refusal> {
+        self.command(Command::ResetCircuit(reset), With::default()).await.and_then(accepted)
+    }
+
+    /// Asks whether the task's target may be called; answers with the task's uid, and the time by the clock that leases go by.
+    pub async fn acquire(&self, name: TaskName) -> Result<(Uid, Permission, Now), Refusal> {
+        match self.desk.call(Call::Acquire(name)).await? {
+            Reply::Permission { uid, permission, now } => {
+                self.circuits.asked(permission);
+                Ok((uid, permission, now))
+            }
+            _ => Err(Refusal::ServerDraining),
+        }
+    }
+
+    /// Tells what has come of calls, and is told what becomes of each.
+    pub async fn report(&self, report: OutcomeReport) -> Result<Vec<Disposition>, Refusal> {
+        let dispositions = self.reporters.report(report, self.desk.clone(), self.journal.clone()).await?;
+        self.circuits.reported(&dispositions);
+        Ok(dispositions)
+    }
+
     /// Deletes an ended task, or says why not; answers with the place in the log right after.
     pub async fn delete(&self, delete: DeleteTask) -> Result<Sequence, Refusal> {
         match self.command(Command::Delete(delete), With::default()).await? {
             Reply::Deleted { sequence } | Reply::Accepted { sequence, .. } => Ok(sequence),
-            Reply::Checking { .. } => Err(Refusal::ServerDraining),
+            Reply::Checking { .. } | Reply::Permission { .. } | Reply::Dispositions(_) => Err(Refusal::ServerDraining),
         }
     }
 
@@ -150,8 +186,10 @@ fn waiting<T>(channel: &mpsc::Sender<T>) -> usize {
 pub(super) fn accepted(reply: Reply) -> Result<Accepted, Refusal> {
     match reply {
         Reply::Accepted { task, sequence } => Ok(Accepted { task, sequence }),
-        // Only a deletion and a check are answered so; they are never asked for here.
-        Reply::Deleted { .. } | Reply::Checking { .. } => Err(Refusal::ServerDraining),
+        // What is answered so is never asked for here.
+        Reply::Deleted { .. } | Reply::Checking { .. } | Reply::Permission { .. } | Reply::Dispositions(_) => {
+            Err(Refusal::ServerDraining)
+        }
     }
 }
 

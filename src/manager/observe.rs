@@ -17,8 +17,8 @@ pub(super) struct Observer {
     swaps: Swaps,
     /// Swaps that have not ended, and since when.
     swapping: HashMap<Uid, (Uuid, Timestamp)>,
-    /// The circuits that are not closed.
-    not_closed: HashMap<Uid, CircuitState>,
+    /// The circuits that are not closed, and since when.
+    not_closed: HashMap<Uid, (CircuitState, Timestamp)>,
 }
 
 impl Observer {
@@ -46,7 +46,9 @@ impl Observer {
             (EventType::SwapStarted, Some(Detail::Swap(swap))) => {
                 self.swapping.insert(task.uid, (swap.id, event.time));
             }
-            (_, Some(Detail::Circuit(circuit))) => self.circuit_moved(task.uid, circuit),
+            // What lies over the circuit moves nothing.
+            (EventType::CircuitOverridden, _) => {}
+            (_, Some(Detail::Circuit(circuit))) => self.circuit_moved(task.uid, circuit, event.time),
             (EventType::TaskDeleted, _) => {
                 self.not_closed.remove(&task.uid);
             }
@@ -85,13 +87,17 @@ impl Observer {
         }
     }
 
-    fn circuit_moved(&mut self, uid: Uid, circuit: &CircuitStatus) {
+    fn circuit_moved(&mut self, uid: Uid, circuit: &CircuitStatus, now: Timestamp) {
         let before = match circuit.state {
             CircuitState::Closed => self.not_closed.remove(&uid),
-            state => self.not_closed.insert(uid, state),
+            state => self.not_closed.insert(uid, (state, now)),
         };
+        if let Some((CircuitState::Open, since)) = before {
+            self.circuits.was_open(now.since(since));
+        }
         if let Some(reason) = circuit.reason {
-            self.circuits.transition(before.unwrap_or(CircuitState::Closed), circuit.state, reason);
+            let from = before.map_or(CircuitState::Closed, |(state, _)| state);
+            self.circuits.transition(from, circuit.state, reason);
         }
     }
 

@@ -24,7 +24,7 @@ use super::vetting::{Built, Vetting};
 use super::watchdog::News;
 use crate::journal::{Append, Condition, Journal, Release, Vigil};
 use crate::lifecycle::{Effect, Input, Launch, Lifecycle, Limits, Past, RootEnd};
-use crate::model::{Event, InstanceId, Remembered, Sequence};
+use crate::model::{Event, InstanceId, Refusal, Remembered, Sequence};
 use crate::monitor::{Children, Clock, Fact, LiveCell, Orders, Report};
 use crate::telemetry::Metrics;
 
@@ -236,7 +236,13 @@ impl Shell {
 
     fn on_request(&mut self, request: Request, turn: &mut Turn) {
         match request {
-            Request::Command { command, with, answer } => self.on_command(command, with, answer, turn),
+            Request::Command { command, with, answer } => {
+                let unanswered = command.unanswered();
+                self.answered(Input::Command(command), with, (answer, unanswered), turn);
+            }
+            Request::Call { call, answer } => {
+                self.answered(Input::Call(call), With::default(), (answer, Refusal::JournalStalled), turn);
+            }
             // Whoever asked may have stopped waiting.
             Request::Sync(tell) => {
                 let drains = self.lifecycle.is_draining();

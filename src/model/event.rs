@@ -109,6 +109,8 @@ pub enum EventType {
     CircuitRecovered,
     /// The circuit began anew, for another target.
     CircuitReset,
+    /// An override was laid over a circuit, or taken away.
+    CircuitOverridden,
     /// An alert was raised.
     AlertRaised,
     /// An alert was resolved.
@@ -119,7 +121,7 @@ pub enum EventType {
 
 impl EventType {
     /// Every type.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::TaskCreated,
         Self::InstanceStarting,
         Self::InstanceReady,
@@ -139,6 +141,7 @@ impl EventType {
         Self::CircuitHalfOpened,
         Self::CircuitRecovered,
         Self::CircuitReset,
+        Self::CircuitOverridden,
         Self::AlertRaised,
         Self::AlertResolved,
         Self::ServerDraining,
@@ -166,6 +169,7 @@ impl EventType {
             Self::CircuitHalfOpened => "CIRCUIT_HALF_OPENED",
             Self::CircuitRecovered => "CIRCUIT_RECOVERED",
             Self::CircuitReset => "CIRCUIT_RESET",
+            Self::CircuitOverridden => "CIRCUIT_OVERRIDDEN",
             Self::AlertRaised => "ALERT_RAISED",
             Self::AlertResolved => "ALERT_RESOLVED",
             Self::ServerDraining => "SERVER_DRAINING",

@@ -3,12 +3,12 @@
 use uuid::Uuid;
 
 use super::{
-    Actor, Annotations, Cause, Etag, Generation, Labels, Sequence, StatePolicy, SwapStrategy, TaskName, TaskSpec,
-    Timestamp, Uid, limits,
+    Actor, Annotations, Cause, Etag, Generation, Labels, Override, Sequence, StatePolicy, SwapStrategy, TaskName,
+    TaskSpec, Timestamp, Uid, limits,
 };
 
 /// The free text of an audit trail: at most 1 KiB.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reason(String);
 
 impl Reason {
@@ -59,6 +59,10 @@ pub enum Method {
     Run,
     /// `RollbackTask`.
     Rollback,
+    /// `OverrideCircuit`.
+    Override,
+    /// `ResetCircuit`.
+    ResetCircuit,
 }
 
 /// What makes a mutation idempotent: with the actor and the method, the client's id; and a fingerprint of all else it said.
@@ -199,6 +203,36 @@ pub struct PauseTask {
     pub name: TaskName,
     /// When the server is to resume it.
     pub expire_time: Option<Timestamp>,
+    /// If given, must match.
+    pub etag: Option<Etag>,
+    /// Who asks, and why.
+    pub cause: Cause,
+    /// If the client gave a `request_id`.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Asks for an override over a task's circuit, or for none any more.
+#[derive(Clone, Debug)]
+pub struct OverrideCircuit {
+    /// The task's name.
+    pub name: TaskName,
+    /// What to lay over it; `None` takes away what lies there.
+    pub mode: Option<Override>,
+    /// When that ends by itself.
+    pub expire_time: Option<Timestamp>,
+    /// If given, must match.
+    pub etag: Option<Etag>,
+    /// Who asks, and why.
+    pub cause: Cause,
+    /// If the client gave a `request_id`.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Asks for a task's circuit to begin anew.
+#[derive(Clone, Debug)]
+pub struct ResetCircuit {
+    /// The task's name.
+    pub name: TaskName,
     /// If given, must match.
     pub etag: Option<Etag>,
     /// Who asks, and why.

@@ -9,7 +9,7 @@ mod policy;
 mod swap;
 mod tcp;
 
-pub use circuit::{CircuitDraft, CircuitPolicy};
+pub use circuit::{CircuitDraft, CircuitPolicy, PassiveDraft, PassivePolicy};
 pub use config_value::ConfigValue;
 pub use exec::{ExecDraft, ExecSpec};
 pub use http::{BodyMatch, BodyMatchDraft, HttpDraft, HttpSpec, StatusRange};

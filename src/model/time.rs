@@ -79,7 +79,7 @@ impl Add<Duration> for Timestamp {
 }
 
 /// One moment on both clocks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Now {
     /// What decisions are made by.
     pub mono: Mono,
@@ -92,7 +92,7 @@ fn nanos(span: Duration) -> u64 {
 }
 
 /// A duration for people: `1h30m`, `5s`, `1.5s`, `250ms`, `0s`. What it prints, the CLI can read back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pretty(pub Duration);
 
 impl Pretty {
@@ -127,7 +127,7 @@ impl fmt::Display for Pretty {
 }
 
 /// A text that is no duration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Hash)]
 #[error("must be a duration, as 30s, 500ms or 1m30s")]
 pub struct InvalidDuration;
 

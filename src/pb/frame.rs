@@ -5,17 +5,19 @@ use prost::bytes::{Buf, BufMut};
 use prost::encoding::{DecodeContext, WireType, encode_key};
 
 use super::render::put_event;
-use super::v1::WatchTasksResponse;
+use super::v1::{Circuit, WatchTasksResponse};
 use crate::model::Brief;
 
 /// The field `events` of a `WatchTasksResponse`.
 const EVENTS: u32 = 1;
+/// The field `circuits` of a `WatchCircuitsResponse`, whose other fields are numbered as those of a `WatchTasksResponse`.
+const CIRCUITS: u32 = 2;
 
-/// A [`WatchTasksResponse`] of events that are encoded already: on the wire it is the same message. So an event is encoded once,
+/// A [`WatchTasksResponse`] of events that are encoded already, or a `WatchCircuitsResponse`: on the wire it is the same message. So an event is encoded once,
 /// however many streams show it, and a frame that waits for its client is bytes, not messages of many strings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WatchFrame {
-    /// The field `events`, whole.
+    /// The field `events`, whole; and of a watch of circuits the field `circuits`.
     events: Vec<u8>,
     /// All else.
     rest: WatchTasksResponse,
@@ -27,6 +29,18 @@ impl WatchFrame {
     /// [`push_event`]: Self::push_event
     pub fn new(events: Vec<u8>, cursor: String) -> Self {
         Self { events, rest: WatchTasksResponse { cursor, ..Default::default() } }
+    }
+
+    /// A frame of circuits.
+    pub fn of_circuits(circuits: &[Circuit]) -> Self {
+        let mut events = Vec::new();
+        circuits.iter().for_each(|circuit| Self::push_circuit(&mut events, circuit));
+        Self { events, rest: WatchTasksResponse::default() }
+    }
+
+    /// Adds a circuit to what was pushed to a frame.
+    pub fn push_circuit(frame: &mut Vec<u8>, circuit: &Circuit) {
+        prost::encoding::message::encode(CIRCUITS, circuit, frame);
     }
 
     /// Adds an event to those of a frame, encoded.

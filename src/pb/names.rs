@@ -29,9 +29,12 @@ same_names! {
     EventType {
         TaskCreated, InstanceStarting, InstanceReady, InstanceStopping, InstanceAborting, InstanceStuck, InstanceEnded,
         RestartScheduled, TaskPaused, TaskResumed, TaskEnded, TaskDeleted, SwapStarted, SwapCommitted, SwapRolledBack, CircuitTripped,
-        CircuitHalfOpened, CircuitRecovered, CircuitReset, AlertRaised, AlertResolved, ServerDraining,
+        CircuitHalfOpened, CircuitRecovered, CircuitReset, CircuitOverridden, AlertRaised, AlertResolved, ServerDraining,
     }
     Isolation { Shared, Thread }
+    Disposition { Accepted, Stale, Expired, Duplicate, Neutral, Ignored }
+    Override { ForcedOpen, ForcedClosed, Shadow }
+    EvidenceSource { Active, Passive }
     SwapStrategy { MakeBeforeBreak, BreakBeforeMake }
     StatePolicy { Keep, Reset }
     SwapPhase { Building, Starting, Gating, Committed, Draining, Done, RolledBack, Cancelled }
@@ -62,6 +65,19 @@ pub(super) fn isolation(number: i32) -> Result<Option<model::Isolation>, Unknown
     let wire = v1::Isolation::try_from(number).map_err(|_| UnknownIsolation(number))?;
     Ok(model::Isolation::ALL.into_iter().find(|isolation| v1::Isolation::from(*isolation) == wire))
 }
+
+/// The override of a number on the wire, `None` within for none; `Err` for the unspecified one, and those that this version does not
+/// know.
+pub(super) fn circuit_override(number: i32) -> Result<Option<model::Override>, UnknownOverride> {
+    let wire = v1::Override::try_from(number).ok().filter(|wire| *wire != v1::Override::Unspecified);
+    let wire = wire.ok_or(UnknownOverride(number))?;
+    Ok(model::Override::ALL.into_iter().find(|mode| v1::Override::from(*mode) == wire))
+}
+
+/// A number that is no override.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of OVERRIDE_NONE, OVERRIDE_FORCED_OPEN, OVERRIDE_FORCED_CLOSED and OVERRIDE_SHADOW, got {0}")]
+pub(super) struct UnknownOverride(i32);
 
 /// A number that is no isolation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

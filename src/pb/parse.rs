@@ -3,6 +3,7 @@
 
 mod apply;
 mod batch;
+mod circuit;
 mod config_value;
 mod duration;
 mod mutation;
@@ -14,11 +15,13 @@ mod time;
 
 pub use apply::{ApplySet, apply_header};
 pub use batch::{InvalidBatch, Place, batch};
+pub use circuit::{acquire_permit, get_circuit, override_circuit, report_outcomes, reset_circuit};
 pub use mutation::{
     cancel_task, delete_task, drain_server, pause_task, resume_task, rollback_task, run_task, start_task, swap_task,
 };
 pub use read::{
-    ListTasks, Start, Until, WaitTask, WatchTasks, get_task, list_generations, list_tasks, wait_task, watch_tasks,
+    ListTasks, Start, Until, WaitTask, WatchTasks, get_task, list_circuits, list_generations, list_tasks, wait_task,
+    watch_circuits, watch_tasks,
 };
 
 use super::names;

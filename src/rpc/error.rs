@@ -43,6 +43,11 @@ pub(super) enum Error {
     StreamLimit { holder: &'static str, limit: usize },
     #[error("a batch has at most {most} requests, got {0}", most = limits::BATCH_REQUESTS)]
     BatchLimit(usize),
+    #[error("a message reports at most {most} outcomes, got {0}", most = limits::REPORTED_AT_ONCE)]
+    ReportedAtOnce(usize),
+    /// With those that have been taken in.
+    #[error("a call reports at most {most} outcomes; the first {0} were taken in", most = limits::REPORTED_IN_A_CALL)]
+    ReportedInACall(usize),
     /// Of one task of an apply.
     #[error(transparent)]
     NotApplied(NotApplied),
@@ -114,7 +119,9 @@ impl Error {
             Self::CursorInvalid(_) => (Code::InvalidArgument, "CURSOR_INVALID"),
             Self::CursorExpired { .. } => (Code::OutOfRange, "CURSOR_EXPIRED"),
             Self::StreamLimit { .. } => (Code::ResourceExhausted, "STREAM_LIMIT"),
-            Self::BatchLimit(_) => (Code::ResourceExhausted, "BATCH_LIMIT"),
+            Self::BatchLimit(_) | Self::ReportedAtOnce(_) | Self::ReportedInACall(_) => {
+                (Code::ResourceExhausted, "BATCH_LIMIT")
+            }
             Self::Draining => (Code::Unavailable, "SERVER_DRAINING"),
             Self::NotApplied(why) => match why {
                 NotApplied::Swap(SwapPhase::Cancelled, _) => (Code::Aborted, "SWAP_CANCELLED"),

@@ -1,28 +1,45 @@
-//! Standard health, `grpc.health.v1`.
+//! Standard health, `grpc.health.v1`: of the services, and of circuits.
 
+mod circuits;
+
+use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::{Health as HealthService, HealthServer};
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
 
+use self::circuits::WithCircuits;
+use super::circuit_service::CircuitRpc;
 use super::server_service::ServerRpc;
 use super::task_service::TaskRpc;
+use super::watch::Slots;
+use crate::journal::Journal;
+use crate::pb::v1::circuit_service_server::CircuitServiceServer;
 use crate::pb::v1::server_service_server::ServerServiceServer;
 use crate::pb::v1::task_service_server::TaskServiceServer;
 
 /// The names that health is known of: the server as a whole, and each service of ours.
-const NAMES: [&str; 3] = ["", TaskServiceServer::<TaskRpc>::NAME, ServerServiceServer::<ServerRpc>::NAME];
+const NAMES: [&str; 4] = [
+    "",
+    TaskServiceServer::<TaskRpc>::NAME,
+    CircuitServiceServer::<CircuitRpc>::NAME,
+    ServerServiceServer::<ServerRpc>::NAME,
+];
 
 /// The services' health: SERVING until told otherwise. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Health(HealthReporter);
 
 impl Health {
-    pub(super) async fn new() -> (Self, HealthServer<impl HealthService>) {
-        let (reporter, server) = tonic_health::server::health_reporter();
-        let health = Self(reporter);
+    pub(super) async fn new(
+        journal: Journal,
+        slots: Slots,
+        closing: CancellationToken,
+    ) -> (Self, HealthServer<WithCircuits>) {
+        let health = Self(HealthReporter::new());
         health.set(ServingStatus::Serving).await;
-        (health, server)
+        let services = HealthService::from_health_reporter(health.0.clone());
+        (health, HealthServer::new(WithCircuits { services, journal, slots, closing }))
     }
 
     /// Tells that the server drains: NOT_SERVING, under every name.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use prost::Message;
 
 use crate::model::{Task, TaskName};
-use crate::pb::v1;
 
 /// How many tasks are looked at before others get their turn; so that a filter that matches nothing among 100,000 tasks
 /// delays nobody for longer than a millisecond.
@@ -20,22 +19,22 @@ pub(super) struct Room {
     pub(super) bytes: usize,
 }
 
-/// Tasks that fill an answer.
-#[derive(Debug, Default)]
-pub(super) struct Page {
-    pub(super) tasks: Vec<v1::Task>,
+/// Tasks that fill an answer, as what is shown of each.
+#[derive(Debug)]
+pub(super) struct Page<T> {
+    pub(super) items: Vec<T>,
     /// The last of them, if more would follow.
     pub(super) more_after: Option<TaskName>,
 }
 
 /// Takes what matches, in order, until the room is used up.
-pub(super) async fn fill<'a>(
+pub(super) async fn fill<'a, T: Message>(
     tasks: impl Iterator<Item = &'a Arc<Task>>,
     room: Room,
     matches: impl Fn(&Task) -> bool,
-    render: impl Fn(&Task) -> v1::Task,
-) -> Page {
-    let mut page = Page::default();
+    render: impl Fn(&Task) -> T,
+) -> Page<T> {
+    let mut page = Page { items: Vec::new(), more_after: None };
     let mut last = None;
     let mut bytes = 0;
     for (n, task) in tasks.enumerate() {
@@ -45,17 +44,17 @@ pub(super) async fn fill<'a>(
         if !matches(task) {
             continue;
         }
-        if page.tasks.len() >= room.tasks {
+        if page.items.len() >= room.tasks {
             page.more_after = last;
             return page;
         }
         let rendered = render(task);
         bytes += rendered.encoded_len() + FIELD_OVERHEAD;
-        if bytes > room.bytes && !page.tasks.is_empty() {
+        if bytes > room.bytes && !page.items.is_empty() {
             page.more_after = last;
             return page;
         }
-        page.tasks.push(rendered);
+        page.items.push(rendered);
         last = Some(task.name.clone());
     }
     page
@@ -71,7 +70,7 @@ mod tests {
         let tasks: Vec<_> = (0..tasks).map(|n| Arc::new(task(&format!("t{n:05}"), n as u128))).collect();
         let matches = |task: &Task| matching(task.name.id()[1..].parse().expect("a number"));
         let page = fill(tasks.iter(), room, matches, |task| render::task(task, None)).await;
-        (page.tasks.len(), page.more_after.map(|name| name.id().to_owned()))
+        (page.items.len(), page.more_after.map(|name| name.id().to_owned()))
     }
 
     #[tokio::test]

@@ -8,7 +8,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::apply::Apply;
 use super::error::Error;
-use super::watch::{Encodings, Resources, Slots};
+use super::list::Listed;
+use super::watch::{Encodings, Resources, Shows, Slots};
 use super::{list, peer, wait, watch};
 use crate::journal::Journal;
 use crate::manager::{Accepted, Handle};
@@ -162,7 +163,9 @@ impl TaskRpc {
 
     async fn list(&self, request: Request<v1::ListTasksRequest>) -> Result<v1::ListTasksResponse, Error> {
         let request = parse::list_tasks(request.into_inner())?;
-        list::list(&self.journal, request, |task| self.read(task)).await
+        let Listed { items: tasks, next_page_token, cursor } =
+            list::list(&self.journal, request, |task| self.read(task)).await?;
+        Ok(v1::ListTasksResponse { tasks, next_page_token, cursor })
     }
 
     async fn swap(&self, request: Request<v1::SwapTaskRequest>) -> Result<v1::SwapTaskResponse, Error> {
@@ -251,7 +254,8 @@ impl TaskRpc {
             closing: self.closing.clone(),
             _slot: self.slots.take(connection)?,
         };
-        Ok(Box::pin(watch::open(request, resources)?))
+        let shows = Shows::Tasks(request.view);
+        Ok(Box::pin(watch::open(request, shows, resources)?))
     }
 
     /// A task as it is read, with what is known of it at this moment.

@@ -1,9 +1,10 @@
-//! WatchTasks: a stream is a place in the log and a selection. It pulls when its client has room, queues nothing, and falls off
+//! WatchTasks and WatchCircuits: a stream is a place in the log and a selection. It pulls when its client has room, queues nothing, and falls off
 //! only when retention has overtaken it.
 
 mod encoded;
 mod frame;
 mod initial;
+mod shows;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use prost::Message as _;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -22,13 +24,13 @@ use uuid::Uuid;
 pub(super) use self::encoded::Encodings;
 use self::frame::{Digested, Draft, FRAME_EVENTS, Gatherer};
 use self::initial::{Expired, Part, Snapshot};
+pub(super) use self::shows::Shows;
 pub(super) use self::slots::{Slot, Slots};
 use super::error::Error;
 use crate::journal::{CursorError, Feed, Journal};
 use crate::model::{Brief, BriefTask, Event, Parent, Sequence, Task, WatchFilter};
 use crate::pb::WatchFrame;
 use crate::pb::parse::{Start, WatchTasks};
-use crate::pb::render::EventView;
 use crate::pb::v1::WatchTasksResponse;
 use crate::telemetry;
 
@@ -46,19 +48,19 @@ const AGE: Duration = Duration::from_secs(30 * 60);
 pub(super) struct Selection {
     parent: Parent,
     filter: WatchFilter,
-    view: EventView,
+    shows: Shows,
 }
 
 impl Selection {
     fn selects(&self, event: &Event) -> bool {
         // What is about the server itself is for everyone: only a filter of types excludes it.
         let about = |task: &Task| self.parent.contains(&task.name) && self.filter.matches_task(task);
-        self.filter.matches_type(event.kind) && event.task.as_deref().is_none_or(about)
+        self.filter.matches_type(event.kind) && self.shows.has(event.kind) && event.task.as_deref().is_none_or(about)
     }
 
     /// Whether an event in brief is enough to select it, and to show it.
     fn is_brief(&self) -> bool {
-        self.view == EventView::Basic && self.filter.asks_names_alone()
+        self.shows.is_brief() && self.filter.asks_names_alone()
     }
 
     fn selects_brief(&self, event: &Brief<'_>) -> bool {
@@ -80,9 +82,10 @@ pub(super) struct Resources {
 /// Opens a watch. What is wrong with its cursor shows here, before the stream.
 pub(super) fn open(
     request: WatchTasks,
+    shows: Shows,
     resources: Resources,
 ) -> Result<impl Stream<Item = Result<WatchFrame, Status>> + use<>, Error> {
-    let WatchTasks { parent, filter, start, view, end } = request;
+    let WatchTasks { parent, filter, start, view: _, end } = request;
     let journal = &resources.journal;
     let (after, initial) = match start {
         Start::Now => (journal.bounds().head, None),
@@ -94,7 +97,7 @@ pub(super) fn open(
     };
     let bound = end.map(|cursor| place(journal, "end_cursor", &cursor)).transpose()?;
     let now = Instant::now();
-    let selection = Arc::new(Selection { parent, filter, view });
+    let selection = Arc::new(Selection { parent, filter, shows });
     let feed = journal.feed(after, Digested::blank(&selection, bound));
     let mut watch = Watch {
         feed: feed.map_err(|error| Error::follow(error.into(), journal))?,
@@ -200,17 +203,17 @@ impl Watch {
             return Err(Error::Draining);
         }
         let part = snapshot.next(&self.selection).await;
-        let (tasks, complete) = match part {
-            Ok(Part::Tasks(tasks)) => {
+        let (frame, complete) = match part {
+            Ok(Part::Some(frame)) => {
                 self.initial = Some(snapshot);
-                (tasks, None)
+                (frame, None)
             }
-            Ok(Part::Last(tasks, head)) => (tasks, Some(head)),
+            Ok(Part::Last(frame, head)) => (frame, Some(head)),
             // As to a client whose cursor was overtaken: what it has so far leads nowhere.
             Err(Expired) => return Err(Error::expired(&self.resources.journal)),
         };
-        if !tasks.is_empty() {
-            self.ready.push_back(WatchTasksResponse { tasks, ..Default::default() }.into());
+        if frame.encoded_len() > 0 {
+            self.ready.push_back(frame);
         }
         if let Some(head) = complete {
             let cursor = self.resources.journal.cursor(head);

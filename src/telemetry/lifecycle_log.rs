@@ -121,6 +121,7 @@ impl<'a> Line<'a> {
             EventType::CircuitHalfOpened => notable("circuit half-opened").with_circuit(event),
             EventType::CircuitRecovered => notable("circuit recovered").with_circuit(event),
             EventType::CircuitReset => notable("circuit reset").with_circuit(event),
+            EventType::CircuitOverridden => notable("circuit override changed").with_circuit(event),
             EventType::AlertRaised => warning("alert raised").with_alert(event),
             EventType::AlertResolved => notable("alert resolved").with_alert(event),
             EventType::ServerDraining => Self { weight: Weight::Notable, ..once("server draining") },

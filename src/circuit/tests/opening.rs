@@ -22,7 +22,10 @@ fn the_third_failure_in_a_row_opens() {
     for verdict in [Fail, Fail, Pass, Fail, Fail] {
         assert_eq!(bench.check(verdict), None);
     }
-    assert_eq!(bench.circuit.counts(), WindowCounts { results: 5, failed: 4, slow: 0, consecutive: 2 });
+    assert_eq!(
+        bench.circuit.counts(),
+        WindowCounts { results: 5, failed: 4, slow: 0, consecutive: 2, ..WindowCounts::default() }
+    );
     assert_eq!(bench.check(Fail), step(Closed, Open, Failure));
     let expected = CircuitStatus {
         state: Open,
@@ -33,6 +36,9 @@ fn the_third_failure_in_a_row_opens() {
         open_until: Some(bench.now.wall + SECOND),
         left: None,
         streak: 1,
+        trip_source: Some(EvidenceSource::Active),
+        overriding: None,
+        flapping: false,
     };
     assert_eq!(bench.circuit.status(), expected);
     assert_eq!(bench.circuit.counts(), WindowCounts::default());
@@ -44,7 +50,10 @@ fn a_row_may_be_longer_than_the_window() {
     for _ in 0..3 {
         assert_eq!(bench.check(Fail), None);
     }
-    assert_eq!(bench.circuit.counts(), WindowCounts { results: 2, failed: 2, slow: 0, consecutive: 3 });
+    assert_eq!(
+        bench.circuit.counts(),
+        WindowCounts { results: 2, failed: 2, slow: 0, consecutive: 3, ..WindowCounts::default() }
+    );
     assert_eq!(bench.check(Fail), step(Closed, Open, Failure));
 }
 
@@ -72,9 +81,15 @@ fn old_results_leave_the_window() {
     for verdict in [Fail, Fail, Pass, Pass, Pass, Pass, Pass] {
         assert_eq!(bench.check(verdict), None);
     }
-    assert_eq!(bench.circuit.counts(), WindowCounts { results: 6, failed: 1, slow: 0, consecutive: 0 });
+    assert_eq!(
+        bench.circuit.counts(),
+        WindowCounts { results: 6, failed: 1, slow: 0, consecutive: 0, ..WindowCounts::default() }
+    );
     assert_eq!(bench.check(Fail), None);
-    assert_eq!(bench.circuit.counts(), WindowCounts { results: 6, failed: 1, slow: 0, consecutive: 1 });
+    assert_eq!(
+        bench.circuit.counts(),
+        WindowCounts { results: 6, failed: 1, slow: 0, consecutive: 1, ..WindowCounts::default() }
+    );
 }
 
 #[test]
@@ -91,7 +106,10 @@ fn slow_results_open_by_their_rate() {
     let slow = CircuitDraft { slow_threshold: Some(50 * MS), slow_rate: Some(7_500), ..by_rate() };
     let mut bench = Bench::new(slow);
     assert_eq!([bench.slow(), bench.slow(), bench.check(Pass)], [None; 3]);
-    assert_eq!(bench.circuit.counts(), WindowCounts { results: 3, failed: 0, slow: 2, consecutive: 0 });
+    assert_eq!(
+        bench.circuit.counts(),
+        WindowCounts { results: 3, failed: 0, slow: 2, consecutive: 0, ..WindowCounts::default() }
+    );
     assert_eq!(bench.slow(), step(Closed, Open, Failure));
 }
 
@@ -116,7 +134,10 @@ fn nothing_is_slow_without_a_threshold() {
     for _ in 0..20 {
         assert_eq!(bench.slow(), None);
     }
-    assert_eq!(bench.circuit.counts(), WindowCounts { results: 10, failed: 0, slow: 0, consecutive: 0 });
+    assert_eq!(
+        bench.circuit.counts(),
+        WindowCounts { results: 10, failed: 0, slow: 0, consecutive: 0, ..WindowCounts::default() }
+    );
 }
 
 #[test]

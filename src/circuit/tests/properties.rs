@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 
-use super::history::{History, Input, Turn, histories, tell};
+use super::history::{Answer, History, Input, Turn, histories, tell};
 use super::*;
 use CircuitReason::{Failure, Inconclusive, Recovered, Reset, Waived};
 use CircuitState::{Closed, HalfOpen, Open};
 
-const CASES: u32 = 10_000;
+const CASES: u32 = 100_000;
 
 fn config() -> Config {
     let asked = Config::default();
@@ -25,6 +25,7 @@ proptest! {
     fn every_history_keeps_the_invariants(history in histories()) {
         each_transition_begins_an_epoch_and_their_replay_is_the_state(&history)?;
         the_window_is_a_list_of_the_newest_results(&history)?;
+        callers_are_counted_as_in_a_list_of_what_they_reported(&history)?;
         recovery_takes_passes_of_its_own_epoch_and_none_that_is_bad(&history)?;
         periods_end_when_it_was_said_or_a_retune_shortens_them(&history)?;
         time_alone_moves_on(&history)?;
@@ -34,17 +35,21 @@ proptest! {
             a_retune_moves_nothing_but_deadlines(turn)?;
             an_identical_retune_is_none(turn)?;
             time_stands_while_suspended(turn)?;
+            permission_is_what_the_table_says(turn)?;
+            leases_are_those_of_a_list(turn)?;
+            overrides_lie_over_the_machine_until_their_time(turn)?;
+            a_restored_circuit_is_the_same_in_a_new_epoch(turn)?;
         }
     }
 
     #[test]
-    fn the_wall_clock_decides_nothing(history in histories(), walls in prop::collection::vec(any::<u64>(), 48)) {
+    fn the_wall_clock_decides_nothing(history in histories(), walls in prop::collection::vec(0..u64::MAX / 2, 64)) {
         let Some(first) = history.turns.first() else { return Ok(()) };
         let mut other = first.before.clone();
         for (turn, wall) in history.turns.iter().zip(walls) {
             let now = Now { wall: Timestamp::from_nanos(wall), ..turn.now };
             let answer = tell(&mut other, &turn.input, &turn.policy, turn.chance, now);
-            prop_assert_eq!(answer, (turn.disposition, turn.transition));
+            prop_assert_eq!(answer, (turn.answer, turn.transition));
             prop_assert_eq!(decided(&other), decided(&turn.after));
         }
     }
@@ -77,10 +82,22 @@ fn histories_make_every_step_there_is() {
 }
 
 /// Everything that is not for people.
-fn decided(circuit: &Circuit) -> (CircuitState, bool, Epoch, Option<CircuitReason>, u32, WindowCounts, Option<Mono>) {
-    let CircuitStatus { state, suspended, epoch, since_time: _, reason, open_until: _, left: _, streak } =
-        circuit.status();
-    (state, suspended, epoch, reason, streak, circuit.counts(), circuit.next_due())
+fn decided(circuit: &Circuit) -> (CircuitStatus, WindowCounts, [Option<Mono>; 2], Option<Override>) {
+    let status = CircuitStatus {
+        since_time: Timestamp::default(),
+        open_until: None,
+        left: None,
+        overriding: None,
+        ..circuit.status()
+    };
+    (status, circuit.counts(), [circuit.next_due(), circuit.override_due()], circuit.overriding())
+}
+
+/// The same without what a result changes that does not count: a lease is free again, and a check of an open circuit is seen.
+fn counted(circuit: &Circuit) -> impl PartialEq + std::fmt::Debug + use<> {
+    let (status, counts, due, overriding) = decided(circuit);
+    let passive = PassiveCounts { leases: 0, ..counts.passive };
+    (CircuitStatus { flapping: false, ..status }, WindowCounts { passive, ..counts }, due, overriding)
 }
 
 fn each_transition_begins_an_epoch_and_their_replay_is_the_state(history: &History) -> TestCaseResult {
@@ -125,16 +142,11 @@ fn only_these_steps_are_made(turn: &Turn) -> TestCaseResult {
 fn inert_results_change_nothing(turn: &Turn) -> TestCaseResult {
     let Input::Report(sample) = turn.input else { return Ok(()) };
     let (settled, transition) = turn.settled();
-    let stale = sample.epoch != settled.epoch() || settled.status().suspended;
-    let expected = match sample.verdict {
-        _ if stale => Disposition::Stale,
-        Verdict::Neutral => Disposition::Neutral,
-        Verdict::Pass | Verdict::Fail => Disposition::Accepted,
-    };
-    prop_assert_eq!(turn.disposition, Some(expected), "{:?}", turn);
+    let expected = turn.expected(&sample);
+    prop_assert_eq!(turn.answer, Answer::Disposition(expected), "{:?}", turn);
     if expected != Disposition::Accepted || settled.state() == Open {
         prop_assert_eq!(turn.transition, transition);
-        prop_assert_eq!(&turn.after, &settled);
+        prop_assert_eq!(counted(&turn.after), counted(&settled));
     }
     Ok(())
 }
@@ -146,7 +158,7 @@ fn a_retune_moves_nothing_but_deadlines(turn: &Turn) -> TestCaseResult {
     let CircuitStatus { open_until, left, .. } = after;
     prop_assert!(open_until <= before.open_until && open_until.is_some() == before.open_until.is_some(), "{turn:?}");
     prop_assert!(left <= before.left && left.is_some() == before.left.is_some(), "{turn:?}");
-    prop_assert_eq!(after, CircuitStatus { streak, open_until, left, ..before });
+    prop_assert_eq!(after, CircuitStatus { streak, open_until, left, ..before.clone() });
     Ok(())
 }
 
@@ -177,7 +189,8 @@ fn the_window_is_a_list_of_the_newest_results(history: &History) -> TestCaseResu
             Input::Retune(to) => to.active_window(),
             _ => turn.policy.active_window(),
         };
-        let sample = turn.evidence().filter(|_| turn.before.state() == Closed);
+        let is_check = |sample: &Sample| sample.source == Source::Active && turn.before.state() == Closed;
+        let sample = turn.evidence().filter(is_check);
         if let Some(sample) = sample {
             list.push((sample.verdict == Verdict::Fail, turn.is_slow(&sample)));
             row = if turn.is_bad(&sample) { row + 1 } else { 0 };
@@ -192,8 +205,10 @@ fn the_window_is_a_list_of_the_newest_results(history: &History) -> TestCaseResu
         }
         if turn.after.state() == Closed {
             let (failed, slow) = naive_counts(&list);
-            let expected = WindowCounts { results: list.len() as u32, failed, slow, consecutive: row };
-            prop_assert_eq!(turn.after.counts(), expected, "{:?}", turn);
+            let counts = turn.after.counts();
+            let expected =
+                WindowCounts { results: list.len() as u32, failed, slow, consecutive: row, passive: counts.passive };
+            prop_assert_eq!(counts, expected, "{:?}", turn);
         }
     }
     Ok(())
@@ -213,23 +228,182 @@ fn naively_trips(list: &[(bool, bool)], row: u32, policy: &CircuitPolicy) -> boo
     by_row || results >= policy.active_min() && (by_failures || by_slowness)
 }
 
-fn recovery_takes_passes_of_its_own_epoch_and_none_that_is_bad(history: &History) -> TestCaseResult {
-    let (mut passed, mut bad) = (0, 0);
+/// An outcome in a list: in which tenth of a window it came, whether it failed and was slow, and whose it is.
+type Outcome = (u64, bool, bool, u64);
+
+fn callers_are_counted_as_in_a_list_of_what_they_reported(history: &History) -> TestCaseResult {
+    let mut list: Vec<Outcome> = Vec::new();
     for turn in &history.turns {
+        let now = turn.now.mono.max(turn.before.last_seen).as_nanos();
+        let tenth = |policy: &CircuitPolicy| policy.passive().window().as_nanos() as u64 / 10;
+        let (mut span, policy) = (tenth(&turn.policy), turn.policy);
+        if let Input::Retune(to) = turn.input {
+            let old = span;
+            span = tenth(&to);
+            list.iter_mut().for_each(|outcome| outcome.0 = outcome.0 * old / span);
+        }
+        // A window rolls when something is told to it.
+        let told = turn.evidence().filter(|sample| sample.source != Source::Active && turn.before.state() == Closed);
+        if let Some(Sample { source: Source::Passive { reporter, .. }, verdict, .. }) = told {
+            let slow = told.is_some_and(|sample| turn.is_slow(&sample));
+            list.push((now / span, verdict == Verdict::Fail, slow, reporter));
+        }
+        if told.is_some() {
+            list.retain(|(number, ..)| number + 10 > now / span);
+        }
+        let count = |which: fn(&Outcome) -> bool| list.iter().filter(|outcome| which(outcome)).count() as u32;
+        let (results, failed, slow) = (list.len() as u32, count(|it| it.1), count(|it| it.2));
+        if let Some(sample) = told {
+            let accusers: BTreeSet<u64> = list.iter().filter(|it| it.1 || it.2).map(|it| it.3).collect();
+            let reaches = |count: u32, rate: Option<u32>| rate.is_some_and(|rate| count * 10_000 >= rate * results);
+            let by_slowness = policy.slow_threshold().is_some() && reaches(slow, policy.slow_rate());
+            let trips = turn.is_bad(&sample)
+                && results >= policy.passive().min()
+                && accusers.len() >= policy.passive().min_reporters() as usize
+                && (reaches(failed, policy.failure_rate()) || by_slowness);
+            prop_assert_eq!(trips, turn.transition.is_some(), "{:?}", turn);
+        }
+        if turn.transition.is_some() {
+            list = Vec::new();
+        }
+        if turn.after.state() == Closed {
+            let expected = PassiveCounts { results, failed, slow, leases: 0 };
+            let expected = if turn.transition.is_some() { PassiveCounts::default() } else { expected };
+            prop_assert_eq!(turn.after.counts().passive, expected, "{:?}", turn);
+        }
+    }
+    Ok(())
+}
+
+fn permission_is_what_the_table_says(turn: &Turn) -> TestCaseResult {
+    let Answer::Permission(permission) = turn.answer else { return Ok(()) };
+    let (settled, transition) = turn.settled();
+    prop_assert_eq!(turn.transition, transition);
+    let now = turn.now.mono.max(turn.before.last_seen);
+    let policy = turn.policy.passive();
+    let (status, calls) = (settled.status(), settled.counts().passive.results);
+    let (live, granted) = (turn.live.len() as u32, turn.live.len() as u32 + calls);
+    let lease = |lease| Permission::Granted(Permit { epoch: status.epoch, lease });
+    let expected = match (settled.overriding(), status.state) {
+        (Some(Override::ForcedClosed | Override::Shadow), _) => Some(lease(None)),
+        (Some(Override::ForcedOpen), _) => None,
+        (None, _) if status.suspended => None,
+        (None, Closed) => Some(lease(None)),
+        (None, HalfOpen) if live < policy.trial_concurrency() && granted < policy.trial_permits() => {
+            Some(lease(Some(Lease { number: turn.given, until: now + policy.lease_ttl() })))
+        }
+        (None, Open | HalfOpen) => None,
+    };
+    match (expected, permission) {
+        (Some(expected), permission) => prop_assert_eq!(permission, expected, "{:?}", turn),
+        (None, Permission::Granted(_)) => prop_assert!(false, "{:?}", turn),
+        (None, Permission::Denied(Denial { retry_after })) => {
+            let due = match settled.overriding() {
+                Some(_) => settled.override_due(),
+                None => settled.next_due(),
+            };
+            let left = due.map(|due| due.since(now));
+            prop_assert_eq!(retry_after.is_some(), left.is_some(), "{:?}", turn);
+            let most = left.unwrap_or_default().mul_f64(1.0 + turn.policy.jitter() * turn.chance);
+            prop_assert!(retry_after.unwrap_or_default() <= most + Duration::from_nanos(100), "{:?}", turn);
+            if status.state == Open && settled.overriding().is_none() {
+                prop_assert!(retry_after >= left, "nobody is to come too early: {:?}", turn);
+            }
+        }
+    }
+    let granted = matches!(permission, Permission::Granted(Permit { lease: Some(_), .. }));
+    let (mut before, after) = (decided(&settled), decided(&turn.after));
+    before.1.passive.leases += u32::from(granted);
+    prop_assert_eq!(before, after, "only a lease is taken: {:?}", turn);
+    Ok(())
+}
+
+fn leases_are_those_of_a_list(turn: &Turn) -> TestCaseResult {
+    let settled = turn.settled().0;
+    if settled.state() == HalfOpen && turn.input.settles() {
+        prop_assert_eq!(settled.counts().passive.leases as usize, turn.live.len(), "{:?}", turn);
+    }
+    Ok(())
+}
+
+fn overrides_lie_over_the_machine_until_their_time(turn: &Turn) -> TestCaseResult {
+    let now = turn.now.mono.max(turn.before.last_seen);
+    let (before, after) = (&turn.before, &turn.after);
+    let expected = match (turn.input, turn.answer) {
+        (Input::Override(wanted), _) => {
+            let due = wanted.and_then(|(_, span)| span).map(|span| now + span);
+            prop_assert_eq!(after.override_due(), due);
+            wanted.map(|(mode, _)| mode)
+        }
+        (Input::ExpireOverride, Answer::Expired(expired)) => {
+            prop_assert_eq!(expired, before.override_due().is_some_and(|due| due <= now));
+            before.overriding().filter(|_| !expired)
+        }
+        _ => before.overriding(),
+    };
+    prop_assert_eq!(after.overriding(), expected);
+    if matches!(turn.input, Input::Override(_) | Input::ExpireOverride) {
+        let strip = |(status, counts, due, _): (_, _, [_; 2], _)| (status, counts, due[0]);
+        prop_assert_eq!(strip(decided(after)), strip(decided(before)), "what lies beneath stays: {:?}", turn);
+    }
+    Ok(())
+}
+
+fn a_restored_circuit_is_the_same_in_a_new_epoch(turn: &Turn) -> TestCaseResult {
+    let (status, policy) = (turn.after.status(), &turn.policy);
+    let mut circuit = Circuit::restore(&status, policy, turn.now.wall, turn.now);
+    let restored = circuit.status();
+    prop_assert!(restored.epoch > status.epoch && restored.suspended);
+    prop_assert_eq!(
+        (restored.streak, restored.trip_source, restored.reason, &restored.overriding),
+        (status.streak, status.trip_source, status.reason, &status.overriding)
+    );
+    let state = if status.state == HalfOpen { Open } else { status.state };
+    prop_assert_eq!((restored.state, circuit.counts()), (state, WindowCounts::default()));
+    circuit.resume(turn.now);
+    let left = circuit.next_due().map(|due| due.since(turn.now.mono));
+    match status.state {
+        Closed => prop_assert_eq!(left, None),
+        HalfOpen => prop_assert_eq!(left, Some(Duration::ZERO)),
+        Open => prop_assert!(left.is_some_and(|left| left <= policy.open_max()), "{left:?}: {turn:?}"),
+    }
+    Ok(())
+}
+
+fn recovery_takes_passes_of_its_own_epoch_and_none_that_is_bad(history: &History) -> TestCaseResult {
+    let (mut checks, mut calls, mut bad, mut tripped_by) = (0, 0, 0, None);
+    for turn in &history.turns {
+        let sample = turn.evidence();
         if turn.before.state() == HalfOpen
-            && let Some(sample) = turn.evidence()
+            && let Some(sample) = sample
         {
-            if turn.is_bad(&sample) { bad += 1 } else { passed += 1 }
-        }
-        if let Some(transition) = turn.transition {
-            if [Recovered, Waived].contains(&transition.reason) && transition.to == Closed {
-                prop_assert!(bad == 0 && passed >= turn.policy.close_successes(), "{passed}, {bad}: {turn:?}");
+            match sample.source {
+                _ if turn.is_bad(&sample) => bad += 1,
+                Source::Active => checks += 1,
+                Source::Passive { lease, .. } => {
+                    prop_assert!(lease.is_some(), "{turn:?}");
+                    calls += 1;
+                }
             }
-            if transition.reason == Inconclusive && transition.to == Open {
-                prop_assert!(bad == 0 && passed < turn.policy.close_successes(), "{passed}, {bad}: {turn:?}");
-            }
-            (passed, bad) = (0, 0);
         }
+        let Some(transition) = turn.transition else { continue };
+        let enough = checks >= turn.policy.close_successes();
+        let called = tripped_by != Some(EvidenceSource::Passive) || calls >= turn.policy.passive().trial_permits();
+        match (transition.to, transition.reason) {
+            (Closed, Recovered) => prop_assert!(bad == 0 && enough && called, "{checks}, {calls}, {bad}: {turn:?}"),
+            (Closed, Waived) => prop_assert!(bad == 0 && enough, "{checks}, {bad}: {turn:?}"),
+            (Open, Inconclusive) => prop_assert!(bad == 0 && !enough, "{checks}, {bad}: {turn:?}"),
+            (Closed, Reset) => tripped_by = None,
+            (Open, Failure) if transition.from == Closed => {
+                tripped_by = sample.map(|sample| match sample.source {
+                    Source::Active => EvidenceSource::Active,
+                    Source::Passive { .. } => EvidenceSource::Passive,
+                });
+            }
+            _ => {}
+        }
+        (checks, calls, bad) = (0, 0, 0);
+        prop_assert_eq!(turn.after.status().trip_source, tripped_by);
     }
     Ok(())
 }

@@ -40,10 +40,16 @@ fn a_retune_cuts_the_window_and_keeps_the_newest_results() {
         bench.check(verdict);
     }
     bench.retune(CircuitDraft { active_window: Some(3), consecutive_failures: Some(4), ..in_a_row() });
-    assert_eq!(bench.circuit.counts(), WindowCounts { results: 3, failed: 2, slow: 0, consecutive: 1 });
+    assert_eq!(
+        bench.circuit.counts(),
+        WindowCounts { results: 3, failed: 2, slow: 0, consecutive: 1, ..WindowCounts::default() }
+    );
     bench.retune(CircuitDraft { active_window: Some(5), consecutive_failures: Some(4), ..in_a_row() });
     bench.check(Pass);
-    assert_eq!(bench.circuit.counts(), WindowCounts { results: 4, failed: 2, slow: 0, consecutive: 0 });
+    assert_eq!(
+        bench.circuit.counts(),
+        WindowCounts { results: 4, failed: 2, slow: 0, consecutive: 0, ..WindowCounts::default() }
+    );
 }
 
 #[test]

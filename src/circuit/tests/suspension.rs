@@ -13,7 +13,7 @@ fn a_suspended_open_circuit_keeps_its_remaining_time() {
     bench.circuit.suspend(bench.now);
     assert_eq!(bench.circuit.next_due(), None);
     let left = Some(600 * MS);
-    assert_eq!(bench.circuit.status(), CircuitStatus { suspended: true, open_until: None, left, ..opened });
+    assert_eq!(bench.circuit.status(), CircuitStatus { suspended: true, open_until: None, left, ..opened.clone() });
     bench.advance(3_600 * SECOND);
     assert_eq!(bench.settle(), None);
     bench.circuit.resume(bench.now);
@@ -159,6 +159,6 @@ fn a_wall_clock_that_jumps_moves_nothing() {
     for wall in [0, u64::MAX] {
         bench.now.wall = Timestamp::from_nanos(wall);
         assert_eq!(bench.settle(), None);
-        assert_eq!((bench.circuit.next_due(), bench.circuit.status()), (due, status));
+        assert_eq!((bench.circuit.next_due(), bench.circuit.status()), (due, status.clone()));
     }
 }

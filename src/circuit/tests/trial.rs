@@ -106,6 +106,9 @@ fn a_reset_forgets_everything_but_the_epoch() {
             open_until: None,
             left: None,
             streak: 0,
+            trip_source: None,
+            overriding: None,
+            flapping: false,
         };
         assert_eq!((bench.circuit.status(), bench.circuit.counts()), (expected, WindowCounts::default()));
         assert_eq!([bench.check(Fail), bench.check(Fail)], [None; 2]);

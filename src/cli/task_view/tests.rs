@@ -73,7 +73,7 @@ fn task() -> v1::Task {
         }),
         live: Some(v1::Live {
             last_check: Some(check),
-            circuit: Some(v1::CircuitCounts { results: 4, failed: 3, slow: 0, consecutive: 3 }),
+            circuit: Some(v1::CircuitCounts { results: 4, failed: 3, slow: 0, consecutive: 3, passive: None }),
             ..v1::Live::default()
         }),
         ..v1::Task::default()

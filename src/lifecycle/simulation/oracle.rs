@@ -125,7 +125,7 @@ fn about(input: &Input) -> Option<InstanceId> {
         Input::PollBlocked(id, _) | Input::PollReturned(id) => Some(*id),
         Input::RootEnded { instance, .. } | Input::ChildrenEnded { instance, .. } => Some(*instance),
         Input::HeldUp(id) => Some(*id),
-        Input::Command(_) | Input::Built(..) | Input::Stalled { .. } => None,
+        Input::Command(_) | Input::Call(_) | Input::Built(..) | Input::Stalled { .. } => None,
         Input::Drain { .. } | Input::Admission(_) | Input::Tick | Input::Adopt => None,
     }
 }

@@ -14,7 +14,7 @@ fn tripped() -> (Bench, InstanceId) {
 fn three_failures_in_a_row_trip_it_and_each_step_is_an_event() {
     use EventType::*;
     let (mut bench, id) = tripped();
-    let open = bench.task().circuit;
+    let open = bench.task().circuit.clone();
     assert_eq!((open.state, open.reason, open.streak), (CircuitState::Open, Some(CircuitReason::Failure), 1));
     assert_eq!(open.open_until, Some(bench.now.wall + 5 * SECOND));
     assert!(bench.regime(id).epoch == open.epoch && bench.regime(id).trial_interval.is_none());
@@ -38,7 +38,7 @@ fn a_half_open_circuit_without_results_opens_again_at_its_deadline() {
     let (mut bench, _) = tripped();
     bench.pass(5 * SECOND);
     bench.pass(60 * SECOND);
-    let circuit = bench.task().circuit;
+    let circuit = bench.task().circuit.clone();
     assert_eq!((circuit.state, circuit.reason), (CircuitState::Open, Some(CircuitReason::Inconclusive)));
 }
 
@@ -57,9 +57,9 @@ fn a_check_that_began_before_the_trial_proves_nothing_in_it() {
     let (mut bench, id) = tripped();
     let late = Evidence { regime: bench.regime(id), verdict: Verdict::Fail, latency: MS };
     bench.pass(5 * SECOND);
-    let (before, events) = (bench.task().circuit, bench.events.len());
+    let (before, events) = (bench.task().circuit.clone(), bench.events.len());
     bench.feed(Input::CheckEnded(id, bench.now.mono, late));
-    assert_eq!((bench.task().circuit, bench.events.len()), (before, events));
+    assert_eq!((bench.task().circuit.clone(), bench.events.len()), (before, events));
 }
 
 #[test]

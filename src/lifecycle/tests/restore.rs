@@ -381,12 +381,12 @@ fn an_open_circuit_waits_for_what_is_left_and_one_on_trial_begins_anew() {
     for _ in 0..3 {
         bench.check(id, Verdict::Fail);
     }
-    let open = bench.task().circuit;
+    let open = bench.task().circuit.clone();
     bench.restart(3_600 * SECOND);
     bench.adopt();
     let id = bench.launched();
     bench.feed(Input::Ready(id));
-    let again = bench.task().circuit;
+    let again = bench.task().circuit.clone();
     assert_eq!((again.state, again.open_until), (CircuitState::Open, Some(bench.now.wall + 5 * SECOND)));
     assert!(again.epoch > open.epoch && again.streak == open.streak, "{again:?}");
     assert_eq!(bench.regime(id).epoch, again.epoch);
@@ -395,7 +395,7 @@ fn an_open_circuit_waits_for_what_is_left_and_one_on_trial_begins_anew() {
     assert_eq!(bench.task().circuit.state, CircuitState::HalfOpen);
     bench.check(id, Verdict::Pass);
     bench.check(id, Verdict::Pass);
-    let trial = bench.task().circuit;
+    let trial = bench.task().circuit.clone();
     bench.restart(SECOND);
     bench.adopt();
     assert_eq!((bench.task().circuit.state, bench.task().circuit.left), (CircuitState::Open, Some(Duration::ZERO)));

@@ -226,12 +226,12 @@ fn the_same_target_keeps_the_circuit_and_another_one_begins_anew() {
     for _ in 0..3 {
         bench.check(old, Verdict::Fail);
     }
-    let tripped = bench.task().circuit;
+    let tripped = bench.task().circuit.clone();
     assert_eq!(tripped.state, CircuitState::Open);
     bench.swap(other(), "a").unwrap();
     let second = bench.built();
     bench.feed(Input::Ready(second));
-    assert_eq!(bench.task().circuit, tripped);
+    assert_eq!(bench.task().circuit.clone(), tripped);
     bench.feed(Input::Committed(old));
     bench.end(old, RootEnd::Returned);
 
@@ -240,7 +240,7 @@ fn the_same_target_keeps_the_circuit_and_another_one_begins_anew() {
     bench.feed(Input::Ready(third));
     assert_eq!(bench.kinds()[bench.events.len() - 2..], [EventType::SwapCommitted, EventType::CircuitReset]);
     assert_eq!(bench.events.last().unwrap().cause.reason.as_str(), "a swap has changed the target");
-    let reset = bench.task().circuit;
+    let reset = bench.task().circuit.clone();
     assert_eq!((reset.state, reset.reason), (CircuitState::Closed, Some(CircuitReason::Reset)));
     assert!(reset.epoch > tripped.epoch);
     assert_eq!(bench.regime(third).epoch, reset.epoch);

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::{Shell, Turn, With};
 use crate::journal::{Condition, Release};
-use crate::lifecycle::{Command, Effect, Input, Reply};
+use crate::lifecycle::{Effect, Input, Reply};
 use crate::model::{Admission, Refusal, Sequence};
 
 /// What an answer waits for.
@@ -16,16 +16,16 @@ enum Waiting {
 }
 
 impl Shell {
-    pub(super) fn on_command(
+    /// Feeds what is to be answered in its own step. `unanswered` is what there is to say where the answer waits in vain.
+    pub(super) fn answered(
         &mut self,
-        command: Command,
+        input: Input,
         mut with: With,
-        answer: oneshot::Sender<Result<Reply, Refusal>>,
+        (answer, unanswered): (oneshot::Sender<Result<Reply, Refusal>>, Refusal),
         turn: &mut Turn,
     ) {
         let mut answer = Some(answer);
-        let unanswered = command.unanswered();
-        for effect in self.lifecycle.step(Input::Command(command), self.clock.now()) {
+        for effect in self.lifecycle.step(input, self.clock.now()) {
             match effect {
                 Effect::Answer { after, reply } => {
                     let Some(answer) = answer.take() else { continue };

@@ -1,4 +1,6 @@
-//! When a circuit opens, and how it closes: the parameters of the task's own checks.
+//! When a circuit opens, and how it closes. What callers have a say in has its own parameters, [`PassivePolicy`].
+
+mod passive;
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use super::policy::ranged;
 use super::{DAY, HOUR, MINUTE, MS, SECOND, Schedule};
 use crate::model::{Pretty, Violations};
+
+pub use passive::{PassiveDraft, PassivePolicy};
 
 /// A circuit policy as a client wrote it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +45,8 @@ pub struct CircuitDraft {
     pub stable_for: Option<Duration>,
     /// What the streak never exceeds.
     pub streak_cap: Option<u32>,
+    /// What callers have a say in.
+    pub passive: PassiveDraft,
 }
 
 /// When a circuit opens, and how it closes.
@@ -61,6 +67,7 @@ pub struct CircuitPolicy {
     slow_rate: u32,
     close_successes: u32,
     streak_cap: u32,
+    passive: PassivePolicy,
 }
 
 /// The value, or the default where none was given; a violation where it lies outside of `range`, as a NaN does.
@@ -100,6 +107,7 @@ impl CircuitPolicy {
             half_open_max,
             stable_for,
             streak_cap,
+            ref passive,
         } = *draft;
         let v = violations;
         let (interval, timeout) = (schedule.interval(), schedule.timeout());
@@ -126,6 +134,7 @@ impl CircuitPolicy {
             half_open_max: ranged(v, "half_open_max", half_open_max, trial.max(MINUTE), trial, trial.max(DAY)),
             stable_for: ranged(v, "stable_for", stable_for, stable_default, Duration::ZERO, DAY),
             streak_cap: bounded(v, "streak_cap", streak_cap, 16, 1..=64),
+            passive: PassivePolicy::new(passive, timeout, v),
         };
         policy.check_rules(interval, v);
         policy
@@ -229,6 +238,11 @@ impl CircuitPolicy {
     /// What the streak never exceeds.
     pub const fn streak_cap(&self) -> u32 {
         self.streak_cap
+    }
+
+    /// What callers have a say in.
+    pub const fn passive(&self) -> &PassivePolicy {
+        &self.passive
     }
 }
 

@@ -231,7 +231,7 @@ pub(super) fn new_task(v: &mut Violations, wire: Option<v1::Task>) -> Option<New
 }
 
 /// The idempotency of a `request` whose `request_id` has been taken out.
-fn idempotency(v: &mut Violations, request_id: &str, request: &impl Message) -> Option<Idempotency> {
+pub(super) fn idempotency(v: &mut Violations, request_id: &str, request: &impl Message) -> Option<Idempotency> {
     if request_id.is_empty() {
         return None;
     }
@@ -245,7 +245,7 @@ fn idempotency(v: &mut Violations, request_id: &str, request: &impl Message) -> 
     }
 }
 
-fn cause(v: &mut Violations, actor: Actor, reason: String, idempotency: Option<Idempotency>) -> Cause {
+pub(super) fn cause(v: &mut Violations, actor: Actor, reason: String, idempotency: Option<Idempotency>) -> Cause {
     cause_of(v, actor, reason, idempotency.map(|idempotency| idempotency.request_id))
 }
 
@@ -258,6 +258,6 @@ pub(super) fn cause_of(v: &mut Violations, actor: Actor, reason: String, request
 }
 
 /// An empty etag is one that was not given.
-fn given(etag: String) -> Option<Etag> {
+pub(super) fn given(etag: String) -> Option<Etag> {
     (!etag.is_empty()).then(|| Etag::given(etag))
 }

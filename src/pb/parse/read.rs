@@ -110,6 +110,24 @@ pub fn list_tasks(request: v1::ListTasksRequest) -> Result<ListTasks, Violations
     v.finish(request)
 }
 
+/// Parses a ListCircuits, which is a ListTasks that shows something else.
+pub fn list_circuits(request: v1::ListCircuitsRequest) -> Result<ListTasks, Violations> {
+    let v1::ListCircuitsRequest { parent, page_size, page_token, filter } = request;
+    list_tasks(v1::ListTasksRequest { parent, page_size, page_token, filter })
+}
+
+/// Parses a WatchCircuits, which is a WatchTasks that shows something else.
+pub fn watch_circuits(request: v1::WatchCircuitsRequest) -> Result<WatchTasks, Violations> {
+    let v1::WatchCircuitsRequest { parent, filter, start } = request;
+    let start = start.map(|start| match start {
+        v1::watch_circuits_request::Start::Cursor(cursor) => v1::watch_tasks_request::Start::Cursor(cursor),
+        v1::watch_circuits_request::Start::SendInitialState(send) => {
+            v1::watch_tasks_request::Start::SendInitialState(send)
+        }
+    });
+    watch_tasks(v1::WatchTasksRequest { parent, filter, start, ..Default::default() })
+}
+
 /// Parses a WaitTask.
 pub fn wait_task(request: v1::WaitTaskRequest) -> Result<WaitTask, Violations> {
     let mut v = Violations::new();

@@ -6,8 +6,8 @@ use super::config_value::config;
 use super::duration::duration;
 use super::{isolation, swap_strategy};
 use crate::model::{
-    BodyMatchDraft, CircuitDraft, CustomSpec, ExecDraft, HttpDraft, MonitorDraft, RestartDraft, ScheduleDraft,
-    ShutdownDraft, SpecDraft, SwapDraft, TaskSpec, TcpDraft, TcpStep, Violations, WatchdogDraft, limits,
+    BodyMatchDraft, CircuitDraft, CustomSpec, ExecDraft, HttpDraft, MonitorDraft, PassiveDraft, RestartDraft,
+    ScheduleDraft, ShutdownDraft, SpecDraft, SwapDraft, TaskSpec, TcpDraft, TcpStep, Violations, WatchdogDraft, limits,
 };
 use crate::pb::v1;
 
@@ -139,6 +139,12 @@ fn circuit_draft(v: &mut Violations, wire: Option<v1::CircuitPolicy>) -> Circuit
         half_open_max,
         stable_for,
         streak_cap,
+        passive_window,
+        passive_min,
+        min_reporters,
+        trial_permits,
+        trial_concurrency,
+        lease_ttl,
     } = wire;
     CircuitDraft {
         consecutive_failures,
@@ -156,6 +162,14 @@ fn circuit_draft(v: &mut Violations, wire: Option<v1::CircuitPolicy>) -> Circuit
         half_open_max: duration(v, "half_open_max", half_open_max),
         stable_for: duration(v, "stable_for", stable_for),
         streak_cap: set(streak_cap),
+        passive: PassiveDraft {
+            window: duration(v, "passive_window", passive_window),
+            min: set(passive_min),
+            min_reporters: set(min_reporters),
+            trial_permits,
+            trial_concurrency: set(trial_concurrency),
+            lease_ttl: duration(v, "lease_ttl", lease_ttl),
+        },
     }
 }
 

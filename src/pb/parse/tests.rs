@@ -305,6 +305,12 @@ fn a_rendered_spec_reads_back_as_the_same() {
             half_open_max: seconds(86_400),
             stable_for: seconds(0),
             streak_cap: 64,
+            passive_window: seconds(45),
+            passive_min: 9,
+            min_reporters: 2,
+            trial_permits: Some(0),
+            trial_concurrency: 1,
+            lease_ttl: seconds(99),
         }),
         isolation: v1::Isolation::Thread.into(),
         swap: Some(v1::SwapPolicy {

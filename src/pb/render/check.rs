@@ -1,7 +1,7 @@
 //! Checks, and what is sampled of a live task.
 
 use super::time::{duration, timestamp};
-use crate::model::{Check, Live, Phases, WindowCounts};
+use crate::model::{Check, Live, PassiveCounts, Phases, WindowCounts};
 use crate::pb::v1;
 
 pub(super) fn live(live: &Live) -> v1::Live {
@@ -16,8 +16,10 @@ pub(super) fn live(live: &Live) -> v1::Live {
 }
 
 fn circuit_counts(counts: WindowCounts) -> v1::CircuitCounts {
-    let WindowCounts { results, failed, slow, consecutive } = counts;
-    v1::CircuitCounts { results, failed, slow, consecutive }
+    let WindowCounts { results, failed, slow, consecutive, passive } = counts;
+    let PassiveCounts { results: calls, failed: calls_failed, slow: calls_slow, leases } = passive;
+    let passive = v1::PassiveCounts { results: calls, failed: calls_failed, slow: calls_slow, leases };
+    v1::CircuitCounts { results, failed, slow, consecutive, passive: Some(passive) }
 }
 
 /// A check.

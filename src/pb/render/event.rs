@@ -54,6 +54,6 @@ pub(super) fn detail(detail: &Detail, name: impl FnOnce() -> Option<String>) -> 
         Detail::Pause(wire) => v1::event::Detail::Pause(pause(wire)),
         Detail::Restart(wire) => v1::event::Detail::Restart(restart(wire)),
         Detail::Swap(wire) => v1::event::Detail::Swap(Box::new(swap(wire))),
-        Detail::Circuit(wire) => v1::event::Detail::Circuit(circuit(name()?, *wire)),
+        Detail::Circuit(wire) => v1::event::Detail::Circuit(circuit(name()?, wire)),
     })
 }

@@ -117,6 +117,12 @@ fn circuit(policy: &CircuitPolicy) -> v1::CircuitPolicy {
         half_open_max: Some(duration(policy.half_open_max())),
         stable_for: Some(duration(policy.stable_for())),
         streak_cap: policy.streak_cap(),
+        passive_window: Some(duration(policy.passive().window())),
+        passive_min: policy.passive().min(),
+        min_reporters: policy.passive().min_reporters(),
+        trial_permits: Some(policy.passive().trial_permits()),
+        trial_concurrency: policy.passive().trial_concurrency(),
+        lease_ttl: Some(duration(policy.passive().lease_ttl())),
     }
 }
 

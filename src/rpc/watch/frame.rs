@@ -197,7 +197,7 @@ impl Gatherer {
             let Some(event) = self.backlog.pop_front() else { return false };
             if !selection.selects(&event) {
                 self.draft.pass_over(event.sequence);
-            } else if !self.draft.try_add(event.sequence, |bytes| encodings.push(&event, selection.view, bytes)) {
+            } else if !self.draft.try_add(event.sequence, |bytes| selection.shows.push(&event, encodings, bytes)) {
                 self.backlog.push_front(event);
                 return true;
             }

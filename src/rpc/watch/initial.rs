@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{FRAME_BYTES, Selection};
+use super::{FRAME_BYTES, Selection, Shows};
 use crate::journal::View;
-use crate::model::{Sequence, TaskName};
-use crate::pb::{render, v1};
+use crate::model::{Sequence, Task, TaskName};
+use crate::pb::v1::WatchTasksResponse;
+use crate::pb::{WatchFrame, render};
 use crate::rpc::page::{self, Room};
 
 /// How long a view is kept for one stream (lifecycle.md, section 6).
@@ -24,9 +25,9 @@ pub(super) struct Snapshot {
 
 /// A part of the initial state.
 pub(super) enum Part {
-    Tasks(Vec<v1::Task>),
+    Some(WatchFrame),
     /// The last part. What follows it comes after this place.
-    Last(Vec<v1::Task>, Sequence),
+    Last(WatchFrame, Sequence),
 }
 
 /// The view was given up before it was sent.
@@ -50,13 +51,22 @@ impl Snapshot {
         let view = self.view.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Expired)?;
         let tasks = view.below(&selection.parent, self.after.as_ref());
         let room = Room { tasks: usize::MAX, bytes: FRAME_BYTES };
-        let page = page::fill(tasks, room, |task| selection.filter.matches_task(task), |task| render::task(task, None));
-        let page = page.await;
-        match page.more_after {
-            None => Ok(Part::Last(page.tasks, view.head())),
+        let matches = |task: &Task| selection.filter.matches_task(task);
+        let (frame, more_after) = match selection.shows {
+            Shows::Tasks(_) => {
+                let page = page::fill(tasks, room, matches, |task| render::task(task, None)).await;
+                (WatchTasksResponse { tasks: page.items, ..Default::default() }.into(), page.more_after)
+            }
+            Shows::Circuits => {
+                let page = page::fill(tasks, room, matches, render::callers_circuit).await;
+                (WatchFrame::of_circuits(&page.items), page.more_after)
+            }
+        };
+        match more_after {
+            None => Ok(Part::Last(frame, view.head())),
             after => {
                 self.after = after;
-                Ok(Part::Tasks(page.tasks))
+                Ok(Part::Some(frame))
             }
         }
     }

@@ -52,7 +52,9 @@ impl Bench {
             closing: self.closing.clone(),
             _slot: self.slots.take(SocketAddr::from(([127, 0, 0, 1], 1)))?,
         };
-        let frames = open(parse::watch_tasks(request).expect("valid"), resources)?;
+        let request = parse::watch_tasks(request).expect("valid");
+        let shows = Shows::Tasks(request.view);
+        let frames = open(request, shows, resources)?;
         Ok(Box::pin(frames.map(|frame| frame.map(|frame| received(&frame)))))
     }
 

@@ -96,6 +96,9 @@ fn circuit(state: CircuitState) -> CircuitStatus {
         open_until: Some(Timestamp::from_nanos(5_000_000_001)),
         left: None,
         streak: 1,
+        trip_source: None,
+        overriding: None,
+        flapping: false,
     }
 }
 
@@ -149,6 +152,7 @@ fn only_bad_news_warns_by_its_kind() {
                 | EventType::CircuitHalfOpened
                 | EventType::CircuitRecovered
                 | EventType::CircuitReset
+                | EventType::CircuitOverridden
                 | EventType::TaskPaused
                 | EventType::TaskResumed
                 | EventType::ServerDraining

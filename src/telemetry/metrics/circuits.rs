@@ -5,10 +5,13 @@ use std::time::Duration;
 use prometheus::{Histogram, IntCounterVec, IntGaugeVec};
 
 use super::{Families, gauge};
-use crate::model::{CircuitReason, CircuitState, SwapPhase};
+use crate::model::{CircuitReason, CircuitState, Disposition, Permission, SwapPhase};
 
 /// A swap takes from one check to a readiness timeout and a stop.
 const SWAP: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+
+/// A circuit is open from `open_base` (100 ms at the least) to `open_max` (a day at the most).
+const OPEN: [f64; 11] = [0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0];
 
 /// Which transitions there are, and why (circuit.md).
 const TRANSITIONS: [(CircuitState, CircuitState, CircuitReason); 10] = [
@@ -29,6 +32,9 @@ const TRANSITIONS: [(CircuitState, CircuitState, CircuitReason); 10] = [
 pub struct Circuits {
     states: IntGaugeVec,
     transitions: IntCounterVec,
+    open: Histogram,
+    reports: IntCounterVec,
+    permits: IntCounterVec,
 }
 
 impl Circuits {
@@ -40,7 +46,28 @@ impl Circuits {
                 "Transitions of circuits, with the reason for which the circuit last opened or closed.",
                 &["from", "to", "reason"],
             )?,
+            open: families.histogram(
+                "circuit_open_duration_seconds",
+                "How long circuits were open, each time until they were half-open or reset.",
+                &OPEN,
+            )?,
+            reports: families.counters(
+                "circuit_reports_total",
+                "Outcomes that callers have reported, by what became of them.",
+                &["disposition"],
+            )?,
+            permits: families.counters(
+                "circuit_permits_total",
+                "Permits that callers have asked for: granted as a trial (lease) or at all times (free), or denied.",
+                &["answer"],
+            )?,
         };
+        for disposition in Disposition::ALL {
+            metrics.reports.with_label_values(&[disposition.label()]);
+        }
+        for answer in ["lease", "free", "denied"] {
+            metrics.permits.with_label_values(&[answer]);
+        }
         for (from, to, reason) in TRANSITIONS {
             metrics.transitions.with_label_values(&[from.label(), to.label(), reason.label()]);
         }
@@ -50,6 +77,31 @@ impl Circuits {
     /// A circuit went from one state to another; `reason` is why it last opened or closed.
     pub fn transition(&self, from: CircuitState, to: CircuitState, reason: CircuitReason) {
         self.transitions.with_label_values(&[from.label(), to.label(), reason.label()]).inc();
+    }
+
+    /// A circuit was open for so long.
+    pub fn was_open(&self, lasted: Duration) {
+        self.open.observe(lasted.as_secs_f64());
+    }
+
+    /// A caller was told whether it may call.
+    pub fn asked(&self, permission: Permission) {
+        let answer = match permission {
+            Permission::Granted(permit) if permit.lease.is_some() => "lease",
+            Permission::Granted(_) => "free",
+            Permission::Denied(_) => "denied",
+        };
+        self.permits.with_label_values(&[answer]).inc();
+    }
+
+    /// Callers were told what has become of their outcomes.
+    pub fn reported(&self, dispositions: &[Disposition]) {
+        for disposition in Disposition::ALL {
+            let count = dispositions.iter().filter(|told| **told == disposition).count();
+            if count > 0 {
+                self.reports.with_label_values(&[disposition.label()]).inc_by(count as u64);
+            }
+        }
     }
 
     /// How many circuits are in a state now.

@@ -2,8 +2,8 @@
 
 use super::{Read, Unreadable};
 use crate::model::{
-    AlertKind, Asked, CircuitReason, CircuitState, EventType, Exit, InstanceState, Intent, Isolation, Method, State,
-    StatePolicy, SwapPhase, SwapStrategy,
+    AlertKind, Asked, CircuitReason, CircuitState, EventType, EvidenceSource, Exit, InstanceState, Intent, Isolation,
+    Method, Override, State, StatePolicy, SwapPhase, SwapStrategy,
 };
 
 /// A word of the model that has a number on disk.
@@ -52,18 +52,22 @@ codes! {
     }
     CircuitState as "circuit's state" { Closed = 1, Open = 2, HalfOpen = 3 }
     CircuitReason as "circuit's reason" { Failure = 1, Inconclusive = 2, Recovered = 3, Waived = 4, Reset = 5 }
+    EvidenceSource as "source of evidence" { Active = 1, Passive = 2 }
+    Override as "override" { ForcedOpen = 1, ForcedClosed = 2, Shadow = 3 }
     SwapStrategy as "swap's strategy" { MakeBeforeBreak = 1, BreakBeforeMake = 2 }
     StatePolicy as "swap's state policy" { Keep = 1, Reset = 2 }
     SwapPhase as "swap's phase" {
         Building = 1, Starting = 2, Gating = 3, Committed = 4, Draining = 5, Done = 6, RolledBack = 7, Cancelled = 8,
     }
     Isolation as "isolation" { Shared = 1, Thread = 2 }
-    Method as "method" { Start = 1, Swap = 2, Cancel = 3, Delete = 4, Pause = 5, Resume = 6, Run = 7, Rollback = 8 }
+    Method as "method" { Start = 1, Swap = 2, Cancel = 3, Delete = 4, Pause = 5, Resume = 6, Run = 7, Rollback = 8,
+        Override = 9, ResetCircuit = 10,
+    }
     EventType as "event's type" {
         TaskCreated = 1, InstanceStarting = 2, InstanceReady = 3, InstanceStopping = 4, InstanceAborting = 5,
         InstanceStuck = 6, InstanceEnded = 7, RestartScheduled = 8, TaskPaused = 9, TaskResumed = 10, TaskEnded = 11,
         TaskDeleted = 12, SwapStarted = 13, SwapCommitted = 14, SwapRolledBack = 15, CircuitTripped = 16,
         CircuitHalfOpened = 17, CircuitRecovered = 18, CircuitReset = 19, AlertRaised = 20, AlertResolved = 21,
-        ServerDraining = 22,
+        ServerDraining = 22, CircuitOverridden = 23,
     }
 }

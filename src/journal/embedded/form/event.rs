@@ -285,7 +285,7 @@ impl Part {
             Self::Pause => task.pause.clone().map(Detail::Pause),
             Self::Restart => Some(Detail::Restart(task.restart)),
             Self::Swap => task.swap.clone().map(Detail::Swap),
-            Self::Circuit => Some(Detail::Circuit(task.circuit)),
+            Self::Circuit => Some(Detail::Circuit(task.circuit.clone())),
         }
     }
 }

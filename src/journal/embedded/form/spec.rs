@@ -5,8 +5,8 @@ use super::codes::Code;
 use super::monitor::MonitorForm;
 use super::{Read, Unreadable, nanos, spans};
 use crate::model::{
-    CircuitDraft, CircuitPolicy, Isolation, RestartDraft, RestartPolicy, Schedule, ScheduleDraft, ShutdownDraft,
-    ShutdownPolicy, SpecDraft, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, Violations, WatchdogDraft,
+    CircuitDraft, CircuitPolicy, Isolation, PassiveDraft, RestartDraft, RestartPolicy, Schedule, ScheduleDraft,
+    ShutdownDraft, ShutdownPolicy, SpecDraft, SwapDraft, SwapPolicy, SwapStrategy, TaskSpec, Violations, WatchdogDraft,
     WatchdogPolicy,
 };
 
@@ -101,6 +101,19 @@ struct CircuitPolicyForm {
     stable_for: u64,
     #[prost(uint32, tag = "15")]
     streak_cap: u32,
+    /// What callers have a say in: absent in stores of before, and then the defaults.
+    #[prost(uint64, optional, tag = "16")]
+    passive_window: Option<u64>,
+    #[prost(uint32, optional, tag = "17")]
+    passive_min: Option<u32>,
+    #[prost(uint32, optional, tag = "18")]
+    min_reporters: Option<u32>,
+    #[prost(uint32, optional, tag = "19")]
+    trial_permits: Option<u32>,
+    #[prost(uint32, optional, tag = "20")]
+    trial_concurrency: Option<u32>,
+    #[prost(uint64, optional, tag = "21")]
+    lease_ttl: Option<u64>,
 }
 
 impl SpecForm {
@@ -223,6 +236,12 @@ impl CircuitPolicyForm {
             half_open_max: nanos(circuit.half_open_max()),
             stable_for: nanos(circuit.stable_for()),
             streak_cap: circuit.streak_cap(),
+            passive_window: Some(nanos(circuit.passive().window())),
+            passive_min: Some(circuit.passive().min()),
+            min_reporters: Some(circuit.passive().min_reporters()),
+            trial_permits: Some(circuit.passive().trial_permits()),
+            trial_concurrency: Some(circuit.passive().trial_concurrency()),
+            lease_ttl: Some(nanos(circuit.passive().lease_ttl())),
         }
     }
 
@@ -243,6 +262,12 @@ impl CircuitPolicyForm {
             half_open_max,
             stable_for,
             streak_cap,
+            passive_window,
+            passive_min,
+            min_reporters,
+            trial_permits,
+            trial_concurrency,
+            lease_ttl,
         } = *self;
         CircuitDraft {
             consecutive_failures: Some(consecutive_failures),
@@ -260,6 +285,14 @@ impl CircuitPolicyForm {
             half_open_max: spans(Some(half_open_max)),
             stable_for: spans(Some(stable_for)),
             streak_cap: Some(streak_cap),
+            passive: PassiveDraft {
+                window: spans(passive_window),
+                min: passive_min,
+                min_reporters,
+                trial_permits,
+                trial_concurrency,
+                lease_ttl: spans(lease_ttl),
+            },
         }
     }
 }

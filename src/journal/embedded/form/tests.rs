@@ -156,7 +156,7 @@ fn what_the_image_says_already_is_not_said_again() {
     let task = event.task.clone().expect("there");
     let bytes = |event: &Event| EventForm::of(event, BORN).encoded_len();
     let without = bytes(&event);
-    event.detail = Some(crate::model::Detail::Circuit(task.circuit));
+    event.detail = Some(crate::model::Detail::Circuit(task.circuit.clone()));
     assert_eq!(bytes(&event), without + 2);
 }
 

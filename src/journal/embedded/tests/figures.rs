@@ -67,7 +67,7 @@ fn event(number: usize, tasks: &mut Vec<Arc<Task>>, base: Timestamp) -> Arc<Even
         EventType::CircuitTripped => {
             task.circuit.since_time = time;
             task.circuit.epoch = task.circuit.epoch.next();
-            detail = Some(Detail::Circuit(task.circuit));
+            detail = Some(Detail::Circuit(task.circuit.clone()));
         }
         _ => {}
     }

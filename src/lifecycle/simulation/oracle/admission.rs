@@ -74,6 +74,7 @@ impl Intake {
             Command::Vain(rollback, _) => rollback.validate_only,
             Command::Cancel(_) => true,
             Command::Delete(_) | Command::Pause(_) | Command::Resume(_) | Command::Run(_) => false,
+            Command::Override(_) | Command::ResetCircuit(_) => false,
         };
         match self.admission {
             _ if passes => None,
@@ -96,7 +97,7 @@ impl Intake {
                 check(after == shown.max(*sequence) && after <= head, wrong)
             }
             Ok(Reply::Deleted { sequence }) => check(after == *sequence, wrong),
-            Ok(Reply::Checking { .. }) => Err(wrong()),
+            Ok(Reply::Checking { .. } | Reply::Permission { .. } | Reply::Dispositions(_)) => Err(wrong()),
             Err(_) => check(after == head, wrong),
         }
     }

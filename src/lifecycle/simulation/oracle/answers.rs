@@ -190,6 +190,7 @@ impl Answers {
                     Method::Pause => task.intent == Intent::Pause,
                     Method::Start | Method::Resume => task.intent == Intent::Run,
                     Method::Swap | Method::Rollback | Method::Delete | Method::Run => true,
+                    Method::Override | Method::ResetCircuit => true,
                 };
                 after != head && ends(*sequence) && visible(task) && intended
             }
@@ -221,7 +222,8 @@ impl Answers {
         let uid = match reply {
             Ok(Reply::Accepted { task, .. } | Reply::Checking { task }) => Ok(task.uid),
             Ok(Reply::Deleted { .. }) => Err(()),
-            Err(_) => {
+            // They answer no command.
+            Ok(Reply::Permission { .. } | Reply::Dispositions(_)) | Err(_) => {
                 self.unseen.push_back(None);
                 return;
             }
@@ -249,6 +251,10 @@ fn afresh(command: &Command, seen: &Seen<'_>) -> Verdict {
             let violations = Violations::one("expire_time", "must lie in the future");
             return Verdict::Refused(Refusal::Invalid(violations));
         }
+        Command::Override(over) if over.expire_time.is_some_and(|expires| expires <= seen.now.wall) => {
+            let violations = Violations::one("expire_time", "must lie in the future");
+            return Verdict::Refused(Refusal::Invalid(violations));
+        }
         Command::Start(start, _) => return start_afresh(start, seen),
         Command::Swap(swap, _) => swap.etag.as_ref(),
         Command::Vain(rollback, _) => rollback.etag.as_ref(),
@@ -257,6 +263,8 @@ fn afresh(command: &Command, seen: &Seen<'_>) -> Verdict {
         Command::Pause(pause) => pause.etag.as_ref(),
         Command::Resume(resume) => resume.etag.as_ref(),
         Command::Run(run) => run.etag.as_ref(),
+        Command::Override(over) => over.etag.as_ref(),
+        Command::ResetCircuit(reset) => reset.etag.as_ref(),
     };
     let Some(task) = known else { return Verdict::Refused(Refusal::TaskNotFound(command.name().clone())) };
     if etag.is_some_and(|etag| *etag != task.etag()) {
@@ -272,6 +280,15 @@ fn afresh(command: &Command, seen: &Seen<'_>) -> Verdict {
             Ok(()) if *task.spec == swap.spec && task.annotations == swap.annotations => Verdict::Idle,
             Ok(()) => Verdict::Done,
         },
+        Command::Override(_) | Command::ResetCircuit(_) if seen.draining => Verdict::Refused(Refusal::ServerDraining),
+        Command::Override(over) => {
+            let lies = task.circuit.overriding.as_deref();
+            let same = |lies: &CircuitOverride| {
+                (Some(lies.mode), lies.expire_time, &lies.reason) == (over.mode, over.expire_time, &over.cause.reason)
+            };
+            if lies.map_or(over.mode.is_none(), same) { Verdict::Idle } else { Verdict::Done }
+        }
+        Command::ResetCircuit(_) => Verdict::Done,
         Command::Vain(..) if seen.draining => Verdict::Refused(Refusal::ServerDraining),
         Command::Vain(_, refusal) => Verdict::Refused(refusal.clone()),
         Command::Pause(pause) => pauses::pause(pause, task, seen.draining),

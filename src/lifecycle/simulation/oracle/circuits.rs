@@ -110,7 +110,7 @@ impl Circuits {
         (roles, reverts): (&Roles, Option<(Target, Option<StatePolicy>)>),
         now: Now,
     ) -> Checked {
-        let (kind, status) = (event.kind, task.circuit);
+        let (kind, status) = (event.kind, &task.circuit);
         check(status.suspended != roles.is_ready(task.uid), || format!("{kind:?}: {status:?}, suspended wrongly"))?;
         check(status.open_until.is_some() == (status.state == CircuitState::Open && !status.suspended), || {
             format!("{kind:?}: {status:?}")
@@ -135,7 +135,7 @@ impl Circuits {
             known.limit = limit(status.state, task.spec.circuit());
             known.put_off = false;
         }
-        known.status = status;
+        known.status = status.clone();
         if kind == EventType::SwapCommitted {
             known.committed(task);
         }
@@ -153,9 +153,9 @@ impl Circuits {
     }
 
     fn created(&mut self, task: &Task, now: Now) -> Checked {
-        let (status, (target, policy)) = (task.circuit, self.target.ok_or("nobody asked")?);
+        let (status, (target, policy)) = (&task.circuit, self.target.ok_or("nobody asked")?);
         let known = Known {
-            status,
+            status: status.clone(),
             target,
             next_target: target,
             policy,
@@ -245,9 +245,9 @@ impl Known {
     fn moves(&self, kind: EventType, event: &Event, task: &Task, now: Now) -> Checked {
         use CircuitReason::{Failure, Inconclusive, Recovered, Reset, Waived};
         use CircuitState::{Closed, HalfOpen, Open};
-        let (was, is, tally) = (self.status, task.circuit, self.tally);
+        let (was, is, tally) = (&self.status, &task.circuit, self.tally);
         let wrong = || format!("{kind:?} of {}: from {was:?} to {is:?} by {tally:?}", task.name);
-        check(event.detail == Some(Detail::Circuit(is)) && was.epoch < is.epoch, wrong)?;
+        check(event.detail == Some(Detail::Circuit(is.clone())) && was.epoch < is.epoch, wrong)?;
         check(!was.suspended || kind == EventType::CircuitReset, wrong)?;
         let policy = task.spec.circuit();
         let over = self.lasted(now.mono) >= self.limit;
@@ -272,10 +272,10 @@ impl Known {
     }
 
     /// Nothing else changes a circuit, but that it is suspended or not, and what a swap shortens.
-    fn stays(&self, kind: EventType, is: CircuitStatus) -> Checked {
-        let was = self.status;
+    fn stays(&self, kind: EventType, is: &CircuitStatus) -> Checked {
+        let was = &self.status;
         let wrong = || format!("{kind:?} changes a circuit from {was:?} to {is:?}");
-        let key = |status: CircuitStatus| (status.state, status.epoch, status.reason, status.since_time);
+        let key = |status: &CircuitStatus| (status.state, status.epoch, status.reason, status.since_time);
         check(key(was) == key(is), wrong)?;
         check(was.streak == is.streak || was.state == CircuitState::Closed && is.streak < was.streak, wrong)?;
         let (Some(before), Some(after)) = (was.open_until, is.open_until) else { return Ok(()) };

@@ -8,7 +8,7 @@ fn swapped(policy: Option<StatePolicy>, watched: &str) -> (CircuitStatus, Circui
     for _ in 0..3 {
         bench.check(old, Verdict::Fail);
     }
-    let tripped = bench.task().circuit;
+    let tripped = bench.task().circuit.clone();
     assert_eq!((tripped.state, tripped.streak), (CircuitState::Open, 1));
     let swap = SwapTask { state_policy: policy, ..swap(other()) };
     bench.command(Command::Swap(Box::new(swap), target(watched))).unwrap();
@@ -16,7 +16,7 @@ fn swapped(policy: Option<StatePolicy>, watched: &str) -> (CircuitStatus, Circui
     let before = bench.events.len() + 1;
     bench.feed(Input::Ready(new));
     assert_eq!(bench.regime(new).epoch, bench.task().circuit.epoch);
-    (tripped, bench.task().circuit, bench.kinds().split_off(before))
+    (tripped, bench.task().circuit.clone(), bench.kinds().split_off(before))
 }
 
 #[test]

@@ -22,6 +22,12 @@ fn every_parameter_of_circuit_and_swap_is_refused_under_its_own_name() {
         half_open_max: seconds(1),
         stable_for: seconds(86_401),
         streak_cap: 65,
+        passive_window: seconds(3_601),
+        passive_min: 1_000_001,
+        min_reporters: 101,
+        trial_permits: Some(1_001),
+        trial_concurrency: 6,
+        lease_ttl: seconds(601),
     };
     let swap = v1::SwapPolicy {
         strategy: 9,
@@ -40,14 +46,20 @@ fn every_parameter_of_circuit_and_swap_is_refused_under_its_own_name() {
         "failure_rate",
         "half_open_max",
         "jitter",
+        "lease_ttl",
+        "min_reporters",
         "multiplier",
         "open_base",
         "open_max",
+        "passive_min",
+        "passive_window",
         "slow_rate",
         "slow_threshold",
         "stable_for",
         "streak_cap",
+        "trial_concurrency",
         "trial_interval",
+        "trial_permits",
     ];
     let mut expected: Vec<_> = circuit.iter().map(|field| format!("task.spec.circuit.{field}")).collect();
     expected.extend(

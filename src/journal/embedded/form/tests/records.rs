@@ -12,10 +12,11 @@ use uuid::Uuid;
 
 use super::specs::specs;
 use crate::model::{
-    Actor, Alert, AlertKind, Annotations, Asked, Attempt, Cause, CircuitReason, CircuitState, CircuitStatus, Detail,
-    End, Epoch, Event, EventType, Exit, Generation, Idempotency, Instance, InstanceState, Intent, Labels, Method,
-    Observation, Origin, Outcome, Pause, Reason, Remembered, Restart, Sequence, Shutdown, Standing, State, StatePolicy,
-    Story, Swap, SwapPhase, SwapStrategy, Target, Task, TaskName, Timestamp, Uid,
+    Actor, Alert, AlertKind, Annotations, Asked, Attempt, Cause, CircuitOverride, CircuitReason, CircuitState,
+    CircuitStatus, Detail, End, Epoch, Event, EventType, EvidenceSource, Exit, Generation, Idempotency, Instance,
+    InstanceState, Intent, Labels, Method, Observation, Origin, Outcome, Override, Pause, Reason, Remembered, Restart,
+    Sequence, Shutdown, Standing, State, StatePolicy, Story, Swap, SwapPhase, SwapStrategy, Target, Task, TaskName,
+    Timestamp, Uid,
 };
 
 fn select<T: Clone + std::fmt::Debug + 'static>(all: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -99,16 +100,29 @@ fn restarts() -> impl Strategy<Value = Restart> {
 fn circuits() -> BoxedStrategy<CircuitStatus> {
     let reason = option::of(select(&CircuitReason::ALL));
     let rest = (any::<u64>(), time(), option::of(time()), option::of(span()), any::<u32>());
-    (select(&CircuitState::ALL), any::<bool>(), reason, rest)
-        .prop_map(|(state, suspended, reason, (epoch, since_time, open_until, left, streak))| CircuitStatus {
-            state,
-            suspended,
-            epoch: Epoch::new(epoch),
-            since_time,
-            reason,
-            open_until,
-            left,
-            streak,
+    let source = option::of(select(&[EvidenceSource::Active, EvidenceSource::Passive]));
+    let overriding = (select(&Override::ALL), ".{0,20}", time(), option::of(time())).prop_map(
+        |(mode, reason, since_time, expire_time)| {
+            Arc::new(CircuitOverride { mode, reason: Reason::cut(reason), since_time, expire_time })
+        },
+    );
+    let more = (source, option::of(overriding), any::<bool>());
+    (select(&CircuitState::ALL), any::<bool>(), reason, rest, more)
+        .prop_map(|(state, suspended, reason, rest, (trip_source, overriding, flapping))| {
+            let (epoch, since_time, open_until, left, streak) = rest;
+            CircuitStatus {
+                state,
+                suspended,
+                epoch: Epoch::new(epoch),
+                since_time,
+                reason,
+                open_until,
+                left,
+                streak,
+                trip_source,
+                overriding,
+                flapping,
+            }
         })
         .boxed()
 }
@@ -231,7 +245,7 @@ fn details(task: Option<Task>) -> BoxedStrategy<Option<Detail>> {
             task.outcome.clone().map(Detail::Outcome),
             task.swap.clone().map(Detail::Swap),
             task.pause.clone().map(Detail::Pause),
-            Some(Detail::Circuit(task.circuit)),
+            Some(Detail::Circuit(task.circuit.clone())),
             Some(Detail::Restart(task.restart)),
             task.draining.last().cloned().map(Detail::Instance),
             task.candidate.as_deref().cloned().map(Detail::Instance),

@@ -7,9 +7,9 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::model::{
-    BodyMatchDraft, CircuitDraft, ConfigValue, CustomSpec, ExecDraft, HttpDraft, Isolation, MonitorDraft, RestartDraft,
-    ScheduleDraft, ShutdownDraft, SpecDraft, SwapDraft, SwapStrategy, TaskSpec, TcpDraft, TcpStep, Violations,
-    WatchdogDraft,
+    BodyMatchDraft, CircuitDraft, ConfigValue, CustomSpec, ExecDraft, HttpDraft, Isolation, MonitorDraft, PassiveDraft,
+    RestartDraft, ScheduleDraft, ShutdownDraft, SpecDraft, SwapDraft, SwapStrategy, TaskSpec, TcpDraft, TcpStep,
+    Violations, WatchdogDraft,
 };
 
 /// A span of a range of milliseconds, to the nanosecond.
@@ -67,8 +67,20 @@ fn circuits() -> BoxedStrategy<CircuitDraft> {
     let counts = (option::of(0..5_u32), option::of(5..20_u32), option::of(1..5_u32), option::of(0..=10_000_u32));
     let shapes = (option::of(1.0..10.0_f64), option::of(0.0..0.5_f64), option::of(1..5_u32), option::of(1..=64_u32));
     let spans = (span(1..9), span(100..3_000), span(4_000..80_000_000), span(100..400), span(0..80_000_000));
-    (counts, shapes, spans, option::of(0..=10_000_u32))
-        .prop_map(|(counts, shapes, spans, slow_rate)| CircuitDraft {
+    let passive = (
+        (span(1_000..3_600_000), option::of(1..1_000_000_u32), option::of(1..100_u32)),
+        (option::of(0..=1_000_u32), span(300_000..600_000)),
+    )
+        .prop_map(|((window, min, min_reporters), (trial_permits, lease_ttl))| PassiveDraft {
+            window,
+            min,
+            min_reporters,
+            trial_permits,
+            trial_concurrency: trial_permits.map(|permits| permits.div_ceil(2).max(1)),
+            lease_ttl,
+        });
+    (counts, shapes, spans, option::of(0..=10_000_u32), passive)
+        .prop_map(|(counts, shapes, spans, slow_rate, passive)| CircuitDraft {
             consecutive_failures: counts.0,
             active_window: counts.1,
             active_min: counts.2,
@@ -84,6 +96,7 @@ fn circuits() -> BoxedStrategy<CircuitDraft> {
             half_open_max: None,
             stable_for: spans.4,
             streak_cap: shapes.3,
+            passive,
         })
         .boxed()
 }

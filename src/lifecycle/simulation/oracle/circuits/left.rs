@@ -26,7 +26,7 @@ impl Circuits {
             let epoch = epochs.get(&task.uid).copied().unwrap_or_default();
             let left = Left { epoch, seen: (task.update_time, latest), since: kept.now.wall };
             let known = Known {
-                status: task.circuit,
+                status: task.circuit.clone(),
                 target: task.target,
                 next_target: task.target,
                 policy: None,
@@ -48,7 +48,7 @@ impl Known {
     /// The first that is shown of a circuit that was left: its state stays, in an epoch that never was; a trial begins anew. How long
     /// the state may last from here.
     pub(super) fn goes_on(&mut self, kind: EventType, left: Left, task: &Task, now: Now) -> Result<Duration, String> {
-        let (was, is) = (self.status, task.circuit);
+        let (was, is) = (&self.status, &task.circuit);
         let wrong = || format!("{kind:?} shows {is:?} of {}, which was left as {was:?}, {left:?}", task.name);
         let remains = is.left.or_else(|| is.open_until.map(|until| until.since(now.wall)));
         let (state, since, least, most) = match was.state {

@@ -1,0 +1,110 @@
+//! Who reports outcomes, and up to which number each has been heard: so that what is sent again counts once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Mutex as Turn;
+
+use super::desk::Desk;
+use crate::journal::Journal;
+use crate::lifecycle::{Call, Reply};
+use crate::model::{CallOutcome, Disposition, Refusal, Report, ReportedOutcome};
+
+/// How many reporters are remembered. Of more, those who have been silent for the longest are forgotten: what such a one sends again
+/// then would count twice, if the circuit's epoch is still that of its call.
+const KEPT: usize = 10_000;
+
+/// Every reporter that is remembered.
+#[derive(Debug, Default)]
+pub(super) struct Reporters(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    reporters: HashMap<String, Reporter>,
+    /// Counts the reports, so that it is known who was heard last.
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Reporter {
+    /// The number of its last outcome that counted. Held while a report is under way: a reporter's reports take turns.
+    heard: Arc<Turn<u64>>,
+    last: u64,
+}
+
+impl Reporters {
+    /// Takes a report in, and says what has become of each outcome. Goes on though nobody waits for it any more, or nobody would know
+    /// whether it has counted.
+    pub(super) async fn report(
+        self: &Arc<Self>,
+        report: Report,
+        desk: Desk,
+        journal: Journal,
+    ) -> Result<Vec<Disposition>, Refusal> {
+        let heard = self.heard(&report.reporter);
+        let counted = tokio::spawn(async move {
+            let mut heard = heard.lock().await;
+            let (told, last) = sort(report.outcomes, *heard, &journal);
+            let fresh: Vec<CallOutcome> = told.iter().filter_map(|told| told.err()).collect();
+            let mut fresh = match fresh.is_empty() {
+                true => Vec::new(),
+                false => match desk.call(Call::Report(fresh)).await? {
+                    Reply::Dispositions(dispositions) => dispositions,
+                    _ => return Err(Refusal::ServerDraining),
+                },
+            }
+            .into_iter();
+            *heard = last;
+            Ok(told
+                .into_iter()
+                .map(|told| told.unwrap_or_else(|_| fresh.next().unwrap_or(Disposition::Stale)))
+                .collect())
+        });
+        // It ends otherwise only with the process.
+        counted.await.unwrap_or(Err(Refusal::ServerDraining))
+    }
+
+    fn heard(&self, reporter: &str) -> Arc<Turn<u64>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clock += 1;
+        let now = known.clock;
+        if let Some(reporter) = known.reporters.get_mut(reporter) {
+            reporter.last = now;
+            return Arc::clone(&reporter.heard);
+        }
+        if known.reporters.len() >= KEPT {
+            known.forget();
+        }
+        let heard = Arc::default();
+        known.reporters.insert(reporter.to_owned(), Reporter { heard: Arc::clone(&heard), last: now });
+        heard
+    }
+}
+
+impl Known {
+    /// Forgets the tenth of them that has been silent for the longest: so that not every new one costs a look at all.
+    fn forget(&mut self) {
+        let mut last: Vec<u64> = self.reporters.values().map(|reporter| reporter.last).collect();
+        let (_, oldest, _) = last.select_nth_unstable(KEPT / 10);
+        let oldest = *oldest;
+        self.reporters.retain(|_, reporter| reporter.last > oldest);
+    }
+}
+
+/// What can be said of each outcome at once, or else what is to be asked of its circuit; and the number that has been heard then.
+fn sort(outcomes: Vec<ReportedOutcome>, heard: u64, journal: &Journal) -> (Vec<Result<Disposition, CallOutcome>>, u64) {
+    let (view, mut last) = (journal.view(), heard);
+    let told = outcomes.into_iter().map(|ReportedOutcome { name, sequence, outcome }| {
+        if sequence <= last {
+            return Ok(Disposition::Duplicate);
+        }
+        last = sequence;
+        match view.get(&name) {
+            Some(task) if task.uid == outcome.uid => Err(outcome),
+            // It is gone, or another one has its name.
+            _ => Ok(Disposition::Stale),
+        }
+    });
+    let told = told.collect();
+    (told, last)
+}
