@@ -78,6 +78,9 @@ pub enum Refusal {
     /// One swap at a time.
     #[error("a swap of {0} is running; wait for it, or swap with preempt to end it")]
     SwapInProgress(TaskName),
+    /// As that, but past the point where it could be ended.
+    #[error("a swap of {0} has taken over, and the instance before it still stops; ask again once that has ended")]
+    SwapTakenOver(TaskName),
     /// The task has no instance that could do what was asked for, or is about to have none.
     #[error("the task {name} is {}; that is for one that runs", .state.name())]
     TaskNotRunning {

@@ -99,7 +99,9 @@ impl Error {
                 Refusal::ApplyLimit(_) => (Code::ResourceExhausted, "STREAM_LIMIT"),
                 Refusal::SetTasks(_) => (Code::ResourceExhausted, "TASK_LIMIT"),
                 Refusal::SetBytes(_) => (Code::ResourceExhausted, "BATCH_LIMIT"),
-                Refusal::SwapInProgress(_) | Refusal::GenerationsMoved(_) => (Code::Aborted, "SWAP_IN_PROGRESS"),
+                Refusal::SwapInProgress(_) | Refusal::SwapTakenOver(_) | Refusal::GenerationsMoved(_) => {
+                    (Code::Aborted, "SWAP_IN_PROGRESS")
+                }
                 Refusal::GenerationNotFound { .. } => (Code::NotFound, "GENERATION_NOT_FOUND"),
                 Refusal::GenerationNeverActive { .. } => (Code::FailedPrecondition, "GENERATION_NEVER_ACTIVE"),
                 Refusal::GenerationsUnreadable(_) => (Code::Internal, "BUG"),

@@ -60,15 +60,14 @@ impl<C: Chance> Lifecycle<C> {
         if entry.task.state.is_ended() || entry.task.intent == Intent::Cancel {
             return Err(not_running());
         }
-        let is_free = match &entry.swap {
+        match &entry.swap {
             // What only shows what would be is in nobody's way.
-            _ if swap.preempt && swap.validate_only => true,
-            Some(other) => swap.preempt && other.stage != Stage::Retiring,
+            _ if swap.preempt && swap.validate_only => {}
+            Some(other) if other.stage == Stage::Retiring => return Err(Refusal::SwapTakenOver(swap.name)),
+            Some(_) if !swap.preempt => return Err(Refusal::SwapInProgress(swap.name)),
             // What is left of one that was preempted, and nothing has taken its place.
-            None => swap.preempt || !entry.lingers(),
-        };
-        if !is_free {
-            return Err(Refusal::SwapInProgress(swap.name));
+            None if !swap.preempt && entry.lingers() => return Err(Refusal::SwapInProgress(swap.name)),
+            Some(_) | None => {}
         }
         let same_spec = *entry.task.spec == swap.spec;
         let preempts = entry.swap.is_some();

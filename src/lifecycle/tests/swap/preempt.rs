@@ -91,7 +91,7 @@ fn what_is_still_being_built_is_discarded_when_it_comes() {
 fn after_the_cut_over_it_is_too_late() {
     let (mut bench, old, new) = trying();
     bench.feed(Input::Ready(new));
-    let refused = || Err(Refusal::SwapInProgress(name()));
+    let refused = || Err(Refusal::SwapTakenOver(name()));
     assert_eq!(bench.command(preempting(third())), refused());
     bench.feed(Input::Committed(old));
     assert_eq!(bench.command(preempting(third())), refused());
@@ -235,7 +235,7 @@ fn a_dry_run_that_would_preempt_is_answered_however_far_the_other_swap_has_come(
     assert_eq!(shown(bench.command(dry(true))), (3, true), "committed");
     bench.feed(Input::Committed(old));
     assert_eq!(shown(bench.command(dry(true))), (3, true), "the old one stops");
-    assert_eq!(bench.command(dry(false)), Err(Refusal::SwapInProgress(name())), "as the swap would be");
+    assert_eq!(bench.command(dry(false)), Err(Refusal::SwapTakenOver(name())), "as the swap would be");
 }
 
 #[test]

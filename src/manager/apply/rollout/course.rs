@@ -128,6 +128,7 @@ fn is_of_the_moment(refusal: &Refusal) -> bool {
             | Refusal::TaskLive(_)
             | Refusal::EtagMismatch { .. }
             | Refusal::SwapInProgress(_)
+            | Refusal::SwapTakenOver(_)
             | Refusal::TaskNotRunning { .. }
     )
 }

@@ -28,7 +28,8 @@ pub(in crate::lifecycle::simulation::oracle) fn verdict(
     } else if !(swap.preempt && swap.validate_only)
         && (is_running(task) && !preempts(swap, task) || !swap.preempt && lingers(task))
     {
-        Err(Refusal::SwapInProgress(name()))
+        let took_over = is_running(task) && task.swap.as_ref().is_some_and(|other| other.phase >= SwapPhase::Committed);
+        Err(if took_over { Refusal::SwapTakenOver(name()) } else { Refusal::SwapInProgress(name()) })
     } else if other && instances.any(|instance| instance.state == InstanceState::Stuck) {
         Err(Refusal::PredecessorStuck(name()))
     } else if other && matches!(task.state, State::Stopping | State::Aborting) && !is_running(task) && !lingers(task) {
