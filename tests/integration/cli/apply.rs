@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use super::process::{Said, Served};
+use super::process::{Said, Served, switchyard};
 use crate::scratch::Scratch;
 
 fn apply(served: &Served, directory: &Scratch, flags: &[&str]) -> Said {
@@ -130,4 +130,30 @@ fn a_server_reads_its_task_files_on_sighup() {
     let refused = super::switchyard(&["serve", "--tasks", path, "--store", "memory"], "");
     assert_eq!(refused.code, 2, "{refused:?}");
     assert!(refused.stderr.contains("a.yaml:1:1: spec: required"), "{refused:?}");
+}
+
+#[test]
+fn a_set_is_taken_from_stdin_in_each_format_and_from_no_place_that_cannot_be_read_again() {
+    let served = Served::begin(&[]);
+    let toml = "[[tasks]]\nname = 't'\nspec.tcp.address = '127.0.0.1:1'\n";
+    let yaml = "name: t\nspec:\n  tcp: {address: '127.0.0.1:1'}\n";
+    let json = "{\"name\": \"t\", \"spec\": {\"tcp\": {\"address\": \"127.0.0.1:1\"}}}";
+    let planned = "1 to create\ncreate  t  there is no such task\n";
+    for (format, text) in [("TOML", toml), ("YAML", yaml), ("JSON", json)] {
+        let dry = served.run_with(&["apply", "-f", "-", "--owner", "core", "--dry-run"], text);
+        assert_eq!((dry.code, dry.stdout.as_str()), (0, planned), "{format}: {dry:?}");
+    }
+
+    let directory = Scratch::new("twice");
+    let file = directory.path().join("a.yaml");
+    fs::write(&file, yaml).expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let twice = served.run(&["apply", "-f", file, "-f", file, "--owner", "core"]);
+    assert_eq!(twice.code, 2, "{twice:?}");
+    assert!(twice.stderr.contains("given twice"), "{twice:?}");
+
+    let flags = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--store", "memory", "--tasks", "-"];
+    let refused = switchyard(&[&["serve"], &flags[..]].concat(), yaml);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("--tasks") && refused.stderr.contains("SIGHUP"), "{refused:?}");
 }
