@@ -1,8 +1,10 @@
 //! CircuitService, thin: parse, ask, render.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::BoxStream;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -16,6 +18,9 @@ use crate::model::{Refusal, limits};
 use crate::pb::v1::circuit_service_server::CircuitService;
 use crate::pb::{WatchFrame, parse, render, v1};
 use crate::telemetry;
+
+/// How long a report may be silent.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// The service.
 pub(super) struct CircuitRpc {
@@ -65,7 +70,7 @@ impl CircuitService for CircuitRpc {
     ) -> Result<Response<v1::ReportOutcomesResponse>, Status> {
         let mut requests = request.into_inner();
         let mut dispositions = Vec::new();
-        while let Some(request) = requests.message().await? {
+        while let Some(request) = self.next_report(&mut requests).await? {
             dispositions.extend(self.report(request, dispositions.len()).await?);
         }
         Ok(Response::new(v1::ReportOutcomesResponse { dispositions }))
@@ -125,6 +130,18 @@ impl CircuitRpc {
         let name = parse::acquire_permit(request.into_inner())?;
         let (uid, permission, now) = self.manager.acquire(name).await?;
         Ok(render::permission(uid, permission, now))
+    }
+
+    /// The next message of a call; nobody holds one open without end.
+    async fn next_report(
+        &self,
+        requests: &mut Streaming<v1::ReportOutcomesRequest>,
+    ) -> Result<Option<v1::ReportOutcomesRequest>, Status> {
+        tokio::select! {
+            biased;
+            next = timeout(IDLE, requests.message()) => next.unwrap_or_else(|_| Err(Error::ReportIdle(IDLE).into())),
+            () = self.closing.cancelled() => Err(Error::Draining.into()),
+        }
     }
 
     /// Reports a message of a call in which there were `before` outcomes.

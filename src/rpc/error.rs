@@ -56,6 +56,8 @@ pub(super) enum Error {
     ApplyEnds(Refusal, Box<ApplyCounts>),
     #[error("nothing was sent for {} while the set was awaited", Pretty(*.0))]
     ApplyIdle(Duration),
+    #[error("nothing was sent for {}; what came before has counted", Pretty(*.0))]
+    ReportIdle(Duration),
     #[error("the server is draining; resume from the last cursor on another, or on this one when it is back")]
     Draining,
     #[error("this stream has reached its age; resume from the last cursor")]
@@ -135,6 +137,7 @@ impl Error {
                 NotApplied::Stuck => (Code::FailedPrecondition, "TASK_STUCK"),
             },
             Self::ApplyIdle(_) => (Code::DeadlineExceeded, "APPLY_IDLE"),
+            Self::ReportIdle(_) => (Code::DeadlineExceeded, "REPORT_IDLE"),
             Self::StreamAged => (Code::Unavailable, "STREAM_AGED"),
             Self::Stalled(_) => (Code::Unavailable, "JOURNAL_STALLED"),
             Self::Bug(_) => (Code::Internal, "BUG"),

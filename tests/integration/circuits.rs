@@ -370,3 +370,23 @@ async fn circuits_are_listed_and_watched_from_their_state_or_a_cursor_until_thei
     let last = again.circuits.last().expect("shown");
     assert_eq!((last.r#override(), last.suspended), (Override::ForcedOpen, true), "it ended, and was shown so");
 }
+
+// On one thread, since its clock is paused.
+#[tokio::test(start_paused = true)]
+async fn a_reporter_that_falls_silent_is_given_up_and_what_it_told_has_counted() {
+    let server = Harness::start(Layer::default()).await;
+    let mut client = server.client().await;
+    client.start_task(idle("api")).await.expect("started");
+    reach(&mut client, "api", State::Running).await;
+    let mut circuits = CircuitServiceClient::new(server.connect().await);
+    let token = circuit(&mut circuits).await.token;
+    let (messages, receiver) = tokio::sync::mpsc::channel(8);
+    let outcomes = vec![outcome(1, &token, CallVerdict::Success)];
+    messages.send(ReportOutcomesRequest { reporter: "caller-1".to_owned(), outcomes }).await.expect("open");
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let status = circuits.report_outcomes(stream).await.expect_err("silent");
+    assert_eq!(refusal(&status), (Code::DeadlineExceeded, "REPORT_IDLE".to_owned()));
+    let again = report(&mut circuits, vec![outcome(1, &token, CallVerdict::Success)]).await;
+    assert_eq!(again.expect("taken in"), [Disposition::Duplicate]);
+    drop(messages);
+}
