@@ -40,6 +40,8 @@ struct Snapshot {
 /// What must stay the same from page to page (AIP-158). The page size may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arguments {
+    /// What is shown of them.
+    pub of: &'static str,
     /// Whose tasks are listed.
     pub parent: Parent,
     /// The filter, as the client wrote it.
@@ -117,7 +119,7 @@ impl Pages {
     /// A keyed hash; applied twice, so that it cannot be extended.
     fn tag(&self, arguments: &Arguments, body: &str) -> String {
         let mut bytes = Vec::new();
-        for part in [&arguments.parent.to_string(), &arguments.filter, body] {
+        for part in [arguments.of, &arguments.parent.to_string(), &arguments.filter, body] {
             bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
             bytes.extend_from_slice(part.as_bytes());
         }

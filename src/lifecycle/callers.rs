@@ -8,27 +8,27 @@ use super::io::{Call, Chance, Effect, Reply};
 use super::record::Change;
 use super::{Lifecycle, Timer};
 use crate::model::{
-    CallOutcome, Cause, CircuitOverride, CircuitState, Disposition, EventType, Now, OverrideCircuit, Refusal,
+    CallOutcome, Cause, CircuitOverride, Disposition, EventType, Now, OverrideCircuit, Permission, Permit, Refusal,
     ResetCircuit, Sequence, TaskName, Uid, Violations,
 };
 
 impl<C: Chance> Lifecycle<C> {
     /// Answers a caller. While the journal takes nothing in no circuit is stepped, so nobody is answered then.
     pub(super) fn on_call(&mut self, call: Call, now: Now) {
-        let before = self.log.head;
-        let (reply, shows) = match self.admit_new() {
+        let (reply, after) = match self.admit_new() {
             Err(refusal) => (Err(refusal), Sequence::default()),
             Ok(()) => match call {
                 Call::Acquire(name) => self.acquire(&name, now),
+                // What has counted has counted, whenever the transition that it brings about is committed: nobody must be told otherwise.
                 Call::Report(outcomes) => (Ok(Reply::Dispositions(self.report(outcomes, now))), Sequence::default()),
             },
         };
-        let after = if self.log.head > before { self.log.head } else { shows };
         self.log.effects.push(Effect::Answer { after, reply });
     }
 
-    /// A lease bears the circuit's epoch, and an epoch that is not stored yet might come again after a crash: so the answer waits for
-    /// the task's last event.
+    /// A permit bears an epoch, and one that is not stored yet might come again after a crash. The epoch of a lease is that of an event,
+    /// so the answer waits for the task's last one; a circuit that was restored has an epoch that no event bears yet, and until then
+    /// what needs no lease bears the one before, under which nothing counts.
     fn acquire(&mut self, name: &TaskName, now: Now) -> (Result<Reply, Refusal>, Sequence) {
         let chance = self.chance.unit();
         let uid = self.names.get(name).copied();
@@ -36,10 +36,18 @@ impl<C: Chance> Lifecycle<C> {
             return (Err(Refusal::TaskNotFound(name.clone())), Sequence::default());
         };
         let (permission, transition) = entry.circuit.acquire(entry.task.spec.circuit(), chance, now);
-        let told = entry.told;
         self.log.effects.push(Effect::Counted(uid, entry.circuit.counts()));
         self.on_transition(uid, transition, Told::Time, now);
-        (Ok(Reply::Permission { uid, permission, now }), told)
+        let Some(entry) = self.tasks.get(&uid) else {
+            return (Err(Refusal::TaskNotFound(name.clone())), Sequence::default());
+        };
+        let permission = match permission {
+            Permission::Granted(permit) => {
+                Permission::Granted(Permit { epoch: permit.epoch.min(entry.task.circuit.epoch), ..permit })
+            }
+            denied @ Permission::Denied(_) => denied,
+        };
+        (Ok(Reply::Permission { uid, permission, now }), entry.told)
     }
 
     fn report(&mut self, outcomes: Vec<CallOutcome>, now: Now) -> Vec<Disposition> {
@@ -62,12 +70,9 @@ impl<C: Chance> Lifecycle<C> {
         // The task is gone, and its circuit with it.
         let Some(entry) = self.tasks.get_mut(&uid) else { return Disposition::Stale };
         let (disposition, transition) = entry.circuit.report(sample, entry.task.spec.circuit(), chance, now);
-        if let Some(moved) = transition {
-            if (moved.from, moved.to) == (CircuitState::Closed, CircuitState::Open) {
-                entry.fails("has tripped its circuit");
-            }
+        // An observation is about the task's own checks: what callers tell may be of calls from before the swap.
+        if transition.is_some() {
             self.on_transition(uid, transition, Told::Call, now);
-            self.revert(uid, now);
         }
         disposition
     }

@@ -76,14 +76,14 @@ impl<C: Chance> Lifecycle<C> {
             Some(end) => {
                 let left = end.expire_time.since(now.wall).min(spec.terminal_ttl());
                 self.timers.set(Timer::Expire(uid), now.mono + left);
+                if let Some(due) = circuit.override_due() {
+                    self.timers.set(Timer::Override(uid), due);
+                }
             }
             None => {
                 let known = !unknown_kinds.contains(spec.monitor().kind());
                 self.orphans.insert(uid, known);
             }
-        }
-        if let Some(due) = circuit.override_due() {
-            self.timers.set(Timer::Override(uid), due);
         }
         self.names.insert(task.name.clone(), uid);
         self.tasks.insert(uid, Entry::past(task, circuit, self.log.head, now));
@@ -167,6 +167,9 @@ impl<C: Chance> Lifecycle<C> {
     pub(super) fn go_on_with(&mut self, uid: Uid, now: Now) {
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let task = &entry.task;
+        if let Some(due) = entry.circuit.override_due() {
+            self.timers.set(Timer::Override(uid), due);
+        }
         if task.state.is_ended() {
             return;
         }

@@ -4,6 +4,7 @@ mod admission;
 mod alerts;
 mod circuits;
 mod commands;
+mod overridden;
 mod pauses;
 mod relief;
 mod restarts;

@@ -136,9 +136,7 @@ impl Handle {
 
     /// Tells what has come of calls, and is told what becomes of each.
     pub async fn report(&self, report: OutcomeReport) -> Result<Vec<Disposition>, Refusal> {
-        let dispositions = self.reporters.report(report, self.desk.clone(), self.journal.clone()).await?;
-        self.circuits.reported(&dispositions);
-        Ok(dispositions)
+        self.reporters.report(report, self.desk.clone(), self.journal.clone(), self.circuits.clone()).await
     }
 
     /// Deletes an ended task, or says why not; answers with the place in the log right after.

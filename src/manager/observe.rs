@@ -1,6 +1,7 @@
 //! Counting what the events say: the one place where lifecycle events become metrics.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -22,13 +23,19 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) fn new(metrics: &Metrics) -> Self {
+    /// `tasks` are those that an earlier server has left.
+    pub(super) fn new<'a>(metrics: &Metrics, tasks: impl Iterator<Item = &'a Arc<Task>>) -> Self {
+        // A trial begins anew: after a restart it is an open circuit.
+        let left = |task: &Arc<Task>| {
+            let (state, since) = (task.circuit.state, task.circuit.since_time);
+            (state != CircuitState::Closed).then_some((task.uid, (CircuitState::Open, since)))
+        };
         Self {
             instances: metrics.instances.clone(),
             circuits: metrics.circuits.clone(),
             swaps: metrics.swaps.clone(),
             swapping: HashMap::new(),
-            not_closed: HashMap::new(),
+            not_closed: tasks.filter_map(left).collect(),
         }
     }
 

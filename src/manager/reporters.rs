@@ -9,6 +9,7 @@ use super::desk::Desk;
 use crate::journal::Journal;
 use crate::lifecycle::{Call, Reply};
 use crate::model::{CallOutcome, Disposition, Refusal, Report, ReportedOutcome};
+use crate::telemetry::Circuits;
 
 /// How many reporters are remembered. Of more, those who have been silent for the longest are forgotten: what such a one sends again
 /// then would count twice, if the circuit's epoch is still that of its call.
@@ -40,6 +41,7 @@ impl Reporters {
         report: Report,
         desk: Desk,
         journal: Journal,
+        metrics: Circuits,
     ) -> Result<Vec<Disposition>, Refusal> {
         let heard = self.heard(&report.reporter);
         let counted = tokio::spawn(async move {
@@ -55,10 +57,10 @@ impl Reporters {
             }
             .into_iter();
             *heard = last;
-            Ok(told
-                .into_iter()
-                .map(|told| told.unwrap_or_else(|_| fresh.next().unwrap_or(Disposition::Stale)))
-                .collect())
+            let told = told.into_iter().map(|told| told.unwrap_or_else(|_| fresh.next().unwrap_or(Disposition::Stale)));
+            let told: Vec<Disposition> = told.collect();
+            metrics.reported(&told);
+            Ok(told)
         });
         // It ends otherwise only with the process.
         counted.await.unwrap_or(Err(Refusal::ServerDraining))

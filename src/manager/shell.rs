@@ -111,7 +111,7 @@ impl Shell {
         let clock = Clock::new();
         Self {
             lifecycle: Lifecycle::restore(past, limits, Dice::new(), clock.now()),
-            observer: Observer::new(&wiring.metrics),
+            observer: Observer::new(&wiring.metrics, wiring.journal.view().tasks()),
             clock,
             reapers: FuturesUnordered::new(),
             builds: FuturesUnordered::new(),

@@ -79,7 +79,9 @@ impl Apply {
             return Ok(());
         }
         let applied = carry_out(planned, &frames).await?;
-        log(&actor, &applied);
+        // Standard error may be stuck, and then none but the line is to wait for it.
+        let told = applied.clone();
+        drop(tokio::task::spawn_blocking(move || log(&actor, &told)));
         let result = Some(self.result(applied));
         // A client that has gone needs none.
         let _ = frames.send(v1::ApplyTasksResponse { result, ..Default::default() }).await;

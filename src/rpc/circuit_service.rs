@@ -69,9 +69,12 @@ impl CircuitService for CircuitRpc {
         request: Request<Streaming<v1::ReportOutcomesRequest>>,
     ) -> Result<Response<v1::ReportOutcomesResponse>, Status> {
         let mut requests = request.into_inner();
-        let mut dispositions = Vec::new();
+        let (mut dispositions, mut taken) = (Vec::new(), 0);
         while let Some(request) = self.next_report(&mut requests).await? {
-            dispositions.extend(self.report(request, dispositions.len()).await?);
+            // An empty message counts, too: a call is to end.
+            let outcomes = request.outcomes.len().max(1);
+            dispositions.extend(self.report(request, taken).await?);
+            taken += outcomes;
         }
         Ok(Response::new(v1::ReportOutcomesResponse { dispositions }))
     }
@@ -103,7 +106,7 @@ impl CircuitRpc {
     async fn list(&self, request: Request<v1::ListCircuitsRequest>) -> Result<v1::ListCircuitsResponse, Error> {
         let request = parse::list_circuits(request.into_inner())?;
         let Listed { items: circuits, next_page_token, cursor } =
-            list::list(&self.journal, request, render::callers_circuit).await?;
+            list::list(&self.journal, request, "circuits", render::callers_circuit).await?;
         Ok(v1::ListCircuitsResponse { circuits, next_page_token, cursor })
     }
 
@@ -139,12 +142,12 @@ impl CircuitRpc {
     ) -> Result<Option<v1::ReportOutcomesRequest>, Status> {
         tokio::select! {
             biased;
-            next = timeout(IDLE, requests.message()) => next.unwrap_or_else(|_| Err(Error::ReportIdle(IDLE).into())),
             () = self.closing.cancelled() => Err(Error::Draining.into()),
+            next = timeout(IDLE, requests.message()) => next.unwrap_or_else(|_| Err(Error::ReportIdle(IDLE).into())),
         }
     }
 
-    /// Reports a message of a call in which there were `before` outcomes.
+    /// Reports a message of a call in which `before` outcomes were taken in.
     async fn report(&self, request: v1::ReportOutcomesRequest, before: usize) -> Result<Vec<i32>, Error> {
         let outcomes = request.outcomes.len();
         if outcomes > limits::REPORTED_AT_ONCE {

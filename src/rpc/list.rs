@@ -22,10 +22,11 @@ pub(super) struct Listed<T> {
 pub(super) async fn list<T: Message>(
     journal: &Journal,
     request: ListTasks,
+    of: &'static str,
     render: impl Fn(&Task) -> T,
 ) -> Result<Listed<T>, Error> {
     let ListTasks { parent, filter, filter_text, page_size, page_token } = request;
-    let arguments = Arguments { parent, filter: filter_text };
+    let arguments = Arguments { of, parent, filter: filter_text };
     let listing = match page_token {
         None => journal.pages().first(journal.view(), arguments),
         Some(token) => journal.pages().resume(&token, arguments)?,

@@ -164,7 +164,7 @@ impl TaskRpc {
     async fn list(&self, request: Request<v1::ListTasksRequest>) -> Result<v1::ListTasksResponse, Error> {
         let request = parse::list_tasks(request.into_inner())?;
         let Listed { items: tasks, next_page_token, cursor } =
-            list::list(&self.journal, request, |task| self.read(task)).await?;
+            list::list(&self.journal, request, "tasks", |task| self.read(task)).await?;
         Ok(v1::ListTasksResponse { tasks, next_page_token, cursor })
     }
 

@@ -5,6 +5,7 @@ mod apply;
 mod cut;
 mod full;
 mod load;
+mod reports;
 mod store;
 
 use std::collections::BTreeMap;

@@ -47,9 +47,10 @@ use crate::model::{Timestamp, Violations};
 /// | 2 | the counters have the bytes of the log |
 /// | 3 | and those of the specs that are kept for it alone |
 /// | 4 | every row is sealed, and every table has its tally |
+/// | 8 | overrides lie over circuits, and are told of |
 ///
-/// It has no seal; but no flipped bit makes a 4 a form that would be migrated.
-pub(super) const FORM: u32 = 4;
+/// It has no seal; but no flipped bit makes an 8 a form that would be migrated.
+pub(super) const FORM: u32 = 8;
 
 /// Why stored bytes are not what they should be.
 #[derive(Debug, Error)]

@@ -17,18 +17,22 @@ use super::tables::{
 /// sealed one; and no more of them is in memory than redb itself keeps there.
 const OLDER: &str = "older";
 
+/// From this form on everything is sealed. All that differs since is what rows may say.
+const SEALED: u32 = 4;
+
 /// Brings a store of form `older` up.
 pub(super) fn migrate(database: &mut Database, older: u32) -> Result<(), Fault> {
     tracing::info!(from = older, to = FORM, "the store is of an older form, and is being migrated");
-    if !(1..FORM).contains(&older) {
+    if !(1..=SEALED).contains(&older) {
         return Err(Fault::damaged("its form", format!("there never was a form {older}")));
     }
     // What has flipped would be sealed as it is. `false` is a record of free pages that has been put right.
     database.check_integrity()?;
     let transaction = writing(database)?;
-    // Up to form 3 nothing was sealed; form 1 did not know how many bytes the log has, and form 2 not what the specs have that are
-    // kept for it.
-    seal_all(&transaction)?;
+    // Form 1 did not know how many bytes the log has, and form 2 not what the specs have that are kept for it.
+    if older < SEALED {
+        seal_all(&transaction)?;
+    }
     put_form(&transaction)?;
     Ok(transaction.commit()?)
 }

@@ -3,7 +3,7 @@ use crate::journal::testing::{created, event, sequence, shared, task};
 use crate::model::EventType;
 
 fn arguments(parent: &str, filter: &str) -> Arguments {
-    Arguments { parent: Parent::parse(parent).expect("valid"), filter: filter.to_owned() }
+    Arguments { of: "tasks", parent: Parent::parse(parent).expect("valid"), filter: filter.to_owned() }
 }
 
 fn all() -> Arguments {

@@ -25,11 +25,14 @@ impl Shell {
         turn: &mut Turn,
     ) {
         let mut answer = Some(answer);
+        let is_call = matches!(input, Input::Call(_));
         for effect in self.lifecycle.step(input, self.clock.now()) {
             match effect {
                 Effect::Answer { after, reply } => {
                     let Some(answer) = answer.take() else { continue };
-                    match self.waiting(after) {
+                    // Nothing of a call is remembered by a commit: who is told that it was in vain must be able to ask again.
+                    let is_there = is_call && after <= self.wiring.journal.view().head();
+                    match if is_there { Waiting::Nothing } else { self.waiting(after) } {
                         Waiting::Commit => {
                             // The caller may have stopped waiting.
                             let run = Box::new(move || drop(answer.send(reply)));

@@ -9,7 +9,7 @@ use redb::{TableDefinition, Value, WriteTransaction};
 use super::directories::{edit, filled};
 use super::history::{History, assert_is};
 use super::media::{Disk, Done, TestDir, put};
-use crate::journal::embedded::form::{Counters, Tally};
+use crate::journal::embedded::form::{Counters, FORM, Tally};
 use crate::journal::embedded::rows::{RowKey, SealedTable};
 use crate::journal::embedded::tables::{
     COUNTERS_KEY, DYING, EVENTS, FORM_KEY, IDENTITY_KEY, META, REQUESTS, SPECS, TASKS, counters, identity,
@@ -123,7 +123,30 @@ fn a_migration_that_is_cut_short_leaves_the_older_form_whole() {
         drop((meta, looked));
         assert_is(&mut open(&disk).expect("migrated"), &history.fold, &log, &format!("cut after {cut}"));
     }
-    assert_eq!(forms, [Some(3), Some(4)].into());
+    assert_eq!(forms, [Some(3), Some(FORM)].into());
+}
+
+#[test]
+fn a_store_whose_rows_are_sealed_gets_a_new_number_alone_and_one_that_never_was_is_refused() {
+    for form in 4..FORM {
+        let dir = TestDir::new();
+        let (store, history, log) = filled(&dir, 60);
+        drop(store);
+        edit(&dir, |transaction| {
+            let mut meta = transaction.open_table(META).expect("there");
+            meta.insert(FORM_KEY, form.to_le_bytes().as_slice()).expect("written");
+        });
+        match EmbeddedStore::open(&dir.path(), Retention::default()) {
+            Ok(mut store) if form == 4 => {
+                assert_is(&mut store, &history.fold, &log, "migrated");
+                let database = store.shared.database().expect("open");
+                let meta = database.begin_read().expect("begun").open_table(META).expect("there");
+                assert_eq!(tables::form(&meta).expect("read"), Some(FORM));
+            }
+            Err(OpenError::Damaged { .. }) if form != 4 => {}
+            other => panic!("{form}: {:?}", other.err()),
+        }
+    }
 }
 
 #[test]
