@@ -197,9 +197,14 @@ fn tasks<'a>(reader: &mut Reader<'_>, document: &'a Node) -> Vec<&'a Node> {
 fn documents(file: &str, text: &str) -> Result<Vec<Node>, String> {
     let is_toml = Path::new(file).extension().is_some_and(|extension| extension == "toml");
     if is_toml || (file == STDIN && given::looks_like_toml(text)) {
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return Ok(Vec::new());
+        }
         return spanned_toml::parse(text).map(|node| vec![node]).map_err(|error| format!("{file}:{error}"));
     }
-    yaml::parse(text).map_err(|error| format!("{file}:{error}"))
+    let is_json = Path::new(file).extension().is_some_and(|extension| extension == "json");
+    let format = if is_json { "JSON" } else { "YAML" };
+    yaml::parse(text).map_err(|error| format!("{file}:{}", error.replacen("no YAML", &format!("no {format}"), 1)))
 }
 
 fn read(path: &Path, room: &mut u64) -> io::Result<String> {

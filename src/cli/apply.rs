@@ -29,7 +29,7 @@ Examples:
   switchyard apply -f tasks/ --owner core --prune             and cancel what is in no file
   switchyard apply -f api.yaml -f db.toml --max-parallel 4    four swaps at a time
   switchyard apply -f tasks/ --max-failures 10 --on-failure roll-back
-  switchyard list --filter 'labels.owner = core' -o yaml > core.yaml
+  switchyard list -A --filter 'labels.owner = core AND state != CANCELLED' -o yaml > core.yaml
 
 A file holds tasks as `start -f` takes them, each with its name: YAML documents, a list, or a
 mapping with a list as `tasks`; in TOML [[tasks]]. Of a directory the files are read whose names

@@ -166,6 +166,11 @@ impl Planned {
     }
 
     /// Carries the plan out, and shows how far it is. An error is one that every command would meet now. Dropped, it begins nothing
+    /// Whose tasks they are.
+    pub fn owner(&self) -> &str {
+        &self.apply.owner
+    }
+
     /// more, and what is under way goes on; applying the set again goes on from there.
     pub async fn run(self, progress: watch::Sender<ApplyCounts>) -> Result<Applied, Refusal> {
         // The turn is over when all is done.

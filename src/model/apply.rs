@@ -181,6 +181,9 @@ pub enum NotApplied {
     /// While it was being swapped back: the swap ended in this phase, for this reason.
     #[error("it was not swapped back, that swap is {phase}: {1}", phase = .0.name())]
     NotRolledBack(SwapPhase, String),
+    /// Somebody else has cancelled it since it was planned, or changed it since it was swapped: it is theirs to say.
+    #[error("somebody else has changed it meanwhile, and it was left as it is; apply again to have it as the set says")]
+    TakenOver,
     /// Others change it again and again.
     #[error("others change it again and again")]
     Contended,

@@ -28,6 +28,10 @@ use super::names;
 use crate::model::{Isolation, StatePolicy, SwapStrategy, TaskName, Violations};
 
 fn task_name(v: &mut Violations, name: &str) -> Option<TaskName> {
+    if name.is_empty() {
+        v.add("name", "required");
+        return None;
+    }
     TaskName::parse(name).map_err(|problem| v.add("name", problem.to_string())).ok()
 }
 

@@ -18,7 +18,7 @@ use super::batch::wire_status;
 use super::error::Error;
 use crate::journal::Journal;
 use crate::manager::{Handle, Planned};
-use crate::model::{self, Actor, Applied, ApplyCounts, ApplyFailure, PlanItem, Refusal};
+use crate::model::{self, Actor, Applied, ApplyCounts, ApplyFailure, ApplyOutcome, PlanItem, Refusal};
 use crate::pb::parse::{ApplySet, apply_header};
 use crate::pb::{render, v1};
 
@@ -78,10 +78,7 @@ impl Apply {
         if planned.is_all() {
             return Ok(());
         }
-        let applied = carry_out(planned, &frames).await?;
-        // Standard error may be stuck, and then none but the line is to wait for it.
-        let told = applied.clone();
-        drop(tokio::task::spawn_blocking(move || log(&actor, &told)));
+        let applied = carry_out(planned, &frames, actor).await?;
         let result = Some(self.result(applied));
         // A client that has gone needs none.
         let _ = frames.send(v1::ApplyTasksResponse { result, ..Default::default() }).await;
@@ -139,19 +136,54 @@ impl Apply {
     }
 }
 
-/// One line for the whole set: its events are logged at DEBUG.
-fn log(actor: &Actor, applied: &Applied) {
-    let Applied { outcome, counts, failures: _, failures_omitted: _, sequence: _ } = applied;
-    let ApplyCounts { created, swapped, cancelled, left, failed, rolled_back, in_flight: _, waiting } = *counts;
-    tracing::info!(
-        %actor, ?outcome, created, swapped, left, cancelled, failed, rolled_back, not_begun = waiting,
-        "a set of tasks was applied"
-    );
+/// What the log says of a whole set, whose events are logged at DEBUG: one line at its end, also where its client has gone in the
+/// middle.
+struct Account {
+    actor: Actor,
+    owner: String,
+    counts: watch::Receiver<ApplyCounts>,
+    end: Option<Result<ApplyOutcome, Refusal>>,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let (actor, owner) = (self.actor.clone(), std::mem::take(&mut self.owner));
+        let (counts, end) = (*self.counts.borrow(), self.end.take());
+        let line = move || {
+            let ApplyCounts { created, swapped, cancelled, left, failed, rolled_back, in_flight, waiting } = counts;
+            match end {
+                Some(Ok(outcome)) if outcome == ApplyOutcome::Succeeded => tracing::info!(
+                    %actor, owner, ?outcome, created, swapped, left, cancelled, failed, rolled_back, not_begun = waiting,
+                    "a set of tasks was applied"
+                ),
+                Some(Ok(outcome)) => tracing::warn!(
+                    %actor, owner, ?outcome, created, swapped, left, cancelled, failed, rolled_back, not_begun = waiting,
+                    "a set of tasks was not applied as a whole"
+                ),
+                end => {
+                    let why = match end {
+                        Some(Err(refusal)) => refusal.to_string(),
+                        _ => "its client has gone".to_owned(),
+                    };
+                    tracing::warn!(
+                        %actor, owner, why, created, swapped, left, cancelled, failed, rolled_back, under_way = in_flight,
+                        not_begun = waiting, "the apply of a set of tasks was cut"
+                    );
+                }
+            }
+        };
+        // Standard error may be stuck, and then none but the line is to wait for it.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(line)),
+            Err(_) => line(),
+        }
+    }
 }
 
 /// Carries the plan out, and tells now and then how far it is; a client that has not read what it was told last is told no more.
-async fn carry_out(planned: Planned, frames: &Frames) -> Result<Applied, Error> {
+async fn carry_out(planned: Planned, frames: &Frames, actor: Actor) -> Result<Applied, Error> {
     let (tell, mut told) = watch::channel(Default::default());
+    let mut account = Account { actor, owner: planned.owner().to_owned(), counts: told.clone(), end: None };
     let mut running = std::pin::pin!(planned.run(tell));
     let mut ticks = interval(PROGRESS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -162,6 +194,7 @@ async fn carry_out(planned: Planned, frames: &Frames) -> Result<Applied, Error> 
             biased;
             applied = &mut running => {
                 let counts = Box::new(*told.borrow_and_update());
+                account.end = Some(applied.as_ref().map(|applied| applied.outcome).map_err(Clone::clone));
                 return applied.map_err(|refusal| Error::ApplyEnds(refusal, counts));
             }
             _ = ticks.tick() => {}

@@ -133,7 +133,7 @@ impl Error {
                 NotApplied::Reverted(_) => (Code::Aborted, "SWAP_REVERTED"),
                 NotApplied::NotRolledBack(..) => (Code::Aborted, "ROLL_BACK_FAILED"),
                 // A refusal is told as itself.
-                NotApplied::Contended | NotApplied::Refused(_) => (Code::Aborted, "CONTENDED"),
+                NotApplied::TakenOver | NotApplied::Contended | NotApplied::Refused(_) => (Code::Aborted, "CONTENDED"),
                 NotApplied::Stuck => (Code::FailedPrecondition, "TASK_STUCK"),
             },
             Self::ApplyIdle(_) => (Code::DeadlineExceeded, "APPLY_IDLE"),

@@ -194,7 +194,15 @@ impl TaskRpc {
             // Deleted since.
             return Err(Refusal::TaskNotFound(name).into());
         }
-        Ok(v1::ListGenerationsResponse { generations: kept.iter().rev().map(render::generation).collect() })
+        let mut generations: Vec<_> = kept.iter().rev().map(render::generation).collect();
+        // With its task it has ended, too.
+        if let Some(end) = &task.end {
+            let active = generations.iter_mut().find(|shown| shown.generation == task.generation.get());
+            if let Some(active) = active.filter(|active| active.end_time.is_none()) {
+                active.end_time = Some(render::timestamp(end.time));
+            }
+        }
+        Ok(v1::ListGenerationsResponse { generations })
     }
 
     async fn cancel(&self, request: Request<v1::CancelTaskRequest>) -> Result<v1::CancelTaskResponse, Error> {

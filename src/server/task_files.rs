@@ -170,7 +170,7 @@ impl TaskFiles {
         let untold = failures.len().saturating_sub(LINES) + failures_omitted;
         let path = self.path.display();
         tracing::info!(
-            %path, owner = self.owner, ?outcome, created, swapped, left, cancelled, failed, untold, not_begun = waiting,
+            %path, owner = self.owner, ?outcome, created, swapped, left, cancelled, failed, more_failures = untold, not_begun = waiting,
             "the task files were applied"
         );
     }

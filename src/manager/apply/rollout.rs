@@ -112,8 +112,12 @@ impl RollOut {
             if let Some(refusal) = self.end.take() {
                 return Err(refusal);
             }
-            if self.calls.is_empty() && self.awaiting.is_empty() && !self.roll_back() {
-                return Ok(self.tally.applied());
+            if self.calls.is_empty() && self.awaiting.is_empty() {
+                if !self.roll_back() {
+                    return Ok(self.tally.applied());
+                }
+                // What is to be swapped back begins now: nothing else need ever happen.
+                continue;
             }
             let over = self.observations.first().map(|(over, _)| *over);
             tokio::select! {
