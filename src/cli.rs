@@ -5,6 +5,7 @@
 
 mod apply;
 mod change;
+mod checks;
 mod circuit;
 mod completions;
 mod demo;
@@ -92,6 +93,7 @@ enum Command {
     Wait(wait::Wait),
     Watch(watch::Watch),
     Events(events::Events),
+    Checks(checks::Checks),
     Circuit(Box<circuit::Circuit>),
     Info(read::Info),
     Store(store::Store),
@@ -128,6 +130,7 @@ pub fn run() -> ExitCode {
         Command::Wait(wait) => block_on(wait.run()),
         Command::Watch(watch) => block_on(watch.run()),
         Command::Events(events) => block_on(events.run()),
+        Command::Checks(checks) => block_on(checks.run()),
         Command::Circuit(circuit) => block_on(circuit.run()),
         Command::Store(store) => store.run(),
         Command::Info(info) => block_on(info.run()),

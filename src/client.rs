@@ -2,6 +2,7 @@
 
 mod apply;
 mod backoff;
+mod checks;
 mod circuits;
 mod error;
 mod watch;
@@ -23,6 +24,7 @@ use v1::server_service_client::ServerServiceClient;
 use v1::task_service_client::TaskServiceClient;
 
 pub use apply::Applying;
+pub use checks::{CheckUpdate, Checks};
 pub use error::{Error, FieldViolation};
 pub use tonic::Code;
 pub use watch::{Update, Watch};

@@ -19,9 +19,9 @@ pub(super) struct Which {
 }
 
 impl Which {
-    /// Whether it is neither a name nor a filter.
-    pub(super) const fn is_open(&self) -> bool {
-        self.name.is_none() && self.filter.is_empty()
+    /// The full name, where one was given.
+    pub(super) fn name(&self) -> Option<String> {
+        self.name.as_ref().map(|name| self.scope.namespace.task(name))
     }
 
     /// The parent and the filter of a request that asks for them.
@@ -29,7 +29,7 @@ impl Which {
         if self.name.is_some() && self.scope.all_namespaces {
             return Err(Failure::Usage("a name lies in one namespace; leave out -A, or use --filter".to_owned()));
         }
-        let name = self.name.as_ref().map(|name| self.scope.namespace.task(name));
+        let name = self.name();
         // A full name lies in its own namespace, whatever the flags say.
         let parent = name.as_deref().and_then(|name| name.split_once("/tasks/")).map(|(parent, _)| parent.to_owned());
         let named = name.map(|name| format!("name = \"{name}\""));

@@ -57,7 +57,9 @@ impl Watch {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let namespaces = self.selection.which.scope.all_namespaces;
         let request = self.selection.request()?;
-        self.following.run(namespaces, |client, start| client.watch(v1::WatchTasksRequest { start, ..request.clone() })).await
+        self.following
+            .run(namespaces, |client, start| client.watch(v1::WatchTasksRequest { start, ..request.clone() }))
+            .await
     }
 }
 
@@ -91,8 +93,7 @@ impl Following {
         namespaces: bool,
         open: impl Fn(&Client, Option<Start>) -> Stream,
     ) -> Result<(), Failure> {
-        let mut ended =
-            Asked { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? };
+        let mut ended = Asked::listen()?;
         let mut file = self.cursor_file.as_deref().map(CursorFile::open).transpose()?;
         let client = self.remote.connect().await?;
         let open = |start| open(&client, start);
@@ -148,13 +149,17 @@ impl Following {
 }
 
 /// What asks a watch to end.
-struct Asked {
+pub(super) struct Asked {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Asked {
-    async fn next(&mut self) {
+    pub(super) fn listen() -> Result<Self, Failure> {
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

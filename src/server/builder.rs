@@ -105,6 +105,7 @@ impl Builder {
             manager: handle.clone(),
             journal: journal.clone(),
             metrics: metrics.rpcs.clone(),
+            checks: metrics.checks.tail().clone(),
             limits: rpc_limits(&config),
             drain,
             start_time: now(),

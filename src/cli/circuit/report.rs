@@ -104,8 +104,7 @@ impl Report {
             latency: latency.map(wire),
         });
         let told: Vec<_> = told.collect();
-        let message =
-            |part: &[_]| v1::ReportOutcomesRequest { reporter: reporter.clone(), outcomes: part.to_vec() };
+        let message = |part: &[_]| v1::ReportOutcomesRequest { reporter: reporter.clone(), outcomes: part.to_vec() };
         let answer = client.report(told.chunks(IN_A_MESSAGE).map(message).collect()).await?;
         output.message(&answer, |answer| format!("{}  {}\n", words::id(&name), tally(&answer.dispositions)))?;
         verdict(&answer.dispositions)

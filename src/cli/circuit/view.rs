@@ -27,10 +27,8 @@ pub(super) fn list(
     now: SystemTime,
 ) -> String {
     let first = usize::from(!namespaces);
-    let rows: Vec<_> = circuits
-        .iter()
-        .map(|circuit| row(circuit, trials.get(&circuit.name).copied(), now).split_off(first))
-        .collect();
+    let rows: Vec<_> =
+        circuits.iter().map(|circuit| row(circuit, trials.get(&circuit.name).copied(), now).split_off(first)).collect();
     table::render(&COLUMNS[first..], &rows, output.width, output.paint)
 }
 

@@ -1,36 +1,21 @@
 //! A watch for programs: each part of a frame is an object with one key.
 
-use prost::Message;
-use serde::Serialize;
-use serde::ser::SerializeMap;
-
 use super::{Failure, Shown};
-use crate::cli::json::{self, Named};
+use crate::cli::json::{self, Entry};
 use crate::cli::output::Format;
-
-/// An object with one key.
-struct Entry<'a, T>(&'a str, T);
-
-impl<T: Serialize> Serialize for Entry<'_, T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(self.0, &self.1)?;
-        map.end()
-    }
-}
 
 /// The parts of a frame, each a document of its own.
 pub(super) fn frame(shown: &Shown, cursor: Option<&str>, format: Format) -> Result<String, Failure> {
     let Shown { events, tasks, circuits, initial_complete } = shown;
     let mut text = String::new();
     for task in tasks {
-        text += &message("task", task, format)?;
+        text += &json::keyed("task", task, format)?;
     }
     for circuit in circuits {
-        text += &message("circuit", circuit, format)?;
+        text += &json::keyed("circuit", circuit, format)?;
     }
     for event in events {
-        text += &message("event", event, format)?;
+        text += &json::keyed("event", event, format)?;
     }
     if *initial_complete {
         text += &json::document(&Entry("initialComplete", true), format)?;
@@ -39,10 +24,6 @@ pub(super) fn frame(shown: &Shown, cursor: Option<&str>, format: Format) -> Resu
         text += &json::document(&Entry("cursor", cursor), format)?;
     }
     Ok(text)
-}
-
-fn message<M: Message + Named>(key: &str, message: &M, format: Format) -> Result<String, Failure> {
-    json::document(&Entry(key, json::dynamic(message)?), format)
 }
 
 #[cfg(test)]

@@ -82,3 +82,26 @@ fn what_cannot_be_done_to_a_circuit_is_told_by_exit_code() {
         assert_eq!(refused.code, 2, "{wrong:?}: {refused:?}");
     }
 }
+
+#[test]
+fn what_checks_find_is_shown_and_followed() {
+    let served = Served::begin(&[]);
+    watched(&served);
+    assert_eq!(served.run(&["start", "db", "--tcp", "127.0.0.1:1", "--interval", "24h", "--wait"]).code, 0);
+    let listed = served.run(&["checks"]).stdout;
+    for text in ["api   PASS in ", "db    FAIL CONNECTION_REFUSED in ", "cannot connect to 127.0.0.1:1"] {
+        assert!(listed.contains(text), "{text} is not in\n{listed}");
+    }
+    let one = served.run(&["checks", "db", "-o", "json"]).json();
+    assert_eq!(one["checks"][0]["check"]["reason"], "CONNECTION_REFUSED");
+    assert_eq!(served.run(&["checks", "nobody"]).code, 3);
+    assert_eq!(served.run(&["checks", "nobody", "--follow"]).code, 3);
+
+    let mut follow = served.follow(&["checks", "--filter", "name = api", "--follow", "-o", "json"]);
+    let seen = follow.until(|line| line["check"].is_object());
+    assert_eq!(
+        (&seen["check"]["name"], &seen["check"]["generation"]),
+        (&"namespaces/default/tasks/api".into(), &"1".into())
+    );
+    assert_eq!(follow.interrupt(), Some(0));
+}
