@@ -5,6 +5,8 @@
 
 mod apply;
 mod change;
+mod checks;
+mod circuit;
 mod completions;
 mod demo;
 mod diff;
@@ -64,6 +66,7 @@ Examples:
   switchyard rollback api --wait                                back to the spec before
   switchyard apply -f tasks/ --owner core --prune               have all be as files say
   switchyard pause api --for 2h                                 have it rest for a while
+  switchyard circuit list                                       which targets should be called
   switchyard cancel api                                         stop it, with a proven outcome
 
 Exit codes: 0 done, 1 a negative outcome, 2 usage and INVALID_ARGUMENT, 3 NOT_FOUND,
@@ -90,6 +93,8 @@ enum Command {
     Wait(wait::Wait),
     Watch(watch::Watch),
     Events(events::Events),
+    Checks(checks::Checks),
+    Circuit(Box<circuit::Circuit>),
     Info(read::Info),
     Store(store::Store),
     Drain(drain::Drain),
@@ -125,6 +130,8 @@ pub fn run() -> ExitCode {
         Command::Wait(wait) => block_on(wait.run()),
         Command::Watch(watch) => block_on(watch.run()),
         Command::Events(events) => block_on(events.run()),
+        Command::Checks(checks) => block_on(checks.run()),
+        Command::Circuit(circuit) => block_on(circuit.run()),
         Command::Store(store) => store.run(),
         Command::Info(info) => block_on(info.run()),
         Command::Drain(drain) => block_on(drain.run()),

@@ -2,6 +2,8 @@
 
 mod apply;
 mod backoff;
+mod checks;
+mod circuits;
 mod error;
 mod watch;
 
@@ -17,10 +19,12 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
 use crate::pb::v1;
+use v1::circuit_service_client::CircuitServiceClient;
 use v1::server_service_client::ServerServiceClient;
 use v1::task_service_client::TaskServiceClient;
 
 pub use apply::Applying;
+pub use checks::{CheckUpdate, Checks};
 pub use error::{Error, FieldViolation};
 pub use tonic::Code;
 pub use watch::{Update, Watch};
@@ -51,6 +55,7 @@ const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Client {
     tasks: TaskServiceClient<Channel>,
+    circuits: CircuitServiceClient<Channel>,
     server: ServerServiceClient<Channel>,
 }
 
@@ -59,7 +64,8 @@ impl Client {
     pub async fn connect(server: &str) -> Result<Self, Error> {
         let endpoint = endpoint(server)?;
         let channel = endpoint.connect().await.map_err(|error| Error::unreachable(server, &error))?;
-        Ok(Self { tasks: TaskServiceClient::new(channel.clone()), server: ServerServiceClient::new(channel) })
+        let (tasks, circuits) = (TaskServiceClient::new(channel.clone()), CircuitServiceClient::new(channel.clone()));
+        Ok(Self { tasks, circuits, server: ServerServiceClient::new(channel) })
     }
 
     /// Whether anybody takes connections at `http://host:port`, or plain `host:port`; a server that ends does so until it has closed
@@ -218,7 +224,7 @@ impl Client {
 
     /// Follows events; nothing happens before the first `Watch::next`, or `Watch::open`.
     pub fn watch(&self, request: v1::WatchTasksRequest) -> Watch {
-        Watch::new(self.tasks.clone(), request)
+        Watch::of_tasks(self.tasks.clone(), request)
     }
 }
 

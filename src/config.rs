@@ -35,6 +35,7 @@ pub struct Config {
     exit_on_stuck_limit: bool,
     max_streams: usize,
     max_streams_per_connection: usize,
+    circuit_series: usize,
     tasks: Option<PathBuf>,
     tasks_owner: String,
     storage: Storage,
@@ -71,6 +72,8 @@ pub struct Layer {
     pub max_streams: Option<usize>,
     /// Watch streams of one connection. Default 16; 1 to 200, so that calls find room beside them.
     pub max_streams_per_connection: Option<usize>,
+    /// How many circuits have metric series of their own. Default 0; at most 100,000.
+    pub circuit_series: Option<usize>,
     /// A file with tasks, or a directory of such files: what is in them is started, swapped and cancelled as the server begins, and
     /// whenever it is told to read them again. Default none.
     pub tasks: Option<PathBuf>,
@@ -166,6 +169,7 @@ impl Config {
                 // A connection carries 256 streams; the rest is for calls.
                 200,
             ),
+            circuit_series: layer.circuit_series.unwrap_or(0),
             storage: Storage::check(&layer, &mut note),
             listen: layer.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 6710))),
             http_listen: layer.http_listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 6711))),
@@ -177,6 +181,10 @@ impl Config {
             tasks: layer.tasks,
             tasks_owner: layer.tasks_owner.unwrap_or_else(|| "files".to_owned()),
         };
+        if config.circuit_series > MOST_CIRCUIT_SERIES {
+            let given = config.circuit_series;
+            note(Key::CircuitSeries, format!("must be 0 to {MOST_CIRCUIT_SERIES}, not {given}"));
+        }
         if config.tasks.as_deref() == Some(Path::new("-")) {
             let why = "must be a file or a directory: the standard input could not be read again on SIGHUP";
             note(Key::Tasks, why.to_owned());
@@ -249,6 +257,11 @@ impl Config {
         self.max_stuck
     }
 
+    /// How many circuits have metric series of their own.
+    pub fn circuit_series(&self) -> usize {
+        self.circuit_series
+    }
+
     /// Whether the server ends once so many are lost.
     pub fn exit_on_stuck_limit(&self) -> bool {
         self.exit_on_stuck_limit
@@ -278,6 +291,8 @@ impl Config {
 const MOST_SHARDS: usize = 256;
 /// What a label's value may have.
 const MOST_OWNER_BYTES: usize = 63;
+/// Three series each: a scrape of so many is some 30 MB.
+const MOST_CIRCUIT_SERIES: usize = 100_000;
 
 #[cfg(test)]
 mod tests {

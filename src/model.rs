@@ -30,7 +30,7 @@ pub use apply::{
 };
 pub use brief::{Brief, BriefActor, BriefCause, BriefTask};
 pub use call::{CallOutcome, Denial, Disposition, Lease, Permission, Permit, Report, ReportedOutcome, Sample, Source};
-pub use check::{Check, Live, Phases, Verdict};
+pub use check::{Check, CheckRecord, Live, Phases, Verdict};
 pub use circuit::{
     CircuitOverride, CircuitReason, CircuitState, CircuitStatus, EvidenceSource, Override, PassiveCounts, WindowCounts,
 };

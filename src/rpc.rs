@@ -5,6 +5,7 @@
 
 mod apply;
 mod batch;
+mod checks;
 mod circuit_service;
 mod deadline;
 mod error;
@@ -64,6 +65,8 @@ pub struct Rpc {
     pub journal: Journal,
     /// Counts calls.
     pub metrics: telemetry::Rpcs,
+    /// Shows what checks find, as they end.
+    pub checks: telemetry::CheckTail,
     /// What the server allows.
     pub limits: Limits,
     /// Whom to tell that a client wants the server to drain.
@@ -130,6 +133,7 @@ impl Rpc {
             manager: self.manager,
             journal: self.journal,
             metrics: self.metrics,
+            checks: self.checks,
             slots,
             encodings,
             closing: self.closing,

@@ -179,6 +179,7 @@ impl Log {
                 manager: managed.handle.clone(),
                 journal: journal.clone(),
                 metrics: managed.metrics.rpcs.clone(),
+                checks: managed.metrics.checks.tail().clone(),
                 limits: rpc::Limits {
                     max_tasks: LIMITS.max_tasks,
                     max_stuck: LIMITS.max_stuck,

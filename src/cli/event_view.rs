@@ -48,6 +48,20 @@ pub(super) fn initial(task: &v1::Task, namespaces: bool, paint: Paint) -> String
     )
 }
 
+/// A circuit as it stands, as a line beside those of events: since when, and how.
+pub(super) fn circuit(circuit: &v1::Circuit, namespaces: bool, paint: Paint) -> String {
+    let time = circuit.since_time.as_ref().map(words::time).unwrap_or_default();
+    let name = if namespaces { circuit.name.as_str() } else { words::id(&circuit.name) };
+    let stands = words::circuit(circuit, None);
+    format!(
+        "{}  {:<WIDTH$}  {}  {}",
+        paint.text(Tone::Faint, &time),
+        "(has stood since)",
+        clean(name),
+        paint.text(words::circuit_tone(circuit), &clean(&stands))
+    )
+}
+
 pub(super) fn tone(event: &v1::Event) -> Tone {
     use v1::EventType as T;
     match event.r#type() {

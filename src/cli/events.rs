@@ -99,7 +99,7 @@ impl Events {
     }
 
     fn text(&self, events: &VecDeque<v1::Event>, output: Output) -> Result<String, Failure> {
-        let namespaces = self.selection.scope.all_namespaces;
+        let namespaces = self.selection.which.scope.all_namespaces;
         let text = |event: &v1::Event| match output.format {
             Format::Table => Ok(event_view::line(event, namespaces, output.paint) + "\n"),
             Format::Json | Format::Yaml => json::document(&json::dynamic(event)?, output.format),

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use serde::Serialize;
+use serde::ser::SerializeMap;
 
 use super::Failure;
 use super::output::Format;
@@ -29,13 +30,19 @@ macro_rules! named {
 named!(
     ApplyTasksResponse,
     CancelTaskResponse,
+    CheckRecord,
+    Circuit,
     DeleteTaskResponse,
     DrainServerResponse,
     Event,
     GetServerInfoResponse,
+    ListCircuitsResponse,
     ListGenerationsResponse,
     ListTasksResponse,
+    OverrideCircuitResponse,
     PauseTaskResponse,
+    ReportOutcomesResponse,
+    ResetCircuitResponse,
     ResumeTaskResponse,
     RollbackTaskResponse,
     RunTaskResponse,
@@ -43,7 +50,8 @@ named!(
     SwapTaskResponse,
     Task,
     TaskSpec,
-    WaitTaskResponse
+    WaitTaskResponse,
+    WatchChecksResponse
 );
 
 impl Named for prost_types::Struct {
@@ -72,6 +80,22 @@ pub(super) fn document(document: &impl Serialize, format: Format) -> Result<Stri
     match format {
         Format::Yaml => Ok(format!("---\n{}", serde_saphyr::to_string(document).map_err(local)?)),
         Format::Table | Format::Json => Ok(serde_json::to_string(document).map_err(local)? + "\n"),
+    }
+}
+
+/// A message beneath a key, as a document.
+pub(super) fn keyed<M: Message + Named>(key: &str, message: &M, format: Format) -> Result<String, Failure> {
+    document(&Entry(key, dynamic(message)?), format)
+}
+
+/// An object with one key.
+pub(super) struct Entry<'a, T>(pub(super) &'a str, pub(super) T);
+
+impl<T: Serialize> Serialize for Entry<'_, T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(self.0, &self.1)?;
+        map.end()
     }
 }
 

@@ -8,6 +8,7 @@ use super::output::{Output, OutputArgs, Tone, note};
 use super::remote::{Namespace, Remote, Scope};
 use super::table::{self, Cell, Column};
 use super::{Failure, task_view, words};
+use crate::client::Client;
 use crate::pb::v1;
 
 /// What a page may hold at the most.
@@ -70,7 +71,8 @@ pub(super) struct List {
 impl List {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let output = Output::new(&self.output);
-        let (listed, more) = self.pages().await?;
+        let client = self.remote.connect().await?;
+        let (listed, more) = pages(&client, &self.scope.parent(), &self.filter, self.limit).await?;
         output.message(&listed, |listed| match listed.tasks.as_slice() {
             [] => String::new(),
             tasks => task_view::list(tasks, self.scope.all_namespaces, output, SystemTime::now()),
@@ -83,30 +85,30 @@ impl List {
         }
         Ok(())
     }
+}
 
-    /// All pages as one, and whether there are more than asked for. They show one snapshot.
-    async fn pages(&self) -> Result<(v1::ListTasksResponse, bool), Failure> {
-        let client = self.remote.connect().await?;
-        let limit = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let mut all = v1::ListTasksResponse::default();
-        let mut page_token = String::new();
-        loop {
-            let page_size = i32::try_from((limit - all.tasks.len()).min(PAGE)).unwrap_or(i32::MAX);
-            let request = v1::ListTasksRequest {
-                parent: self.scope.parent(),
-                page_size,
-                page_token,
-                filter: self.filter.clone(),
-            };
-            let v1::ListTasksResponse { tasks, next_page_token, cursor } = client.list(request).await?;
-            all.tasks.extend(tasks);
-            all.cursor = cursor;
-            let more = !next_page_token.is_empty();
-            if !more || all.tasks.len() >= limit {
-                return Ok((all, more));
-            }
-            page_token = next_page_token;
+/// All pages as one, and whether there are more than asked for. They show one snapshot.
+pub(super) async fn pages(
+    client: &Client,
+    parent: &str,
+    filter: &str,
+    limit: Option<u32>,
+) -> Result<(v1::ListTasksResponse, bool), Failure> {
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let mut all = v1::ListTasksResponse::default();
+    let mut page_token = String::new();
+    loop {
+        let page_size = i32::try_from((limit - all.tasks.len()).min(PAGE)).unwrap_or(i32::MAX);
+        let (parent, filter) = (parent.to_owned(), filter.to_owned());
+        let request = v1::ListTasksRequest { parent, page_size, page_token, filter };
+        let v1::ListTasksResponse { tasks, next_page_token, cursor } = client.list(request).await?;
+        all.tasks.extend(tasks);
+        all.cursor = cursor;
+        let more = !next_page_token.is_empty();
+        if !more || all.tasks.len() >= limit {
+            return Ok((all, more));
         }
+        page_token = next_page_token;
     }
 }
 

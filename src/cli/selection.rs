@@ -1,4 +1,4 @@
-//! Which events a command is about.
+//! Which tasks and events a command is about.
 
 use clap::Args;
 
@@ -6,37 +6,53 @@ use super::Failure;
 use super::remote::Scope;
 use crate::pb::v1;
 
-/// Which events, and how much of each.
+/// Which tasks.
 #[derive(Args, Clone, Debug)]
-pub(super) struct Selection {
+pub(super) struct Which {
     /// Only this task.
     name: Option<String>,
     /// Only what matches.
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: String,
+    #[command(flatten)]
+    pub(super) scope: Scope,
+}
+
+impl Which {
+    /// The full name, where one was given.
+    pub(super) fn name(&self) -> Option<String> {
+        self.name.as_ref().map(|name| self.scope.namespace.task(name))
+    }
+
+    /// The parent and the filter of a request that asks for them.
+    pub(super) fn terms(&self) -> Result<(String, String), Failure> {
+        if self.name.is_some() && self.scope.all_namespaces {
+            return Err(Failure::Usage("a name lies in one namespace; leave out -A, or use --filter".to_owned()));
+        }
+        let name = self.name();
+        // A full name lies in its own namespace, whatever the flags say.
+        let parent = name.as_deref().and_then(|name| name.split_once("/tasks/")).map(|(parent, _)| parent.to_owned());
+        let named = name.map(|name| format!("name = \"{name}\""));
+        let terms: Vec<_> = named.into_iter().chain((!self.filter.is_empty()).then(|| self.filter.clone())).collect();
+        Ok((parent.unwrap_or_else(|| self.scope.parent()), terms.join(" AND ")))
+    }
+}
+
+/// Which events, and how much of each.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Selection {
+    #[command(flatten)]
+    pub(super) which: Which,
     /// Have each event carry the task as it stood after it.
     #[arg(long)]
     full: bool,
-    #[command(flatten)]
-    pub(super) scope: Scope,
 }
 
 impl Selection {
     /// Asks for these events, from now on.
     pub(super) fn request(&self) -> Result<v1::WatchTasksRequest, Failure> {
-        if self.name.is_some() && self.scope.all_namespaces {
-            return Err(Failure::Usage("a name lies in one namespace; leave out -A, or use --filter".to_owned()));
-        }
-        let name = self.name.as_ref().map(|name| self.scope.namespace.task(name));
-        // A full name lies in its own namespace, whatever the flags say.
-        let parent = name.as_deref().and_then(|name| name.split_once("/tasks/")).map(|(parent, _)| parent.to_owned());
-        let named = name.map(|name| format!("name = \"{name}\""));
-        let terms: Vec<_> = named.into_iter().chain((!self.filter.is_empty()).then(|| self.filter.clone())).collect();
-        Ok(v1::WatchTasksRequest {
-            parent: parent.unwrap_or_else(|| self.scope.parent()),
-            filter: terms.join(" AND "),
-            view: if self.full { v1::EventView::Full } else { v1::EventView::Basic }.into(),
-            ..v1::WatchTasksRequest::default()
-        })
+        let (parent, filter) = self.which.terms()?;
+        let view = if self.full { v1::EventView::Full } else { v1::EventView::Basic };
+        Ok(v1::WatchTasksRequest { parent, filter, view: view.into(), ..v1::WatchTasksRequest::default() })
     }
 }

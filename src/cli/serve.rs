@@ -80,6 +80,9 @@ pub(super) struct Serve {
     /// Watch streams of one connection [default: 16].
     #[arg(long, value_name = "N")]
     max_streams_per_connection: Option<String>,
+    /// How many circuits have metric series of their own, circuit_breaker_circuit_state [default: 0].
+    #[arg(long, value_name = "N")]
+    circuit_series: Option<String>,
     /// A file with tasks, as `apply -f` reads them, or a directory of such files: they are applied as the server begins, and again on
     /// SIGHUP. Tasks of the same owner that are in no file are cancelled.
     #[arg(long, value_name = "PATH")]
@@ -143,6 +146,7 @@ impl Serve {
             (Key::ExitOnStuckLimit, self.exit_on_stuck_limit),
             (Key::MaxStreams, self.max_streams),
             (Key::MaxStreamsPerConnection, self.max_streams_per_connection),
+            (Key::CircuitSeries, self.circuit_series),
             (Key::Tasks, self.tasks),
             (Key::TasksOwner, self.tasks_owner),
             (Key::Store, self.store),

@@ -49,7 +49,24 @@ in *), labels.KEY (:* for present), type.")]
 pub(super) struct Watch {
     #[command(flatten)]
     selection: Selection,
-    /// Begin with the tasks as they are.
+    #[command(flatten)]
+    following: Following,
+}
+
+impl Watch {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let namespaces = self.selection.which.scope.all_namespaces;
+        let request = self.selection.request()?;
+        self.following
+            .run(namespaces, |client, start| client.watch(v1::WatchTasksRequest { start, ..request.clone() }))
+            .await
+    }
+}
+
+/// Where a watch begins, and how it is shown.
+#[derive(Args, Debug)]
+pub(super) struct Following {
+    /// Begin with how all is now.
     #[arg(long)]
     initial: bool,
     /// Begin right after this cursor, instead of now.
@@ -68,14 +85,19 @@ pub(super) struct Watch {
     output: OutputArgs,
 }
 
-impl Watch {
-    pub(super) async fn run(self) -> Result<(), Failure> {
-        let mut ended =
-            Asked { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? };
+impl Following {
+    /// Follows a stream that begins where it is told to, until it is asked to end. Names stand in full where several namespaces are
+    /// shown.
+    pub(super) async fn run(
+        &self,
+        namespaces: bool,
+        open: impl Fn(&Client, Option<Start>) -> Stream,
+    ) -> Result<(), Failure> {
+        let mut ended = Asked::listen()?;
         let mut file = self.cursor_file.as_deref().map(CursorFile::open).transpose()?;
-        let request = self.selection.request()?;
         let client = self.remote.connect().await?;
-        let followed = self.follow(&client, request, &mut file, &mut ended).await;
+        let open = |start| open(&client, start);
+        let followed = self.follow(&client, namespaces, open, &mut file, &mut ended).await;
         // Whatever it ended by, what has been shown is on record.
         followed.and(file.as_mut().map_or(Ok(()), CursorFile::save))
     }
@@ -83,7 +105,8 @@ impl Watch {
     async fn follow(
         &self,
         client: &Client,
-        request: v1::WatchTasksRequest,
+        namespaces: bool,
+        open: impl Fn(Option<Start>) -> Stream,
         file: &mut Option<CursorFile>,
         ended: &mut Asked,
     ) -> Result<(), Failure> {
@@ -97,8 +120,8 @@ impl Watch {
                 Some(cursor) => Some(Start::Cursor(cursor.clone())),
                 None => self.start(client).await?,
             };
-            let mut stream = client.watch(v1::WatchTasksRequest { start, ..request.clone() });
-            let mut view = View { watch: self, output, skip: Skip::until(since) };
+            let mut stream = open(start);
+            let mut view = View { namespaces, output, skip: Skip::until(since) };
             match view.follow(&mut stream, file, ended).await? {
                 End::Asked => {
                     leave(&stream, output, file.as_ref());
@@ -126,13 +149,17 @@ impl Watch {
 }
 
 /// What asks a watch to end.
-struct Asked {
+pub(super) struct Asked {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Asked {
-    async fn next(&mut self) {
+    pub(super) fn listen() -> Result<Self, Failure> {
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -151,13 +178,13 @@ enum End {
 }
 
 /// One stream, as it is shown.
-struct View<'a> {
-    watch: &'a Watch,
+struct View {
+    namespaces: bool,
     output: Output,
     skip: Skip,
 }
 
-impl View<'_> {
+impl View {
     async fn follow(
         &mut self,
         stream: &mut Stream,
@@ -188,17 +215,19 @@ impl View<'_> {
 
     fn show(&mut self, update: Update, stream: &Stream) -> Result<(), Failure> {
         match update {
-            Update::Frame { mut events, tasks, initial_complete } => {
+            Update::Frame { mut events, tasks, mut circuits, initial_complete } => {
                 let was_empty = events.is_empty();
                 self.skip.pass_over(&mut events);
                 if events.is_empty() && !was_empty {
                     return check_reader();
                 }
+                if self.skip.is_skipping() {
+                    circuits.clear();
+                }
+                let shown = Shown { events, tasks, circuits, initial_complete };
                 let text = match self.output.format {
-                    Format::Table => self.lines(&events, &tasks),
-                    Format::Json | Format::Yaml => {
-                        documents::frame(&events, &tasks, initial_complete, stream.cursor(), self.output.format)?
-                    }
+                    Format::Table => self.lines(&shown),
+                    Format::Json | Format::Yaml => documents::frame(&shown, stream.cursor(), self.output.format)?,
                 };
                 if text.is_empty() { check_reader() } else { out(&text) }
             }
@@ -217,12 +246,23 @@ impl View<'_> {
         }
     }
 
-    fn lines(&self, events: &[v1::Event], tasks: &[v1::Task]) -> String {
-        let (namespaces, paint) = (self.watch.selection.scope.all_namespaces, self.output.paint);
+    fn lines(&self, shown: &Shown) -> String {
+        let Self { namespaces, output: Output { paint, .. }, skip: _ } = *self;
+        let Shown { events, tasks, circuits, initial_complete: _ } = shown;
         let tasks = tasks.iter().map(|task| event_view::initial(task, namespaces, paint));
+        let told = |circuit: &&v1::Circuit| !events.iter().any(|event| event.name == circuit.name);
+        let circuits = circuits.iter().filter(told).map(|circuit| event_view::circuit(circuit, namespaces, paint));
         let events = events.iter().map(|event| event_view::line(event, namespaces, paint));
-        tasks.chain(events).map(|line| line + "\n").collect()
+        tasks.chain(circuits).chain(events).map(|line| line + "\n").collect()
     }
+}
+
+/// What there is to show of a frame.
+struct Shown {
+    events: Vec<v1::Event>,
+    tasks: Vec<v1::Task>,
+    circuits: Vec<v1::Circuit>,
+    initial_complete: bool,
 }
 
 /// Notes how far the stream has come. The first place is saved at once: without a file the next run would begin elsewhere.

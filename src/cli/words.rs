@@ -37,6 +37,8 @@ unprefixed! {
     generation_state: GenerationState, "GENERATION_STATE_";
     verdict: Verdict, "VERDICT_";
     event_type: EventType, "EVENT_TYPE_";
+    circuit_override: Override, "OVERRIDE_";
+    disposition: Disposition, "DISPOSITION_";
     apply_outcome: ApplyOutcome, "APPLY_OUTCOME_";
 }
 

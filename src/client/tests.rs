@@ -71,6 +71,15 @@ impl TaskService for Scripted {
         Err(Status::unimplemented(""))
     }
 
+    type WatchChecksStream = stream::Pending<Result<v1::WatchChecksResponse, Status>>;
+
+    async fn watch_checks(
+        &self,
+        _: Request<v1::WatchChecksRequest>,
+    ) -> Result<Response<Self::WatchChecksStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     type WatchTasksStream = Frames;
 
     async fn watch_tasks(&self, request: Request<v1::WatchTasksRequest>) -> Result<Response<Frames>, Status> {

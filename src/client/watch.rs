@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::transport::Channel;
-use tonic::{Code, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::backoff::Backoff;
 use super::{DEADLINE, Error};
 use crate::pb::v1;
+use v1::circuit_service_client::CircuitServiceClient;
 use v1::task_service_client::TaskServiceClient;
+use v1::watch_circuits_request::Start as CircuitsStart;
 use v1::watch_tasks_request::Start;
 
 /// Follows events across reconnects. From the cursor of the last frame it resumes exactly where that frame ended: nothing is
@@ -17,7 +19,7 @@ use v1::watch_tasks_request::Start;
 /// the watch ends with that error: a gap is never hidden.
 #[derive(Debug)]
 pub struct Watch {
-    tasks: TaskServiceClient<Channel>,
+    service: Service,
     request: v1::WatchTasksRequest,
     cursor: Option<String>,
     established: bool,
@@ -34,6 +36,8 @@ pub enum Update {
         events: Vec<v1::Event>,
         /// A part of the initial state.
         tasks: Vec<v1::Task>,
+        /// In a watch of circuits: a part of the initial state, or circuits as they stand after something has changed them.
+        circuits: Vec<v1::Circuit>,
         /// The initial state is complete.
         initial_complete: bool,
     },
@@ -54,18 +58,86 @@ pub enum Update {
 #[derive(Debug)]
 enum Phase {
     Connecting,
-    Streaming(Box<Streaming<v1::WatchTasksResponse>>),
+    Streaming(Frames),
     Waiting(Instant),
     Ended,
 }
 
+/// What is watched.
+#[derive(Clone, Debug)]
+enum Service {
+    Tasks(TaskServiceClient<Channel>),
+    Circuits(CircuitServiceClient<Channel>),
+}
+
+#[derive(Debug)]
+enum Frames {
+    Tasks(Box<Streaming<v1::WatchTasksResponse>>),
+    Circuits(Box<Streaming<v1::WatchCircuitsResponse>>),
+}
+
+struct Frame {
+    events: Vec<v1::Event>,
+    tasks: Vec<v1::Task>,
+    circuits: Vec<v1::Circuit>,
+    initial_complete: bool,
+    cursor: String,
+}
+
+impl Service {
+    async fn open(&mut self, request: v1::WatchTasksRequest) -> Result<Frames, Status> {
+        match self {
+            Self::Tasks(tasks) => Ok(Frames::Tasks(Box::new(tasks.watch_tasks(request).await?.into_inner()))),
+            Self::Circuits(circuits) => {
+                // Such a watch was made of a request that had no more than this.
+                let v1::WatchTasksRequest { parent, filter, start, view: _, end_cursor: _ } = request;
+                let start = start.map(|start| match start {
+                    Start::Cursor(cursor) => CircuitsStart::Cursor(cursor),
+                    Start::SendInitialState(send) => CircuitsStart::SendInitialState(send),
+                });
+                let request = v1::WatchCircuitsRequest { parent, filter, start };
+                Ok(Frames::Circuits(Box::new(circuits.watch_circuits(request).await?.into_inner())))
+            }
+        }
+    }
+}
+
+impl Frames {
+    async fn message(&mut self) -> Result<Option<Frame>, Status> {
+        match self {
+            Self::Tasks(frames) => Ok(frames.message().await?.map(|frame| {
+                let v1::WatchTasksResponse { events, tasks, initial_complete, cursor } = frame;
+                Frame { events, tasks, circuits: Vec::new(), initial_complete, cursor }
+            })),
+            Self::Circuits(frames) => Ok(frames.message().await?.map(|frame| {
+                let v1::WatchCircuitsResponse { events, circuits, initial_complete, cursor } = frame;
+                Frame { events, tasks: Vec::new(), circuits, initial_complete, cursor }
+            })),
+        }
+    }
+}
+
 impl Watch {
-    pub(super) fn new(tasks: TaskServiceClient<Channel>, request: v1::WatchTasksRequest) -> Self {
+    pub(super) fn of_tasks(tasks: TaskServiceClient<Channel>, request: v1::WatchTasksRequest) -> Self {
+        Self::new(Service::Tasks(tasks), request)
+    }
+
+    pub(super) fn of_circuits(circuits: CircuitServiceClient<Channel>, request: v1::WatchCircuitsRequest) -> Self {
+        let v1::WatchCircuitsRequest { parent, filter, start } = request;
+        let start = start.map(|start| match start {
+            CircuitsStart::Cursor(cursor) => Start::Cursor(cursor),
+            CircuitsStart::SendInitialState(send) => Start::SendInitialState(send),
+        });
+        let request = v1::WatchTasksRequest { parent, filter, start, ..v1::WatchTasksRequest::default() };
+        Self::new(Service::Circuits(circuits), request)
+    }
+
+    fn new(service: Service, request: v1::WatchTasksRequest) -> Self {
         let cursor = match &request.start {
             Some(Start::Cursor(cursor)) => Some(cursor.clone()),
             Some(Start::SendInitialState(_)) | None => None,
         };
-        Self { tasks, request, cursor, established: false, phase: Phase::Connecting, backoff: Backoff::new() }
+        Self { service, request, cursor, established: false, phase: Phase::Connecting, backoff: Backoff::new() }
     }
 
     /// Where a later watch would resume: right after the last frame that `next` returned. `None` before the first cursor.
@@ -110,10 +182,10 @@ impl Watch {
             request.start = Some(Start::Cursor(cursor.clone()));
         }
         // The deadline is for the answer's head only, so the server is not told of it: it would end the stream.
-        let answer = timeout(DEADLINE, self.tasks.watch_tasks(request)).await;
+        let answer = timeout(DEADLINE, self.service.open(request)).await;
         match answer {
-            Ok(Ok(response)) => {
-                self.phase = Phase::Streaming(Box::new(response.into_inner()));
+            Ok(Ok(frames)) => {
+                self.phase = Phase::Streaming(frames);
                 Ok(self.established.then_some(Update::Resumed { anew: self.cursor.is_none() }))
             }
             Ok(Err(status)) => self.lose(status.into()).map(Some),
@@ -143,14 +215,14 @@ impl Watch {
         None
     }
 
-    fn accept(&mut self, frame: v1::WatchTasksResponse) -> Update {
-        let v1::WatchTasksResponse { events, tasks, initial_complete, cursor } = frame;
+    fn accept(&mut self, frame: Frame) -> Update {
+        let Frame { events, tasks, circuits, initial_complete, cursor } = frame;
         if !cursor.is_empty() {
             self.cursor = Some(cursor);
         }
         self.established = true;
         self.backoff = Backoff::new();
-        Update::Frame { events, tasks, initial_complete }
+        Update::Frame { events, tasks, circuits, initial_complete }
     }
 
     /// A watch that has stood before comes back after whatever passes by itself; one that never stood fails at once, so that

@@ -26,6 +26,7 @@ pub enum Key {
     ExitOnStuckLimit,
     MaxStreams,
     MaxStreamsPerConnection,
+    CircuitSeries,
     Tasks,
     TasksOwner,
     Store,
@@ -61,7 +62,7 @@ impl Type {
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Listen,
         Self::HttpListen,
         Self::Log,
@@ -75,6 +76,7 @@ impl Key {
         Self::ExitOnStuckLimit,
         Self::MaxStreams,
         Self::MaxStreamsPerConnection,
+        Self::CircuitSeries,
         Self::Tasks,
         Self::TasksOwner,
         Self::Store,
@@ -100,6 +102,7 @@ impl Key {
             Self::ExitOnStuckLimit => "exit_on_stuck_limit",
             Self::MaxStreams => "max_streams",
             Self::MaxStreamsPerConnection => "max_streams_per_connection",
+            Self::CircuitSeries => "circuit_series",
             Self::Tasks => "tasks",
             Self::TasksOwner => "tasks_owner",
             Self::Store => "store",
@@ -144,6 +147,7 @@ impl Key {
             | Self::MaxStuck
             | Self::MaxStreams
             | Self::MaxStreamsPerConnection
+            | Self::CircuitSeries
             | Self::EventRetention => Type::Integer,
         }
     }
@@ -168,6 +172,7 @@ impl Layer {
             Key::ExitOnStuckLimit => self.exit_on_stuck_limit = Some(scalar(text, Type::Boolean)?),
             Key::MaxStreams => self.max_streams = Some(scalar(text, Type::Integer)?),
             Key::MaxStreamsPerConnection => self.max_streams_per_connection = Some(scalar(text, Type::Integer)?),
+            Key::CircuitSeries => self.circuit_series = Some(scalar(text, Type::Integer)?),
             Key::Tasks => self.tasks = Some(PathBuf::from(text)),
             Key::TasksOwner => self.tasks_owner = Some(text.to_owned()),
             Key::Store => self.store = Some(text.parse().map_err(|error: InvalidStoreKind| error.to_string())?),

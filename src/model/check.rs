@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Attempt, Timestamp, WindowCounts};
+use super::{Attempt, Generation, TaskName, Timestamp, Uid, WindowCounts};
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +47,21 @@ pub struct Check {
     pub message: String,
     /// The instance's attempt.
     pub attempt: Attempt,
+}
+
+/// A check that has ended, and whose it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckRecord {
+    /// The task.
+    pub name: TaskName,
+    /// Which task of that name.
+    pub uid: Uid,
+    /// The spec that was run.
+    pub generation: Generation,
+    /// Whether it drives nothing: of a swap's candidate, or of what was replaced by one.
+    pub shadow: bool,
+    /// What it found.
+    pub check: Check,
 }
 
 /// What is known of a task at the moment it is read; in no event and no snapshot.

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::grid::Grid;
 use super::orders::Call;
 use super::{CANCELLED, Context, Fact, Finding, PANICKED, SUPERSEDED, TIMEOUT, Wanted};
-use crate::model::{Check, Evidence, Mono, Now, Pretty, Regime, limits};
+use crate::model::{Check, CheckRecord, Evidence, Mono, Now, Pretty, Regime, limits};
 
 impl Context {
     /// Makes checks until the instance is told to stop, or `schedule.max_runs` checks have been made.
@@ -260,6 +260,13 @@ impl<'a> Running<'a> {
         } else {
             self.context.checks().shadowed(self.context.kind(), verdict);
         }
+        self.context.checks().tail().show(|| CheckRecord {
+            name: self.context.name().clone(),
+            uid: self.context.uid(),
+            generation: self.context.generation(),
+            shadow: !self.regime.counted,
+            check: check.clone(),
+        });
         let answers: Vec<_> = self.wanted.drain(..).map(|wanted| (wanted, check.clone())).collect();
         self.context.live().update(|live| {
             live.last_check = Some(check);

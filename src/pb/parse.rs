@@ -20,8 +20,8 @@ pub use mutation::{
     cancel_task, delete_task, drain_server, pause_task, resume_task, rollback_task, run_task, start_task, swap_task,
 };
 pub use read::{
-    ListTasks, Start, Until, WaitTask, WatchTasks, get_task, list_circuits, list_generations, list_tasks, wait_task,
-    watch_circuits, watch_tasks,
+    ListTasks, Start, Until, WaitTask, WatchChecks, WatchTasks, get_task, list_circuits, list_generations, list_tasks,
+    wait_task, watch_checks, watch_circuits, watch_tasks,
 };
 
 use super::names;

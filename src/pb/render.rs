@@ -13,7 +13,7 @@ mod time;
 
 pub use apply::{action, apply_outcome, apply_progress, plan_item};
 pub(super) use brief::put_event;
-pub use check::check;
+pub use check::{check, check_record};
 pub use circuit::{callers_circuit, disposition, permission};
 pub use event::{EventView, event};
 pub use generation::generation;

@@ -10,7 +10,7 @@ use super::apply::Apply;
 use super::error::Error;
 use super::list::Listed;
 use super::watch::{Encodings, Resources, Shows, Slots};
-use super::{list, peer, wait, watch};
+use super::{checks, list, peer, wait, watch};
 use crate::journal::Journal;
 use crate::manager::{Accepted, Handle};
 use crate::model::{Refusal, Task};
@@ -23,6 +23,7 @@ pub(super) struct TaskRpc {
     pub(super) manager: Handle,
     pub(super) journal: Journal,
     pub(super) metrics: telemetry::Rpcs,
+    pub(super) checks: telemetry::CheckTail,
     pub(super) slots: Slots,
     pub(super) encodings: Arc<Encodings>,
     pub(super) closing: CancellationToken,
@@ -142,6 +143,15 @@ impl TaskService for TaskRpc {
         request: Request<v1::WatchTasksRequest>,
     ) -> Result<Response<Self::WatchTasksStream>, Status> {
         Ok(Response::new(self.watch(request)?))
+    }
+
+    type WatchChecksStream = BoxStream<'static, Result<v1::WatchChecksResponse, Status>>;
+
+    async fn watch_checks(
+        &self,
+        request: Request<v1::WatchChecksRequest>,
+    ) -> Result<Response<Self::WatchChecksStream>, Status> {
+        Ok(Response::new(self.checks(request)?))
     }
 }
 
@@ -264,6 +274,24 @@ impl TaskRpc {
         };
         let shows = Shows::Tasks(request.view);
         Ok(Box::pin(watch::open(request, shows, resources)?))
+    }
+
+    fn checks(
+        &self,
+        request: Request<v1::WatchChecksRequest>,
+    ) -> Result<BoxStream<'static, Result<v1::WatchChecksResponse, Status>>, Error> {
+        let connection = peer::connection(&request)?;
+        let selection = parse::watch_checks(request.into_inner())?;
+        if self.closing.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        let resources = checks::Resources {
+            journal: self.journal.clone(),
+            tail: self.checks.clone(),
+            closing: self.closing.clone(),
+            _slot: self.slots.take(connection)?,
+        };
+        Ok(Box::pin(checks::open(selection, resources)?))
     }
 
     /// A task as it is read, with what is known of it at this moment.

@@ -37,10 +37,10 @@ use crate::telemetry;
 /// The size of an encoded frame.
 const FRAME_BYTES: usize = 256 * 1024;
 /// How long a stream is silent before a bookmark shows that it lives, and how far it is.
-const IDLE: Duration = Duration::from_secs(10);
+pub(super) const IDLE: Duration = Duration::from_secs(10);
 /// How long a small frame is held back when the one before it has only just gone: so a burst goes out in a hundred frames a
 /// second, and a single event at once.
-const LINGER: Duration = Duration::from_millis(10);
+pub(super) const LINGER: Duration = Duration::from_millis(10);
 /// A stream ends between this age and twice of it, so that clients spread over servers again, and not all at once.
 const AGE: Duration = Duration::from_secs(30 * 60);
 
@@ -106,7 +106,7 @@ pub(super) fn open(
         initial,
         ready: VecDeque::new(),
         last_frame: now,
-        ages: now + AGE + jitter(AGE),
+        ages: ages(now),
         through: None,
         end: None,
         resources,
@@ -270,6 +270,11 @@ impl Watch {
         self.resources.metrics.events_sent.inc_by(count as u64);
         self.ready.push_back(WatchFrame::new(bytes, self.resources.journal.cursor(position)));
     }
+}
+
+/// When a stream ends that begins now.
+pub(super) fn ages(now: Instant) -> Instant {
+    now + AGE + jitter(AGE)
 }
 
 /// Anything from zero to `most`, drawn anew for each stream.

@@ -105,6 +105,7 @@ impl Builder {
             manager: handle.clone(),
             journal: journal.clone(),
             metrics: metrics.rpcs.clone(),
+            checks: metrics.checks.tail().clone(),
             limits: rpc_limits(&config),
             drain,
             start_time: now(),
@@ -113,7 +114,7 @@ impl Builder {
         };
         let (routes, health) = rpc.into_routes().await.map_err(Error::Reflection)?;
         let readiness = Readiness::default();
-        let refresh = refresh(metrics.clone(), journal, handle);
+        let refresh = refresh(metrics.clone(), journal, handle, config.circuit_series());
         let router = http::router(metrics, readiness.clone(), refresh);
         let transports = Transports::serve((grpc_listener, routes), (http_listener, router));
         readiness.set(Phase::Ready);
@@ -191,7 +192,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error>
 }
 
 /// Sets the gauges that are computed when scraped.
-fn refresh(metrics: Metrics, journal: Journal, handle: manager::Handle) -> http::Refresh {
+fn refresh(metrics: Metrics, journal: Journal, handle: manager::Handle, circuit_series: usize) -> http::Refresh {
     Arc::new(move || {
         let view = journal.view();
         let counts = view.counts();
@@ -203,6 +204,10 @@ fn refresh(metrics: Metrics, journal: Journal, handle: manager::Handle) -> http:
         }
         for state in CircuitState::ALL {
             metrics.circuits.set(state, counts.circuits(state));
+        }
+        if circuit_series > 0 {
+            let live = view.tasks().filter(|task| !task.state.is_ended());
+            metrics.circuit_series.show(live.map(|task| (&task.name, task.circuit.state)), circuit_series);
         }
         metrics.journal.set(handle.condition().admission(), journal.waits());
         metrics.instances.set_live(handle.live_instances());

@@ -2,6 +2,7 @@
 //! Gauges are set from what is there, never counted up and down, so they cannot drift (tokio #7910).
 
 mod checks;
+mod circuit_series;
 mod circuits;
 mod journal;
 mod perfdata;
@@ -20,6 +21,7 @@ use crate::model::{AlertKind, Exit, State};
 use super::process::ProcessCollector;
 
 pub use checks::Checks;
+pub use circuit_series::CircuitSeries;
 pub use circuits::{Circuits, Swaps};
 pub use journal::{Commits, Journal};
 pub use perfdata::{Perfdata, PerfdataValue, PerfdataWriter};
@@ -44,6 +46,8 @@ pub struct Metrics {
     pub perfdata: Perfdata,
     /// About circuits.
     pub circuits: Circuits,
+    /// About single circuits, where that is asked for.
+    pub circuit_series: CircuitSeries,
     /// About swaps.
     pub swaps: Swaps,
     /// About polls, and the threads that make them.
@@ -105,6 +109,7 @@ impl Metrics {
             checks: Checks::register(&families)?,
             perfdata: Perfdata::register(&families)?,
             circuits: Circuits::register(&families)?,
+            circuit_series: CircuitSeries::register(&families)?,
             swaps: Swaps::register(&families)?,
             polls: Polls::register(&families)?,
             manager: Loop::register(&families)?,

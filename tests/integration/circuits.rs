@@ -2,6 +2,7 @@
 
 mod health;
 mod overrides;
+mod series;
 
 use std::net::SocketAddr;
 

@@ -1,6 +1,7 @@
 //! The real binary, as people and scripts use it: against a real `serve`, on ports of the system's choosing.
 
 mod apply;
+mod circuit;
 mod cursor_file;
 mod drain;
 mod events;

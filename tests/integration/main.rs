@@ -7,6 +7,7 @@ mod bad_candidate;
 mod bad_input;
 mod batch;
 mod blocked;
+mod checks;
 mod circuits;
 mod cli;
 mod crash;

@@ -1,41 +1,23 @@
 //! A watch for programs: each part of a frame is an object with one key.
 
-use prost::Message;
-use serde::Serialize;
-use serde::ser::SerializeMap;
-
-use super::Failure;
-use crate::cli::json::{self, Named};
+use super::{Failure, Shown};
+use crate::cli::json::{self, Entry};
 use crate::cli::output::Format;
-use crate::pb::v1;
-
-/// An object with one key.
-struct Entry<'a, T>(&'a str, T);
-
-impl<T: Serialize> Serialize for Entry<'_, T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(self.0, &self.1)?;
-        map.end()
-    }
-}
 
 /// The parts of a frame, each a document of its own.
-pub(super) fn frame(
-    events: &[v1::Event],
-    tasks: &[v1::Task],
-    initial_complete: bool,
-    cursor: Option<&str>,
-    format: Format,
-) -> Result<String, Failure> {
+pub(super) fn frame(shown: &Shown, cursor: Option<&str>, format: Format) -> Result<String, Failure> {
+    let Shown { events, tasks, circuits, initial_complete } = shown;
     let mut text = String::new();
     for task in tasks {
-        text += &message("task", task, format)?;
+        text += &json::keyed("task", task, format)?;
+    }
+    for circuit in circuits {
+        text += &json::keyed("circuit", circuit, format)?;
     }
     for event in events {
-        text += &message("event", event, format)?;
+        text += &json::keyed("event", event, format)?;
     }
-    if initial_complete {
+    if *initial_complete {
         text += &json::document(&Entry("initialComplete", true), format)?;
     }
     if let Some(cursor) = cursor {
@@ -44,19 +26,18 @@ pub(super) fn frame(
     Ok(text)
 }
 
-fn message<M: Message + Named>(key: &str, message: &M, format: Format) -> Result<String, Failure> {
-    json::document(&Entry(key, json::dynamic(message)?), format)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pb::v1;
 
     #[test]
     fn json_has_one_object_with_one_key_a_line() {
         let event = v1::Event { sequence: 7, r#type: v1::EventType::TaskEnded.into(), ..v1::Event::default() };
-        let text = frame(&[event], &[v1::Task::default()], true, Some("c7"), Format::Json).expect("written");
-        let expected = "{\"task\":{}}\n{\"event\":{\"sequence\":\"7\",\"type\":\"EVENT_TYPE_TASK_ENDED\"}}\n\
+        let (tasks, circuits) = (vec![v1::Task::default()], vec![v1::Circuit::default()]);
+        let shown = Shown { events: vec![event], tasks, circuits, initial_complete: true };
+        let text = frame(&shown, Some("c7"), Format::Json).expect("written");
+        let expected = "{\"task\":{}}\n{\"circuit\":{}}\n{\"event\":{\"sequence\":\"7\",\"type\":\"EVENT_TYPE_TASK_ENDED\"}}\n\
                         {\"initialComplete\":true}\n{\"cursor\":\"c7\"}\n";
         assert_eq!(text, expected);
     }

@@ -70,6 +70,20 @@ pub enum Start {
     InitialState,
 }
 
+/// Asks for the results of checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchChecks {
+    /// Of one task.
+    Of(TaskName),
+    /// Of tasks that match.
+    Matching {
+        /// Whose tasks.
+        parent: Parent,
+        /// Which of them.
+        filter: ListFilter,
+    },
+}
+
 /// Parses a GetTask.
 pub fn get_task(request: v1::GetTaskRequest) -> Result<TaskName, Violations> {
     let mut v = Violations::new();
@@ -126,6 +140,22 @@ pub fn watch_circuits(request: v1::WatchCircuitsRequest) -> Result<WatchTasks, V
         }
     });
     watch_tasks(v1::WatchTasksRequest { parent, filter, start, ..Default::default() })
+}
+
+/// Parses a WatchChecks.
+pub fn watch_checks(request: v1::WatchChecksRequest) -> Result<WatchChecks, Violations> {
+    let mut v = Violations::new();
+    let v1::WatchChecksRequest { name, parent, filter } = request;
+    if !name.is_empty() {
+        if !(parent.is_empty() && filter.is_empty()) {
+            v.add("name", "not together with parent and filter");
+        }
+        let name = task_name(&mut v, &name);
+        return v.finish(name.map(WatchChecks::Of));
+    }
+    let parent = parse_parent(&mut v, &parent);
+    let filter = ListFilter::parse(&filter).map_err(|problem| v.add("filter", problem)).ok();
+    v.finish(parent.zip(filter).map(|(parent, filter)| WatchChecks::Matching { parent, filter }))
 }
 
 /// Parses a WaitTask.

@@ -1,7 +1,7 @@
 //! Checks, and what is sampled of a live task.
 
 use super::time::{duration, timestamp};
-use crate::model::{Check, Live, PassiveCounts, Phases, WindowCounts};
+use crate::model::{Check, CheckRecord, Live, PassiveCounts, Phases, WindowCounts};
 use crate::pb::v1;
 
 pub(super) fn live(live: &Live) -> v1::Live {
@@ -33,6 +33,18 @@ pub fn check(check: &Check) -> v1::Check {
         reason: (*reason).to_owned(),
         message: message.clone(),
         attempt: attempt.get(),
+    }
+}
+
+/// Renders a check with whose it was.
+pub fn check_record(record: &CheckRecord) -> v1::CheckRecord {
+    let CheckRecord { name, uid, generation, shadow, check: found } = record;
+    v1::CheckRecord {
+        name: name.to_string(),
+        uid: uid.to_string(),
+        generation: generation.get(),
+        shadow: *shadow,
+        check: Some(check(found)),
     }
 }
 

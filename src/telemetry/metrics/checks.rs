@@ -6,6 +6,7 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
 use super::{Families, LATENCY};
 use crate::model::Verdict;
+use crate::telemetry::CheckTail;
 
 /// About checks.
 #[derive(Clone, Debug)]
@@ -15,6 +16,7 @@ pub struct Checks {
     duration: HistogramVec,
     lag: Histogram,
     missed: IntCounter,
+    tail: CheckTail,
 }
 
 impl Checks {
@@ -33,6 +35,7 @@ impl Checks {
                 &LATENCY,
             )?,
             missed: families.counter("checks_missed_total", "Grid points that passed during a running check.")?,
+            tail: CheckTail::default(),
         })
     }
 
@@ -45,6 +48,11 @@ impl Checks {
     /// A check of an instance that drives nothing has ended.
     pub fn shadowed(&self, kind: &str, verdict: Verdict) {
         self.shadow.with_label_values(&[kind, verdict_label(verdict)]).inc();
+    }
+
+    /// Where each check's result is shown to those who look.
+    pub const fn tail(&self) -> &CheckTail {
+        &self.tail
     }
 
     /// A check begins this long after its planned time.

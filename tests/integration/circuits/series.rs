@@ -1,0 +1,55 @@
+//! Metric series of single circuits, where they are asked for.
+
+use switchyard::pb::v1::CancelTaskRequest;
+
+use super::*;
+
+/// The series of single circuits, in the order of their text.
+async fn series(server: &Harness) -> Vec<String> {
+    let metrics = server.metrics().await.replace("namespaces/default/tasks/", "");
+    let mut series: Vec<_> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("circuit_breaker_circuit_state"))
+        .map(str::to_owned)
+        .collect();
+    series.sort();
+    series
+}
+
+fn in_state(id: &str, state: &str, is: u8) -> String {
+    format!("{{name=\"{id}\",state=\"{state}\"}} {is}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_circuits_are_shown_up_to_the_cap_and_for_as_long_as_their_tasks_live() {
+    let target = Target::start().await;
+    let server = Harness::start(Layer { circuit_series: Some(1), ..Layer::default() }).await;
+    let policy = CircuitPolicy { open_base: span(3_600_000), open_max: span(3_600_000), ..policy() };
+    let (mut client, mut circuits) = watched(&server, &target, policy).await;
+    let all = |id, open| {
+        let closed = 1 - open;
+        vec![
+            "_left_out 1".to_owned(),
+            in_state(id, "closed", closed),
+            in_state(id, "half_open", 0),
+            in_state(id, "open", open),
+        ]
+    };
+    client.start_task(idle("zeta")).await.expect("started");
+    assert_eq!(series(&server).await, all("api", 0));
+    fail(&mut circuits).await;
+    assert_eq!(series(&server).await, all("api", 1));
+
+    let request = CancelTaskRequest { wait: true, ..cancel("api") };
+    client.cancel_task(request).await.expect("cancelled");
+    let mut left = all("zeta", 0);
+    left[0] = "_left_out 0".to_owned();
+    assert_eq!(series(&server).await, left);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_circuits_are_not_shown_where_nobody_has_asked_for_them() {
+    let (server, target) = (Harness::start(Layer::default()).await, Target::start().await);
+    let _watched = watched(&server, &target, policy()).await;
+    assert_eq!(series(&server).await, ["_left_out 0"]);
+}
