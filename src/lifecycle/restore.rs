@@ -82,11 +82,13 @@ impl<C: Chance> Lifecycle<C> {
                 self.orphans.insert(uid, known);
             }
         }
-        if let Some(due) = circuit.override_due() {
-            self.timers.set(Timer::Override(uid), due);
-        }
+        let ended = task.end.is_some();
         self.names.insert(task.name.clone(), uid);
         self.tasks.insert(uid, Entry::past(task, circuit, self.log.head, now));
+        // Of what nobody has taken over nothing is told: what of it was alive has to be shown as ended first.
+        if ended {
+            self.set_override_timer(uid);
+        }
         self.observe(uid, now);
     }
 
@@ -165,6 +167,7 @@ impl<C: Chance> Lifecycle<C> {
 
     /// Has a task go on of which nothing is alive any more: starts it, if it is to run and that is due.
     pub(super) fn go_on_with(&mut self, uid: Uid, now: Now) {
+        self.set_override_timer(uid);
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let task = &entry.task;
         if task.state.is_ended() {

@@ -2,6 +2,7 @@
 
 mod admission;
 mod alerts;
+mod callers;
 mod circuits;
 mod commands;
 mod pauses;
