@@ -1,9 +1,13 @@
 //! The machine's facts, one by one, and its invariants for every sequence of inputs.
 
 mod history;
+mod leases;
 mod model;
 mod opening;
+mod overrides;
+mod passive;
 mod properties;
+mod reach;
 mod retuning;
 mod suspension;
 mod trial;
@@ -126,6 +130,36 @@ impl Bench {
     /// A passing check that took long.
     fn slow(&mut self) -> Option<Transition> {
         self.report(Sample { latency: SECOND, ..self.sample(Verdict::Pass) }).1
+    }
+
+    /// A fast call under the present epoch, by this reporter.
+    fn sample_of_a_call(&self, verdict: Verdict, reporter: u64, lease: Option<Lease>) -> Sample {
+        Sample { source: Source::Passive { reporter, lease }, ..self.sample(verdict) }
+    }
+
+    /// The outcome of a call without a lease.
+    fn call(&mut self, verdict: Verdict, reporter: u64) -> (Disposition, Option<Transition>) {
+        self.report(self.sample_of_a_call(verdict, reporter, None))
+    }
+
+    /// The outcome of a trial call.
+    fn call_with(&mut self, verdict: Verdict, lease: Lease) -> (Disposition, Option<Transition>) {
+        self.report(self.sample_of_a_call(verdict, 1, Some(lease)))
+    }
+
+    /// Asks whether to call; time alone moves nothing by that.
+    fn acquire(&mut self) -> Permission {
+        let (permission, moved) = self.circuit.acquire(&self.policy, 0.0, self.now);
+        assert_eq!(moved, None);
+        permission
+    }
+
+    /// Takes a lease.
+    fn lease(&mut self) -> Lease {
+        match self.acquire() {
+            Permission::Granted(Permit { lease: Some(lease), .. }) => lease,
+            permission => panic!("{permission:?}"),
+        }
     }
 
     fn retune(&mut self, draft: CircuitDraft) {

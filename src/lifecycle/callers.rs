@@ -38,16 +38,19 @@ impl<C: Chance> Lifecycle<C> {
         let (permission, transition) = entry.circuit.acquire(entry.task.spec.circuit(), chance, now);
         self.log.effects.push(Effect::Counted(uid, entry.circuit.counts()));
         self.on_transition(uid, transition, Told::Time, now);
-        let Some(entry) = self.tasks.get(&uid) else {
-            return (Err(Refusal::TaskNotFound(name.clone())), Sequence::default());
-        };
-        let permission = match permission {
-            Permission::Granted(permit) => {
-                Permission::Granted(Permit { epoch: permit.epoch.min(entry.task.circuit.epoch), ..permit })
+        let told = self.tasks.get(&uid).map(|entry| entry.told).unwrap_or_default();
+        (Ok(Reply::Permission { uid, permission: self.as_shown(uid, permission), now }), told)
+    }
+
+    /// A permit bears the epoch that the log shows. A restored circuit has a new one at once, but nothing tells of that before an
+    /// instance starts: after another crash it would come again. Until then an override alone permits anything, and no call counts.
+    fn as_shown(&self, uid: Uid, permission: Permission) -> Permission {
+        match (permission, self.tasks.get(&uid)) {
+            (Permission::Granted(permit), Some(entry)) => {
+                Permission::Granted(Permit { epoch: entry.task.circuit.epoch, ..permit })
             }
-            denied @ Permission::Denied(_) => denied,
-        };
-        (Ok(Reply::Permission { uid, permission, now }), entry.told)
+            (permission, _) => permission,
+        }
     }
 
     fn report(&mut self, outcomes: Vec<CallOutcome>, now: Now) -> Vec<Disposition> {
@@ -115,6 +118,11 @@ impl<C: Chance> Lifecycle<C> {
 
     fn on_overridden(&mut self, uid: Uid, cause: Cause, now: Now) {
         self.record(uid, cause, Change::Circuit(EventType::CircuitOverridden), now);
+        self.set_override_timer(uid);
+    }
+
+    /// Has the override's end, if it has one, fire.
+    pub(super) fn set_override_timer(&mut self, uid: Uid) {
         match self.tasks.get(&uid).and_then(|entry| entry.circuit.override_due()) {
             Some(due) => self.timers.set(Timer::Override(uid), due),
             None => self.timers.clear(Timer::Override(uid)),

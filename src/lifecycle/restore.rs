@@ -76,17 +76,19 @@ impl<C: Chance> Lifecycle<C> {
             Some(end) => {
                 let left = end.expire_time.since(now.wall).min(spec.terminal_ttl());
                 self.timers.set(Timer::Expire(uid), now.mono + left);
-                if let Some(due) = circuit.override_due() {
-                    self.timers.set(Timer::Override(uid), due);
-                }
             }
             None => {
                 let known = !unknown_kinds.contains(spec.monitor().kind());
                 self.orphans.insert(uid, known);
             }
         }
+        let ended = task.end.is_some();
         self.names.insert(task.name.clone(), uid);
         self.tasks.insert(uid, Entry::past(task, circuit, self.log.head, now));
+        // Of what nobody has taken over nothing is told: what of it was alive has to be shown as ended first.
+        if ended {
+            self.set_override_timer(uid);
+        }
         self.observe(uid, now);
     }
 
@@ -165,11 +167,9 @@ impl<C: Chance> Lifecycle<C> {
 
     /// Has a task go on of which nothing is alive any more: starts it, if it is to run and that is due.
     pub(super) fn go_on_with(&mut self, uid: Uid, now: Now) {
+        self.set_override_timer(uid);
         let Some(entry) = self.tasks.get_mut(&uid) else { return };
         let task = &entry.task;
-        if let Some(due) = entry.circuit.override_due() {
-            self.timers.set(Timer::Override(uid), due);
-        }
         if task.state.is_ended() {
             return;
         }

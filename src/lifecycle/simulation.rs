@@ -11,11 +11,12 @@
 //! SWITCHYARD_SEEDS=1000000 cargo test --release --lib simulation -- --nocapture
 //! ```
 //!
-//! - `commands`: what clients ask for. `world`: what the machine acts upon: monitors, threads, a watchdog, a journal.
+//! - `commands`: what clients ask for. `callers`: what callers ask of circuits, and tell them. `world`: what the machine acts upon: monitors, threads, a watchdog, a journal.
 //! - `crashes`: what kills the server, and how another goes on.
 //! - `oracle`: a second opinion on everything, formed from events and the world alone.
 //! - `seeds`: the tests.
 
+mod callers;
 mod commands;
 mod crashes;
 mod oracle;
@@ -28,6 +29,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::model::*;
+use callers::Callers;
 use commands::Clients;
 use crashes::Mortality;
 use oracle::Oracle;
@@ -85,6 +87,7 @@ struct Simulation {
     world: World,
     oracle: Oracle,
     clients: Clients,
+    callers: Callers,
     limits: Limits,
     mortality: Mortality,
     draining: bool,
@@ -102,7 +105,19 @@ impl Simulation {
         let now = Now { mono: Mono::from_nanos(1_000_000_000), wall };
         let (world, oracle, clients) = (World::new(max_stuck, &mut rng), Oracle::new(limits), Clients::new(&mut rng));
         let mortality = Mortality::new(&mut rng);
-        Self { machine, rng, now, world, oracle, clients, limits, mortality, draining: false, verbose }
+        Self {
+            machine,
+            rng,
+            now,
+            world,
+            oracle,
+            clients,
+            callers: Callers::default(),
+            limits,
+            mortality,
+            draining: false,
+            verbose,
+        }
     }
 
     /// Plays every move, then lets everything end and looks whether anything is left. The trace's hash, or what was violated.
@@ -130,9 +145,10 @@ impl Simulation {
         if !self.machine.orphans.is_empty() && !self.draining {
             return self.take_over();
         }
-        match self.rng.below(10) {
+        match self.rng.below(14) {
             0..=4 => self.command(),
-            5 if self.rng.one_in(160) => self.drain(),
+            5..=8 => self.call(),
+            9 if self.rng.one_in(160) => self.drain(),
             _ => {
                 let longest = match self.rng.below(100) {
                     0..=1 => 90_000_000,
@@ -201,6 +217,11 @@ impl Simulation {
     fn command(&mut self) -> Result<(), String> {
         let command = self.clients.ask(&mut self.rng, &self.oracle, self.now);
         self.feed(Input::Command(command))
+    }
+
+    pub(super) fn call(&mut self) -> Result<(), String> {
+        let call = self.callers.call(&mut self.rng, &self.oracle);
+        self.feed(Input::Call(call))
     }
 
     fn feed(&mut self, input: Input) -> Result<(), String> {

@@ -2,9 +2,9 @@
 
 mod admission;
 mod alerts;
+mod callers;
 mod circuits;
 mod commands;
-mod overridden;
 mod pauses;
 mod relief;
 mod restarts;

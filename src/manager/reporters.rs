@@ -110,3 +110,6 @@ fn sort(outcomes: Vec<ReportedOutcome>, heard: u64, journal: &Journal) -> (Vec<R
     let told = told.collect();
     (told, last)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
+use proptest::test_runner::{Config, TestCaseResult};
 
 use super::history::{Answer, History, Input, Turn, histories, tell};
 use super::*;
@@ -53,32 +52,6 @@ proptest! {
             prop_assert_eq!(decided(&other), decided(&turn.after));
         }
     }
-}
-
-/// The properties above say nothing of a step that no history makes.
-#[test]
-fn histories_make_every_step_there_is() {
-    let mut runner = TestRunner::new_with_rng(config(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let mut steps = BTreeSet::new();
-    for _ in 0..2_000 {
-        let history = histories().new_tree(&mut runner).expect("a history").current();
-        steps.extend(
-            history.turns.iter().filter_map(|turn| turn.transition).map(|step| (step.from, step.to, step.reason)),
-        );
-    }
-    let expected = [
-        (Closed, Open, Failure),
-        (Closed, Closed, Reset),
-        (Open, Closed, Reset),
-        (Open, HalfOpen, Failure),
-        (Open, HalfOpen, Inconclusive),
-        (HalfOpen, Closed, Recovered),
-        (HalfOpen, Closed, Waived),
-        (HalfOpen, Closed, Reset),
-        (HalfOpen, Open, Failure),
-        (HalfOpen, Open, Inconclusive),
-    ];
-    assert_eq!(steps, BTreeSet::from(expected));
 }
 
 /// Everything that is not for people.

@@ -115,7 +115,26 @@ fn random(restless: bool, rng: &mut Rng, oracle: &Oracle, now: Now) -> Command {
             };
             back(rollback, seen.map(Arc::as_ref), rng, oracle)
         }
-        _ => Command::Run(RunTask { name, etag, cause, idempotency }),
+        24..=26 => Command::Run(RunTask { name, etag, cause, idempotency }),
+        27..=30 => {
+            let lies = seen.and_then(|task| task.circuit.overriding.as_deref());
+            let (mode, expire_time) = overriding(rng, lies, now);
+            Command::Override(OverrideCircuit { name, mode, expire_time, etag, cause, idempotency })
+        }
+        _ => Command::ResetCircuit(ResetCircuit { name, etag, cause, idempotency }),
+    }
+}
+
+/// What an operator lays over a circuit, and until when: something new, what lies there once more, or nothing.
+fn overriding(rng: &mut Rng, lies: Option<&CircuitOverride>, now: Now) -> (Option<Override>, Option<Timestamp>) {
+    let mode = Override::ALL[usize::try_from(rng.below(3)).expect("small")];
+    match rng.below(8) {
+        0..=1 => (None, None),
+        2 => lies.map_or((None, None), |lies| (Some(lies.mode), lies.expire_time)),
+        3 => (Some(mode), None),
+        4 => (Some(mode), Some(now.wall.before(rng.millis(10_000)))),
+        5 => (Some(mode), Some(now.wall + rng.millis(86_400_000))),
+        _ => (Some(mode), Some(now.wall + rng.millis(8_000))),
     }
 }
 
@@ -165,7 +184,7 @@ fn kind(restless: bool, known: bool, rng: &mut Rng) -> u64 {
     match rng.one_in(2) {
         true if !known => 0,
         true if restless => 16 + rng.below(5),
-        _ => rng.below(27),
+        _ => rng.below(32),
     }
 }
 

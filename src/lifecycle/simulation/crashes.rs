@@ -91,10 +91,11 @@ impl Simulation {
 
     /// One turn of a server that has not taken over all that was left; commands and everything else go on in between.
     pub(super) fn take_over(&mut self) -> Result<(), String> {
-        match self.rng.below(16) {
+        match self.rng.below(18) {
             0..=6 => self.adopt(),
             7..=12 => self.command(),
-            13 if self.rng.one_in(8) => self.drain(),
+            13..=14 => self.call(),
+            15 if self.rng.one_in(8) => self.drain(),
             _ => {
                 let longest = if self.machine.has_orphans() { 50 } else { 20_000 };
                 let until = self.now.mono + self.rng.millis(longest);

@@ -74,6 +74,8 @@ pub(super) struct Oracle {
     /// The present step's events, and what it was fed with.
     step: Vec<(Uid, EventType)>,
     ticked: bool,
+    /// The present input is a caller's.
+    called: bool,
     /// What the present input is about has ended: nothing follows.
     late: bool,
     draining: bool,
@@ -164,6 +166,7 @@ impl Oracle {
             ended_in_step: BTreeSet::new(),
             step: Vec::new(),
             ticked: false,
+            called: false,
             late: false,
             draining: false,
             drain: None,
@@ -177,6 +180,11 @@ impl Oracle {
     /// The generations of a task that are kept.
     pub(super) fn generations(&self, uid: Uid) -> &[KeptGeneration] {
         self.generations.of(uid)
+    }
+
+    /// What callers hold of a task, the newest last.
+    pub(super) fn permits(&self, uid: Uid) -> &[Permit] {
+        self.circuits.permits(uid)
     }
 
     pub(super) fn names(&self) -> Vec<TaskName> {
@@ -203,6 +211,7 @@ impl Oracle {
         for note in &notes {
             if matches!(note, Note::Answered(_)) {
                 self.answers.acknowledged();
+                self.circuits.callers().acknowledged();
             }
         }
         self.commits.hears(notes, self.head)
@@ -232,11 +241,9 @@ impl Oracle {
         self.swaps.before(input);
         self.pauses.before(input);
         self.observations.before(input);
-        if self.intake.is_open() {
-            self.circuits.before(input, &self.view, &self.roles, world);
-        } else {
-            self.circuits.before_nothing(input);
-        }
+        let refusal = self.intake.refuses_new();
+        self.circuits.before(input, &self.view, (&self.roles, world), refusal, now);
+        self.called = matches!(input, Input::Call(_));
         self.must_end = match input {
             Input::RootEnded { instance, .. } | Input::ChildrenEnded { instance, .. } => {
                 world.actors.get(instance).filter(|actor| !actor.alive()).map(|_| *instance)
@@ -273,9 +280,17 @@ impl Oracle {
                 let (view, recovers) = (earlier.as_ref().unwrap_or(&self.view), earlier.is_some());
                 let (head, draining) = (self.head, self.draining);
                 let seen = Seen { view, recovers, roles, relief, world, intake, head, draining, now };
-                self.answers.answered(reply, &seen)?;
+                if self.called {
+                    self.circuits.answered(reply, now)?;
+                    self.answers.called();
+                } else {
+                    self.answers.answered(reply, &seen)?;
+                }
+                self.circuits.callers().answered(reply);
                 if !world.journal.keeps_waiting(*after) {
-                    self.answers.at_once(self.commits.shows(*after));
+                    let shows = self.commits.shows(*after);
+                    self.answers.at_once(shows);
+                    self.circuits.callers().at_once(shows);
                 }
                 Ok(())
             }

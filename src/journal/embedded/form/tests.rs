@@ -1,5 +1,6 @@
 //! What is stored reads back as it was.
 
+mod before;
 mod records;
 mod specs;
 

@@ -76,8 +76,12 @@ impl Intake {
             Command::Delete(_) | Command::Pause(_) | Command::Resume(_) | Command::Run(_) => false,
             Command::Override(_) | Command::ResetCircuit(_) => false,
         };
+        self.refuses_new().filter(|_| !passes)
+    }
+
+    /// Why nothing new is taken in, and no caller answered.
+    pub(super) fn refuses_new(&self) -> Option<Refusal> {
         match self.admission {
-            _ if passes => None,
             Admission::Open => None,
             Admission::Stalled => Some(Refusal::JournalStalled),
             Admission::Full => Some(Refusal::StoreFull),
@@ -87,6 +91,9 @@ impl Intake {
     /// An answer waits for everything that it shows; while the journal takes nothing in, for no more.
     pub(super) fn answered(&self, after: Sequence, reply: &Result<Reply, Refusal>, head: Sequence) -> Checked {
         let wrong = || format!("{reply:?} waits for {after} at {head}");
+        if matches!(self.input, Some(Input::Call(_))) {
+            return check(after == self.shown_to_callers(reply), wrong);
+        }
         if self.is_open() {
             return check(after == head, wrong);
         }
@@ -102,10 +109,18 @@ impl Intake {
         }
     }
 
+    /// Callers wait for what has come of their call, and for the epoch that they are told.
+    fn shown_to_callers(&self, reply: &Result<Reply, Refusal>) -> Sequence {
+        match reply {
+            Ok(Reply::Permission { uid, .. }) => self.told(*uid),
+            _ => Sequence::default(),
+        }
+    }
+
     pub(super) fn event(&mut self, event: &Event, task: &Task, ended: bool) -> Checked {
         use EventType::{
-            AlertResolved, CircuitHalfOpened, CircuitRecovered, CircuitTripped, SwapStarted, TaskCreated, TaskDeleted,
-            TaskResumed,
+            AlertResolved, CircuitHalfOpened, CircuitOverridden, CircuitRecovered, CircuitTripped, SwapStarted,
+            TaskCreated, TaskDeleted, TaskResumed,
         };
         self.told.insert(task.uid, event.sequence);
         if self.is_open() {
@@ -113,7 +128,7 @@ impl Intake {
         }
         let waits = match event.kind {
             TaskCreated | TaskDeleted | TaskResumed | SwapStarted => true,
-            CircuitTripped | CircuitHalfOpened | CircuitRecovered => true,
+            CircuitTripped | CircuitHalfOpened | CircuitRecovered | CircuitOverridden => true,
             AlertResolved => !ended,
             _ => false,
         };

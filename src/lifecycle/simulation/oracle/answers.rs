@@ -211,6 +211,11 @@ impl Answers {
         Ok(())
     }
 
+    /// A caller's answer is under way; it was no command.
+    pub(super) fn called(&mut self) {
+        self.unseen.push_back(None);
+    }
+
     /// The answer is under way, and what was done for it is known from here on.
     fn remembers(
         &mut self,

@@ -1,6 +1,8 @@
 //! Whether circuits move as circuit.md says: a second opinion, formed from the events and the evidence alone.
 
+mod callers;
 mod left;
+mod overrides;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use super::recovery::Recovery;
 use super::roles::{Key, Role, Roles};
 use super::{Checked, View, check};
 use crate::model::*;
+use callers::{Callers, Heard, Step};
 use left::Left;
 
 #[derive(Debug, Default)]
@@ -20,6 +23,9 @@ pub(super) struct Circuits {
     target: Option<(Target, Option<StatePolicy>)>,
     /// What the present input proves, and whose check that was.
     evidence: Option<(Key, Evidence)>,
+    callers: Callers,
+    /// What an operator decides by the present input.
+    decision: Option<Command>,
 }
 
 #[derive(Debug)]
@@ -33,12 +39,15 @@ struct Known {
     /// Another target has been committed: what follows directly is the reset.
     reset_due: bool,
     tally: Tally,
+    heard: Heard,
     /// How long the state has lasted until `since`, not counting suspensions, and how long it may.
     lasted: Duration,
     since: Mono,
     limit: Duration,
     /// That was over while the journal took nothing in, so that the next tick moves it.
     put_off: bool,
+    /// Since when this server looks after it: no earlier can its override be taken away.
+    kept_since: Option<Timestamp>,
     /// It was left by an earlier server, and nothing has shown it since.
     left: Option<Left>,
 }
@@ -70,24 +79,30 @@ impl Known {
 }
 
 impl Circuits {
-    /// Nothing is evidence while the journal takes nothing in.
-    pub(super) fn before_nothing(&mut self, input: &Input) {
+    /// Evidence counts if its check was begun by the active, ready instance, under the present epoch. `refusal`: why the journal
+    /// takes nothing in, where that is so; then nothing is evidence.
+    pub(super) fn before(
+        &mut self,
+        input: &Input,
+        view: &View,
+        (roles, world): (&Roles, &World),
+        refusal: Option<Refusal>,
+        now: Now,
+    ) {
         self.target = target(input);
-        self.evidence = None;
-        for known in self.known.values_mut() {
-            known.tally.newest = None;
-        }
-    }
-
-    /// Evidence counts if its check was begun by the active, ready instance, under the present epoch.
-    pub(super) fn before(&mut self, input: &Input, view: &View, roles: &Roles, world: &World) {
-        self.target = target(input);
+        self.decision = match input {
+            Input::Command(command @ (Command::Override(_) | Command::ResetCircuit(_))) => Some(command.clone()),
+            _ => None,
+        };
         self.evidence = match input {
-            Input::CheckEnded(id, _, evidence) => world.key(*id).map(|key| (key, *evidence)),
+            Input::CheckEnded(id, _, evidence) if refusal.is_none() => world.key(*id).map(|key| (key, *evidence)),
             _ => None,
         };
         for known in self.known.values_mut() {
             known.tally.newest = None;
+        }
+        if let Input::Call(call) = input {
+            self.asked(call, view, refusal, now);
         }
         let Some((key, Evidence { regime, verdict, latency })) = self.evidence else { return };
         let Some(task) = view.values().find(|task| task.uid == key.0) else { return };
@@ -106,7 +121,7 @@ impl Circuits {
     pub(super) fn event(
         &mut self,
         event: &Event,
-        task: &Task,
+        (task, before): (&Task, Option<&Task>),
         (roles, reverts): (&Roles, Option<(Target, Option<StatePolicy>)>),
         now: Now,
     ) -> Checked {
@@ -118,26 +133,30 @@ impl Circuits {
         if kind == EventType::TaskCreated {
             return self.created(task, now);
         }
+        let (step, decided) = (self.callers.next(task.uid), self.decided(event, task, now)?);
         let known = self.known.get_mut(&task.uid).ok_or("a circuit of nothing")?;
         let moves = is_of_circuit(kind);
-        let due = std::mem::take(&mut known.reset_due);
+        let due = std::mem::take(&mut known.reset_due) || decided && kind == EventType::CircuitReset;
         check(due == (kind == EventType::CircuitReset), || format!("{kind:?}, where a reset is due: {due}"))?;
         if let Some(left) = known.left.take() {
             known.limit = known.goes_on(kind, left, task, now)?;
         } else if moves {
-            known.moves(kind, event, task, now)?;
+            known.moves(kind, event, task, step, now)?;
         } else {
+            check(step.is_none(), || format!("{kind:?}, where {step:?} is due"))?;
             known.stays(kind, status)?;
         }
         (known.lasted, known.since) = (known.lasted(now.mono), now.mono);
         if moves {
-            (known.lasted, known.tally) = (Duration::ZERO, Tally { newest: None, ..Tally::default() });
+            (known.lasted, known.tally) = (Duration::ZERO, Tally::default());
+            known.heard = Heard::default();
             known.limit = limit(status.state, task.spec.circuit());
             known.put_off = false;
         }
         known.status = status.clone();
         if kind == EventType::SwapCommitted {
             known.committed(task);
+            known.heard.retunes(before.unwrap_or(task).spec.circuit(), task.spec.circuit());
         }
         // What a restart will know of it.
         check(task.target == known.target, || format!("{kind:?} of {} shows another target", task.name))?;
@@ -161,10 +180,12 @@ impl Circuits {
             policy,
             reset_due: false,
             tally: Tally::default(),
+            heard: Heard::default(),
             lasted: Duration::ZERO,
             since: now.mono,
             limit: Duration::MAX,
             put_off: false,
+            kept_since: None,
             left: None,
         };
         self.known.insert(task.uid, known);
@@ -176,6 +197,7 @@ impl Circuits {
     pub(super) fn effect(&self, effect: &Effect) -> Checked {
         let Effect::Counted(uid, counts) = effect else { return Ok(()) };
         let Some(known) = self.known.get(uid) else { return Err("counts of nothing".to_owned()) };
+        self.counted(known, counts)?;
         let Tally { results, bad_in_a_row, .. } = known.tally;
         let more = counts.results > results || counts.consecutive > bad_in_a_row;
         check(!more, || format!("{counts:?} are counted, of {results} results"))
@@ -191,12 +213,15 @@ impl Circuits {
         ticked: bool,
         now: Now,
     ) -> Checked {
+        self.callers.after()?;
         for task in view.values().filter(|task| !recovery.is_left(task.uid)) {
             let known = self.known.get_mut(&task.uid).ok_or("a task without a circuit")?;
             known.waits(puts_off, ticked, now);
+            known.kept_since.get_or_insert(now.wall);
             let known = &*known;
             let wrong = |what: &str| format!("the circuit of {} is {:?}: {what}", task.name, known.status);
             check(!known.reset_due, || wrong("a reset is due"))?;
+            check(puts_off || !known.is_overridden_for_too_long(ticked, now), || wrong("its override is over"))?;
             let lasted = known.lasted(now.mono);
             let over = lasted > known.limit || ticked && lasted == known.limit;
             let waits = known.status.suspended || known.put_off;
@@ -211,7 +236,7 @@ impl Circuits {
             let trial = task.spec.circuit();
             let half_open = known.status.state == CircuitState::HalfOpen;
             let passed = half_open && known.tally.newest == Some(false);
-            check(!passed || known.tally.passes < trial.close_successes(), || wrong("it had to close"))?;
+            check(!passed || !known.is_well(trial), || wrong("it had to close"))?;
             let regime = Regime {
                 epoch: known.status.epoch,
                 counted: true,
@@ -242,7 +267,7 @@ impl Tally {
 
 impl Known {
     /// A transition, and its reason.
-    fn moves(&self, kind: EventType, event: &Event, task: &Task, now: Now) -> Checked {
+    fn moves(&self, kind: EventType, event: &Event, task: &Task, step: Option<Step>, now: Now) -> Checked {
         use CircuitReason::{Failure, Inconclusive, Recovered, Reset, Waived};
         use CircuitState::{Closed, HalfOpen, Open};
         let (was, is, tally) = (&self.status, &task.circuit, self.tally);
@@ -253,6 +278,18 @@ impl Known {
         let over = self.lasted(now.mono) >= self.limit;
         let fewest = policy.consecutive_failures().unwrap_or(u32::MAX).min(policy.active_min());
         let enough = tally.passes >= policy.close_successes();
+        let trips = (was.state, is.state, is.reason) == (Closed, Open, Some(Failure));
+        let source = match is.reason {
+            Some(Reset) => None,
+            _ if trips => Some(EvidenceSource::Active),
+            _ => was.trip_source,
+        };
+        let shown = |reason| Step { to: is.state, reason, trip_source: is.trip_source };
+        if let Some(step) = step {
+            let told = is.reason.map(shown) == Some(step) && is.epoch == was.epoch.next();
+            return check(told && kind_of(step) == kind, || format!("{}, and {step:?} is due", wrong()));
+        }
+        check(is.trip_source == source, wrong)?;
         let right = match (kind, was.state, is.state, is.reason) {
             (EventType::CircuitTripped, Closed, Open, Some(Failure)) => {
                 tally.newest == Some(true) && tally.results >= fewest && is.streak > 0
@@ -262,7 +299,9 @@ impl Known {
             (EventType::CircuitHalfOpened, Open, HalfOpen, reason) => {
                 reason == was.reason && was.open_until.is_some_and(|until| until <= now.wall)
             }
-            (EventType::CircuitRecovered, HalfOpen, Closed, Some(Recovered)) => tally.newest == Some(false) && enough,
+            (EventType::CircuitRecovered, HalfOpen, Closed, Some(Recovered)) => {
+                tally.newest == Some(false) && self.is_well(policy)
+            }
             (EventType::CircuitRecovered, HalfOpen, Closed, Some(Waived)) => over && enough,
             (EventType::CircuitReset, _, Closed, Some(Reset)) => is.streak == 0,
             _ => false,
@@ -275,7 +314,8 @@ impl Known {
     fn stays(&self, kind: EventType, is: &CircuitStatus) -> Checked {
         let was = &self.status;
         let wrong = || format!("{kind:?} changes a circuit from {was:?} to {is:?}");
-        let key = |status: &CircuitStatus| (status.state, status.epoch, status.reason, status.since_time);
+        let key =
+            |status: &CircuitStatus| (status.state, status.epoch, status.reason, status.since_time, status.trip_source);
         check(key(was) == key(is), wrong)?;
         check(was.streak == is.streak || was.state == CircuitState::Closed && is.streak < was.streak, wrong)?;
         let (Some(before), Some(after)) = (was.open_until, is.open_until) else { return Ok(()) };
@@ -309,6 +349,15 @@ fn target(input: &Input) -> Option<(Target, Option<StatePolicy>)> {
 fn is_of_circuit(kind: EventType) -> bool {
     use EventType::{CircuitHalfOpened, CircuitRecovered, CircuitReset, CircuitTripped};
     matches!(kind, CircuitTripped | CircuitHalfOpened | CircuitRecovered | CircuitReset)
+}
+
+/// What a step is told by.
+fn kind_of(step: Step) -> EventType {
+    match step.to {
+        CircuitState::Closed => EventType::CircuitRecovered,
+        CircuitState::Open => EventType::CircuitTripped,
+        CircuitState::HalfOpen => EventType::CircuitHalfOpened,
+    }
 }
 
 /// How long a state may last with an instance that is ready.

@@ -59,7 +59,7 @@ impl Oracle {
         self.pauses.event(event, task, before, recovery, now)?;
         self.relief.event(event, task, before)?;
         let reverts = self.observations.policy(task.uid);
-        self.circuits.event(event, task, (&self.roles, reverts), now)
+        self.circuits.event(event, (task, before), (&self.roles, reverts), now)
     }
 
     /// An alert is raised where it is not open and for its reason, and resolved where it is open.

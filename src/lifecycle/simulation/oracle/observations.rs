@@ -78,7 +78,13 @@ impl Observations {
                     self.known.remove(&task.uid);
                 }
             }
-            EventType::CircuitTripped if before.circuit.state == CircuitState::Closed => self.fails(task, before),
+            // What callers tell may be of calls from before the swap.
+            EventType::CircuitTripped
+                if before.circuit.state == CircuitState::Closed
+                    && task.circuit.trip_source == Some(EvidenceSource::Active) =>
+            {
+                self.fails(task, before);
+            }
             EventType::InstanceEnded if roles.failing.contains(&task.uid) => self.fails(task, before),
             _ => {}
         }

@@ -28,7 +28,10 @@ impl Oracle {
             let (restart, circuit) = (is_set(Timer::Restart(task.uid)), is_set(Timer::Circuit(task.uid)));
             let expiry = is_set(Timer::Expire(task.uid));
             let pause = is_set(Timer::PauseExpires(task.uid));
-            counted += restart + circuit + expiry + pause;
+            let overriding = is_set(Timer::Override(task.uid));
+            counted += restart + circuit + expiry + pause + overriding;
+            let lies = task.circuit.overriding.as_ref().and_then(|lies| lies.expire_time);
+            check(overriding == usize::from(lies.is_some()), || format!("{} is overridden: {lies:?}", task.name))?;
             let expires = task.pause.as_ref().and_then(|pause| pause.expire_time);
             // A drain lets it pass.
             let passed = self.draining && expires.is_some_and(|expires| expires <= now.wall);

@@ -61,6 +61,7 @@ fn circuit(rng: &mut Rng) -> CircuitDraft {
     let milliseconds = |millis: u64| Some(Duration::from_millis(millis));
     // Mostly long: a circuit of which nobody hears any more goes round and round.
     let half_open = if rng.one_in(3) { 10_000 } else { 36_000_000 };
+    let passive = passive(rng);
     let mut number = |least: u64, below: u64| u32::try_from(least + rng.below(below)).ok();
     CircuitDraft {
         consecutive_failures: number(1, 4),
@@ -74,6 +75,21 @@ fn circuit(rng: &mut Rng) -> CircuitDraft {
         trial_interval: milliseconds(100 + rng.below(1_000)),
         half_open_max: milliseconds(6_400 + rng.below(half_open)),
         stable_for: milliseconds(rng.below(60_000)),
+        passive,
         ..CircuitDraft::default()
+    }
+}
+
+/// Few calls are enough, for there are few.
+fn passive(rng: &mut Rng) -> PassiveDraft {
+    let permits = rng.below(4);
+    let number = |number: u64| u32::try_from(number).ok();
+    PassiveDraft {
+        window: Some(Duration::from_secs(1) + rng.millis(60_000)),
+        min: number(1 + rng.below(4)),
+        min_reporters: number(1 + rng.below(2)),
+        trial_permits: number(permits),
+        trial_concurrency: number(1 + rng.below(permits.max(1))),
+        lease_ttl: Some(Duration::from_secs(1) + rng.millis(20_000)),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::recovery::Kept;
-use super::{Circuits, Known, Tally, is_of_circuit};
+use super::{Circuits, Heard, Known, Tally, is_of_circuit};
 use crate::lifecycle::simulation::oracle::check;
 use crate::model::*;
 
@@ -32,15 +32,18 @@ impl Circuits {
                 policy: None,
                 reset_due: false,
                 tally: Tally::default(),
+                heard: Heard::default(),
                 lasted: Duration::ZERO,
                 since: kept.now.mono,
                 limit: Duration::MAX,
                 put_off: false,
+                kept_since: None,
                 left: Some(left),
             };
             (task.uid, known)
         };
-        *self = Self { known: kept.view.values().map(left).collect(), ..Self::default() };
+        let callers = std::mem::take(&mut self.callers).crashed();
+        *self = Self { known: kept.view.values().map(left).collect(), callers, ..Self::default() };
     }
 }
 
@@ -50,6 +53,13 @@ impl Known {
     pub(super) fn goes_on(&mut self, kind: EventType, left: Left, task: &Task, now: Now) -> Result<Duration, String> {
         let (was, is) = (&self.status, &task.circuit);
         let wrong = || format!("{kind:?} shows {is:?} of {}, which was left as {was:?}, {left:?}", task.name);
+        (self.lasted, self.since) = (Duration::ZERO, now.mono);
+        // Nothing of it was to be shown before somebody had it begin anew.
+        if kind == EventType::CircuitReset {
+            let fresh = (is.state, is.reason, is.streak, is.trip_source);
+            let right = fresh == (CircuitState::Closed, Some(CircuitReason::Reset), 0, None) && is.epoch > left.epoch;
+            return check(right, wrong).map(|()| Duration::MAX);
+        }
         let remains = is.left.or_else(|| is.open_until.map(|until| until.since(now.wall)));
         let (state, since, least, most) = match was.state {
             CircuitState::Closed => (CircuitState::Closed, was.since_time, None, None),
@@ -62,10 +72,10 @@ impl Known {
             CircuitState::HalfOpen => (CircuitState::Open, left.since, Some(Duration::ZERO), Some(Duration::ZERO)),
         };
         let same = (is.state, is.since_time, is.reason, is.streak) == (state, since, was.reason, was.streak);
+        check(is.trip_source == was.trip_source, wrong)?;
         check(same && is.epoch > left.epoch && !is_of_circuit(kind), wrong)?;
         let in_bounds = remains.is_some() == most.is_some() && least <= remains && remains <= most;
         check(in_bounds, wrong)?;
-        (self.lasted, self.since) = (Duration::ZERO, now.mono);
         Ok(remains.unwrap_or(Duration::MAX))
     }
 }
