@@ -84,16 +84,13 @@ pub(super) fn put_message<const GUESS: usize>(bytes: &mut Vec<u8>, tag: u32, wri
     let start = bytes.len();
     bytes.extend_from_slice(&[0; GUESS]);
     write(bytes);
-    let mut length = bytes.len() - start - GUESS;
-    if prost::length_delimiter_len(length) == GUESS {
-        for byte in &mut bytes[start..start + GUESS] {
-            *byte = length.to_le_bytes()[0] | 0x80;
-            length >>= 7;
-        }
-        bytes[start + GUESS - 1] &= 0x7f;
+    let length = (bytes.len() - start - GUESS) as u64;
+    let (varint, taken) = spread(length);
+    if taken == GUESS {
+        bytes[start..start + GUESS].copy_from_slice(&varint.to_le_bytes()[..GUESS]);
     } else {
         let mut varint = Vec::with_capacity(LONGEST);
-        put_varint(&mut varint, length as u64);
+        put_varint(&mut varint, length);
         drop(bytes.splice(start..start + GUESS, varint));
     }
 }

@@ -157,7 +157,7 @@ impl<'a> TaskFields<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn brief(&self) -> Read<BriefTask<'a>> {
         // Of so few bytes, none is found sooner by `split_once`.
         let slash = self.name.bytes().position(|byte| byte == b'/').ok_or(Unreadable::Missing("name"))?;
@@ -167,7 +167,7 @@ impl<'a> TaskFields<'a> {
 }
 
 /// The detail that such a part makes; of a restart nothing is stored where there is none.
-#[inline]
+#[inline(always)]
 fn read_detail<E: From<Unreadable>>(
     part: Part,
     stored: Option<&[u8]>,
