@@ -222,3 +222,30 @@ impl Gatherer {
         (std::mem::replace(&mut self.draft, Draft { position, ..Draft::default() }), position)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::testing::created;
+    use crate::model::{Cause, Parent, WatchFilter};
+    use crate::pb::render::EventView;
+    use crate::rpc::watch::Shows;
+
+    /// The bytes of each frame that one read makes of events with reasons of that length.
+    fn frames(reason: usize) -> Vec<usize> {
+        let shows = Shows::Tasks(EventView::Basic);
+        let selection = Arc::new(Selection { parent: Parent::All, filter: WatchFilter::default(), shows });
+        let mut digested = Digested::blank(&selection, None).expect("it needs no more");
+        let cause = Cause::system("test", "x".repeat(reason));
+        let is_taken = |number| digested.take(&Brief::from(&Event { cause: cause.clone(), ..created(number) }));
+        assert_eq!((1..).map(is_taken).find(|taken| *taken != Taken::Yes), Some(Taken::Last));
+        digested.whole.iter().chain([&digested.draft]).map(|draft| draft.bytes.len()).collect()
+    }
+
+    #[test]
+    fn a_read_makes_few_frames_and_fewer_of_large_events() {
+        assert_eq!(frames(1).len(), DIGESTED);
+        let large = frames(500);
+        assert!(large.len() == 1 && large[0] >= DIGESTED_BYTES, "{large:?}");
+    }
+}
