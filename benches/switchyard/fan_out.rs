@@ -127,7 +127,7 @@ async fn read(
     while awaited.len() > 0 {
         let frame = stream.message().await?.context("the stream has ended")?;
         let now = nanos(origin.elapsed());
-        for event in awaited.by_ref().take(frame.events.len()) {
+        for event in awaited.by_ref().take(frame.events) {
             took.record(now.saturating_sub(event.load(Ordering::Acquire)))?;
         }
         frames.add(&frame);

@@ -86,7 +86,7 @@ async fn read(channel: Channel, cursor: String, events: usize) -> Result<Frames>
     let (mut seen, mut frames) = (0, Frames::default());
     while seen < events {
         let frame = stream.message().await?.context("the stream has ended")?;
-        seen += frame.events.len();
+        seen += frame.events;
         frames.add(&frame);
     }
     Ok(frames)

@@ -117,7 +117,7 @@ async fn committed(journal: &Journal, last: u64) -> Result<()> {
 async fn read(mut stream: Streaming<Frame>, events: usize) -> Result<()> {
     let mut seen = 0;
     while seen < events {
-        seen += stream.message().await?.context("the stream has ended")?.events.len();
+        seen += stream.message().await?.context("the stream has ended")?.events;
     }
     ensure!(seen == events, "{seen} of {events} events came");
     Ok(())

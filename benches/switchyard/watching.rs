@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use bytes::Bytes;
+use bytes::{Buf, BufMut};
 use http::uri::PathAndQuery;
-use prost::Message;
+use prost::encoding::{DecodeContext, WireType, key_len, skip_field};
+use prost::{DecodeError, Message};
 use switchyard::pb::v1::WatchTasksRequest;
 use switchyard::pb::v1::watch_tasks_request::Start;
 use tonic::transport::Channel;
@@ -17,13 +18,39 @@ use crate::lab::connect;
 /// Watches of one connection; a server allows 16.
 const WATCHES: usize = 10;
 
-/// A `WatchTasksResponse` whose events are not decoded.
-#[derive(Clone, PartialEq, Message)]
+/// A `WatchTasksResponse` whose events are counted, and passed over.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Frame {
-    #[prost(bytes = "bytes", repeated, tag = "1")]
-    pub(crate) events: Vec<Bytes>,
-    #[prost(string, tag = "4")]
-    pub(crate) cursor: String,
+    pub(crate) events: usize,
+    /// All of it.
+    bytes: usize,
+}
+
+impl Message for Frame {
+    fn encode_raw(&self, _: &mut impl BufMut) {}
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buffer: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        const EVENTS: u32 = 1;
+        let before = buffer.remaining();
+        skip_field(wire_type, tag, buffer, context)?;
+        self.bytes += key_len(tag) + before - buffer.remaining();
+        self.events += usize::from(tag == EVENTS);
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.bytes
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 /// What frames were like.
@@ -36,7 +63,7 @@ pub(crate) struct Frames {
 impl Frames {
     pub(crate) fn add(&mut self, frame: &Frame) {
         self.count += 1;
-        self.bytes += frame.encoded_len();
+        self.bytes += frame.bytes;
     }
 
     /// The bytes of the average one.

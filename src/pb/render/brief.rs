@@ -8,7 +8,7 @@ use super::task::shutdown as render_shutdown;
 use super::time::timestamp;
 use crate::model::{Brief, BriefActor, BriefCause, BriefTask, Detail, Instance, Timestamp};
 use crate::pb::v1;
-use crate::pb::wire::{put_message, put_number, put_text, put_word};
+use crate::pb::wire::{put_message, put_number, put_pair, put_text, put_word};
 
 /// Adds an event, as it is on the wire; `tag` is that of the field it is in.
 pub(in crate::pb) fn put_event(bytes: &mut Vec<u8>, tag: u32, event: &Brief<'_>) {
@@ -21,7 +21,7 @@ fn put_fields(bytes: &mut Vec<u8>, event: &Brief<'_>) {
     put_time(bytes, 2, *time);
     put_word(bytes, 3, v1::EventType::from(*kind));
     if let Some(task) = task {
-        put_text(bytes, 4, &task.name());
+        put_text(bytes, 4, task.name());
         put_uuid(bytes, 5, task.uid.uuid());
     }
     put_number(bytes, 6, generation.get());
@@ -44,26 +44,23 @@ fn put_detail(bytes: &mut Vec<u8>, what: &Detail, task: Option<&BriefTask<'_>>) 
 fn put_cause(bytes: &mut Vec<u8>, cause: &BriefCause<'_>) {
     let BriefCause { actor, reason, request_id } = cause;
     match actor {
-        BriefActor::System(component) => put_text(bytes, 1, &["system:", component]),
-        BriefActor::File(path) => put_text(bytes, 1, &["file:", path]),
-        BriefActor::Anonymous(_) => put_text(bytes, 1, &[&actor.to_string()]),
+        BriefActor::System(component) => put_text(bytes, 1, ["system:", component]),
+        BriefActor::File(path) => put_text(bytes, 1, ["file:", path]),
+        BriefActor::Anonymous(_) => put_text(bytes, 1, [&actor.to_string()]),
     }
-    put_text(bytes, 2, &[reason]);
+    put_text(bytes, 2, [reason]);
     if let Some(id) = request_id {
         put_uuid(bytes, 3, *id);
     }
 }
 
 fn put_uuid(bytes: &mut Vec<u8>, tag: u32, uuid: Uuid) {
-    put_text(bytes, tag, &[uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())]);
+    put_text(bytes, tag, [&*uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())]);
 }
 
 fn put_time(bytes: &mut Vec<u8>, tag: u32, time: Timestamp) {
     let prost_types::Timestamp { seconds, nanos } = timestamp(time);
-    put_message::<1>(bytes, tag, |bytes| {
-        put_number(bytes, 1, seconds.cast_unsigned());
-        put_word(bytes, 2, nanos);
-    });
+    put_pair(bytes, tag, seconds.cast_unsigned(), i64::from(nanos).cast_unsigned());
 }
 
 fn put_instance(bytes: &mut Vec<u8>, instance: &Instance) {

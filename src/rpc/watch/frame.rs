@@ -17,9 +17,10 @@ const SMALL: usize = 256;
 /// After so many events that nobody asked for, the client is told how far it is, so that resuming does not repeat them all.
 const PASSED_OVER: usize = 1_000;
 
-/// How many frames are made at once where the events are read: a thread need not be woken for each, and a client that reads none of
-/// them should not cost much.
-const DIGESTED: usize = 2;
+/// How many frames are made at once where the events are read, at the most: a thread need not be woken for each.
+const DIGESTED: usize = 4;
+/// After so many bytes none is begun any more: a client that reads none of them should not cost much.
+const DIGESTED_BYTES: usize = 96 * 1024;
 
 /// A frame in the making.
 #[derive(Clone, Default)]
@@ -97,13 +98,23 @@ impl Digested {
     }
 
     fn has_all(&self) -> bool {
-        self.whole.len() + 1 >= DIGESTED
+        let bytes = self.whole.iter().chain([&self.draft]).map(|draft| draft.bytes.len()).sum::<usize>();
+        self.whole.len() + 1 >= DIGESTED || bytes >= DIGESTED_BYTES
     }
 
-    /// Begins the next frame, which will most likely be as large.
+    /// Begins the next frame.
     fn cut(&mut self) {
-        let next = Draft { bytes: Vec::with_capacity(self.draft.bytes.len()), ..Draft::default() };
-        self.whole.push_back(std::mem::replace(&mut self.draft, next));
+        self.whole.push_back(std::mem::take(&mut self.draft));
+    }
+
+    /// Encodes an event; the first of a frame makes room for others of its size.
+    fn encode(event: &Brief<'_>, bytes: &mut Vec<u8>) {
+        let is_first = bytes.is_empty();
+        WatchFrame::push_brief(bytes, event);
+        if is_first {
+            let frame = bytes.len() * (FRAME_EVENTS + FRAME_EVENTS / 8);
+            bytes.reserve_exact(frame.min(FRAME_BYTES) - bytes.len().min(FRAME_BYTES));
+        }
     }
 }
 
@@ -116,7 +127,7 @@ impl Digest for Digested {
         if self.draft.has_to_go() {
             self.cut();
         }
-        let encode = |bytes: &mut Vec<u8>| WatchFrame::push_brief(bytes, event);
+        let encode = |bytes: &mut Vec<u8>| Self::encode(event, bytes);
         if !self.selection.selects_brief(event) {
             self.draft.pass_over(sequence);
         } else if !self.draft.try_add(sequence, encode) {
@@ -209,5 +220,32 @@ impl Gatherer {
     pub(super) fn take(&mut self) -> (Draft, Sequence) {
         let position = self.draft.position;
         (std::mem::replace(&mut self.draft, Draft { position, ..Draft::default() }), position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::testing::created;
+    use crate::model::{Cause, Parent, WatchFilter};
+    use crate::pb::render::EventView;
+    use crate::rpc::watch::Shows;
+
+    /// The bytes of each frame that one read makes of events with reasons of that length.
+    fn frames(reason: usize) -> Vec<usize> {
+        let shows = Shows::Tasks(EventView::Basic);
+        let selection = Arc::new(Selection { parent: Parent::All, filter: WatchFilter::default(), shows });
+        let mut digested = Digested::blank(&selection, None).expect("it needs no more");
+        let cause = Cause::system("test", "x".repeat(reason));
+        let is_taken = |number| digested.take(&Brief::from(&Event { cause: cause.clone(), ..created(number) }));
+        assert_eq!((1..).map(is_taken).find(|taken| *taken != Taken::Yes), Some(Taken::Last));
+        digested.whole.iter().chain([&digested.draft]).map(|draft| draft.bytes.len()).collect()
+    }
+
+    #[test]
+    fn a_read_makes_few_frames_and_fewer_of_large_events() {
+        assert_eq!(frames(1).len(), DIGESTED);
+        let large = frames(500);
+        assert!(large.len() == 1 && large[0] >= DIGESTED_BYTES, "{large:?}");
     }
 }

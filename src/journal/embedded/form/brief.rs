@@ -50,70 +50,81 @@ struct TaskFields<'a> {
     part: Option<&'a [u8]>,
 }
 
-/// The event at `sequence`, in brief.
+/// The event at `sequence`, in brief. What it is made of is filled in where it is, and not handed on by value: moving it costs as
+/// much as reading it.
+#[inline]
 pub(in crate::journal::embedded) fn read_brief<'a, E: From<Unreadable>>(
-    event: &'a [u8],
+    stored: &'a [u8],
     sequence: u64,
     spec_of: SpecOf<'_, E>,
 ) -> Result<Brief<'a>, E> {
-    let EventFields { time, kind, generation, attempt, actor, reason, request_high, request_low, detail, task } =
-        EventFields::read(event).map_err(Unreadable::from)?;
-    let part = detail.map(|(tag, value)| part(tag, value)).transpose()?.flatten();
-    let task = task.map(|task| TaskFields::read(task, part.map(Part::tag))).transpose().map_err(Unreadable::from)?;
-    let generation = generation.or(task.as_ref().map(|task| task.generation)).unwrap_or_default();
-    let detail = match (part, detail) {
-        (Some(part), _) => {
-            let task = task.as_ref().ok_or(Unreadable::Missing("task"))?;
-            Some(read_detail(part, task.part, task.born, spec_of)?)
-        }
+    let mut event = EventFields::default();
+    event.fill(stored).map_err(Unreadable::from)?;
+    let part = match event.detail {
+        Some((Part::IN_TASK, value)) => Some(Part::of_code(value.varint32().map_err(Unreadable::from)?)?),
+        _ => None,
+    };
+    let mut image = TaskFields::default();
+    if let Some(task) = event.task {
+        image.fill(task, part.map(Part::tag)).map_err(Unreadable::from)?;
+    }
+    let detail = match (part, event.detail) {
+        (Some(_), _) if event.task.is_none() => return Err(Unreadable::Missing("task").into()),
+        (Some(part), _) => Some((part, image.part)),
         (None, Some((tag, value))) => {
             let part = Part::of_detail(tag).ok_or(Unreadable::Missing("detail"))?;
-            let born = task.as_ref().map_or(0, |task| task.born);
-            Some(read_detail(part, Some(value.bytes().map_err(Unreadable::from)?), born, spec_of)?)
+            Some((part, Some(value.bytes().map_err(Unreadable::from)?)))
         }
         (None, None) => None,
     };
     Ok(Brief {
         sequence: Sequence::new(sequence),
-        time: Timestamp::from_nanos(time),
-        kind: EventType::of(kind)?,
-        generation: Generation::new(generation),
-        attempt: Attempt::new(attempt),
+        time: Timestamp::from_nanos(event.time),
+        kind: EventType::of(event.kind)?,
+        generation: Generation::new(event.generation.unwrap_or(image.generation)),
+        attempt: Attempt::new(event.attempt),
         cause: BriefCause {
-            actor: actor.ok_or(Unreadable::Missing("actor"))?.read()?,
-            reason,
-            request_id: request_high.zip(request_low).map(uuid),
+            actor: event.actor.ok_or(Unreadable::Missing("actor"))?.read()?,
+            reason: event.reason,
+            request_id: event.request_high.zip(event.request_low).map(uuid),
         },
-        detail: detail.map(Cow::Owned),
-        task: task.as_ref().map(TaskFields::brief).transpose()?,
+        detail: match detail {
+            Some((part, stored)) => Some(Cow::Owned(read_detail(part, stored, image.born, spec_of)?)),
+            None => None,
+        },
+        task: match event.task {
+            Some(_) => Some(image.brief()?),
+            None => None,
+        },
     })
 }
 
 impl<'a> EventFields<'a> {
-    fn read(event: &'a [u8]) -> Result<Self, Broken> {
-        let (mut found, mut fields) = (Self::default(), Fields::of(event));
+    fn fill(&mut self, event: &'a [u8]) -> Result<(), Broken> {
+        let mut fields = Fields::of(event);
         while let Some((tag, value)) = fields.next()? {
             match tag {
-                1 => found.time = value.fixed64()?,
-                2 => found.kind = value.varint32()?,
-                3 => found.generation = Some(value.varint()?),
-                4 => found.attempt = value.varint32()?,
-                5 => found.actor = Some(ActorField::System(value.text()?)),
-                6 => found.actor = Some(ActorField::Anonymous(value.bytes()?)),
-                7 => found.reason = value.text()?,
-                8 => found.request_high = Some(value.fixed64()?),
-                9 => found.request_low = Some(value.fixed64()?),
-                10..=17 => found.detail = Some((tag, value)),
-                18 => found.task = Some(value.bytes()?),
-                19 => found.actor = Some(ActorField::File(value.text()?)),
+                1 => self.time = value.fixed64()?,
+                2 => self.kind = value.varint32()?,
+                3 => self.generation = Some(value.varint()?),
+                4 => self.attempt = value.varint32()?,
+                5 => self.actor = Some(ActorField::System(value.text()?)),
+                6 => self.actor = Some(ActorField::Anonymous(value.bytes()?)),
+                7 => self.reason = value.text()?,
+                8 => self.request_high = Some(value.fixed64()?),
+                9 => self.request_low = Some(value.fixed64()?),
+                10..=17 => self.detail = Some((tag, value)),
+                18 => self.task = Some(value.bytes()?),
+                19 => self.actor = Some(ActorField::File(value.text()?)),
                 _ => {}
             }
         }
-        Ok(found)
+        Ok(())
     }
 }
 
 impl<'a> ActorField<'a> {
+    #[inline]
     fn read(self) -> Read<BriefActor<'a>> {
         Ok(match self {
             Self::System(component) => BriefActor::System(component),
@@ -127,41 +138,52 @@ impl<'a> TaskFields<'a> {
     /// The last tag of those that are always wanted.
     const LAST: u64 = 7;
 
-    fn read(task: &'a [u8], part: Option<u64>) -> Result<Self, Broken> {
-        let (mut found, mut fields) = (Self::default(), Fields::of(task));
+    fn fill(&mut self, task: &'a [u8], part: Option<u64>) -> Result<(), Broken> {
+        let mut fields = Fields::of(task);
         let last = part.unwrap_or_default().max(Self::LAST);
         while let Some((tag, value)) = fields.next()? {
             match tag {
                 // They are in order, and this is most of the image.
                 _ if tag > last => break,
-                1 => found.born = value.varint()?,
-                2 => found.uid_high = value.fixed64()?,
-                3 => found.uid_low = value.fixed64()?,
-                4 => found.name = value.text()?,
-                7 => found.generation = value.varint()?,
-                _ if Some(tag) == part => found.part = Some(value.bytes()?),
+                1 => self.born = value.varint()?,
+                2 => self.uid_high = value.fixed64()?,
+                3 => self.uid_low = value.fixed64()?,
+                4 => self.name = value.text()?,
+                7 => self.generation = value.varint()?,
+                _ if Some(tag) == part => self.part = Some(value.bytes()?),
                 _ => {}
             }
         }
-        Ok(found)
+        Ok(())
     }
 
+    #[inline(always)]
     fn brief(&self) -> Read<BriefTask<'a>> {
-        let (namespace, id) = self.name.split_once('/').ok_or(Unreadable::Missing("name"))?;
+        // Of so few bytes, none is found sooner by `split_once`.
+        let slash = self.name.bytes().position(|byte| byte == b'/').ok_or(Unreadable::Missing("name"))?;
+        let (namespace, id) = (&self.name[..slash], &self.name[slash + 1..]);
         Ok(BriefTask { namespace, id, uid: Uid::new(uuid((self.uid_high, self.uid_low))) })
     }
 }
 
-/// The part of its task that says the detail, if that is where it is.
-fn part(tag: u64, value: Value<'_>) -> Read<Option<Part>> {
-    if tag != Part::IN_TASK {
-        return Ok(None);
+/// The detail that such a part makes; of a restart nothing is stored where there is none.
+#[inline(always)]
+fn read_detail<E: From<Unreadable>>(
+    part: Part,
+    stored: Option<&[u8]>,
+    born: u64,
+    spec_of: SpecOf<'_, E>,
+) -> Result<Detail, E> {
+    if let Part::Instance | Part::Draining | Part::Candidate = part {
+        let mut instance = InstanceForm::default();
+        instance.fill(stored.ok_or(Unreadable::Missing("detail"))?).map_err(Unreadable::from)?;
+        return Ok(Detail::Instance(instance.read()?));
     }
-    Part::of_code(value.varint32()?).map(Some)
+    read_rarer_detail(part, stored, born, spec_of)
 }
 
-/// The detail that such a part makes; of a restart nothing is stored where there is none.
-fn read_detail<E: From<Unreadable>>(
+#[inline(never)]
+fn read_rarer_detail<E: From<Unreadable>>(
     part: Part,
     stored: Option<&[u8]>,
     born: u64,

@@ -67,6 +67,11 @@ impl<'a> Fields<'a> {
                 self.0 = rest;
                 Ok((*byte).into())
             }
+            // The key of every tag from 16 on.
+            [low, high @ ..0x80, rest @ ..] => {
+                self.0 = rest;
+                Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7)
+            }
             _ => self.long_varint(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Unreadable;
 use super::codes::Code;
+use super::fields::{Broken, Fields};
 use super::{Read, nanos, spans, times};
 use crate::model::{
     Alert, AlertKind, Asked, Attempt, Exit, Generation, Instance, InstanceState, Outcome, Pause, Reason, Shutdown,
@@ -60,6 +61,30 @@ impl InstanceForm {
         }
     }
 
+    /// What `merge` does, sooner: most events in brief show one.
+    pub(super) fn fill(&mut self, stored: &[u8]) -> Result<(), Broken> {
+        let mut fields = Fields::of(stored);
+        while let Some((tag, value)) = fields.next()? {
+            match tag {
+                1 => self.generation = value.varint()?,
+                2 => self.attempt = value.varint32()?,
+                3 => self.state = value.varint32()?,
+                4 => self.start_time = value.fixed64()?,
+                5 => self.ready_time = Some(value.fixed64()?),
+                6 => self.stop_time = Some(value.fixed64()?),
+                7 => self.exit = value.varint32()?,
+                8 => self.asked_time = Some(value.fixed64()?),
+                9 => self.graceful_duration = Some(value.varint()?),
+                10 => self.abort_duration = Some(value.varint()?),
+                11 => self.blocked_since = Some(value.fixed64()?),
+                12 => self.asked = value.varint32()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
     pub(super) fn read(&self) -> Read<Instance> {
         let Self {
             generation,
