@@ -3,6 +3,7 @@
 mod apply;
 mod backoff;
 mod error;
+mod mirror;
 mod watch;
 
 #[cfg(test)]
@@ -22,6 +23,9 @@ use v1::task_service_client::TaskServiceClient;
 
 pub use apply::Applying;
 pub use error::{Error, FieldViolation};
+pub use mirror::{
+    Builder as MirrorBuilder, CallError, CircuitMirror, Guard, Pass, Policy, Reason, Rejected, Stats, Verdict,
+};
 pub use tonic::Code;
 pub use watch::{Update, Watch};
 
