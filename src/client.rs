@@ -24,7 +24,8 @@ use v1::task_service_client::TaskServiceClient;
 pub use apply::Applying;
 pub use error::{Error, FieldViolation};
 pub use mirror::{
-    Builder as MirrorBuilder, CallError, CircuitMirror, Guard, Pass, Policy, Reason, Rejected, Stats, Verdict,
+    Builder as MirrorBuilder, CallError, CircuitLayer, CircuitMirror, GrpcCircuitLayer, Guard, Guarded, GuardedBody,
+    GuardedGrpc, HttpStatus, Judge, Pass, Policy, Reason, Rejected, Stats, Verdict, grpc_verdict,
 };
 pub use tonic::Code;
 pub use watch::{Update, Watch};

@@ -3,7 +3,9 @@
 mod ask;
 mod directory;
 mod follow;
+mod grpc;
 mod guard;
+mod layer;
 mod local;
 mod outbox;
 mod report;
@@ -32,7 +34,9 @@ use self::outbox::Outbox;
 use self::report::{Flush, Reporter};
 use self::shared::Shared;
 
+pub use self::grpc::{GrpcCircuitLayer, GuardedBody, GuardedGrpc, grpc_verdict};
 pub use self::guard::{CallError, Guard, Pass, Reason, Rejected};
+pub use self::layer::{CircuitLayer, Guarded, HttpStatus, Judge};
 pub use self::shared::Stats;
 
 /// Every namespace.

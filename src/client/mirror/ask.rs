@@ -40,9 +40,19 @@ pub(super) struct Lease {
     circuit: Arc<Local>,
     /// Empty once it was told.
     token: String,
+    /// Whether it expires: the circuit may have closed while it was asked about, and then there is no lease to it.
+    trial: bool,
 }
 
 impl Lease {
+    pub(super) fn new(shared: Arc<Shared>, circuit: Arc<Local>, token: String, trial: bool) -> Self {
+        Self { shared, circuit, token, trial }
+    }
+
+    pub(super) fn is_trial(&self) -> bool {
+        self.trial
+    }
+
     pub(super) fn tell(mut self, verdict: Verdict, latency: u64) {
         self.push(verdict, latency);
     }
@@ -106,8 +116,9 @@ async fn ask_one(
     let response = call(timeout, request, |request| async move { client.acquire_permit(request).await }).await;
     let asked = match response.map(|response| response.answer) {
         Ok(Some(Answer::Permit(v1::Permit { token, lease_expire_time }))) => {
-            shared.counters.trials.fetch_add(u64::from(lease_expire_time.is_some()), Ordering::Relaxed);
-            Asked::Permitted(Lease { shared, circuit, token })
+            let trial = lease_expire_time.is_some();
+            shared.counters.trials.fetch_add(u64::from(trial), Ordering::Relaxed);
+            Asked::Permitted(Lease::new(shared, circuit, token, trial))
         }
         Ok(Some(Answer::Denied(v1::Denied { retry_after }))) => {
             Asked::Denied(retry_after.and_then(|wait| wait.try_into().ok()))

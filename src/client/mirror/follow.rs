@@ -103,7 +103,12 @@ impl Follower {
         }
         if initial_complete && let Some(shown) = initial.take() {
             // What is not there any more was deleted while nobody looked.
-            self.shared.directory.all().iter().filter(|local| !shown.contains(&local.id)).for_each(|gone| gone.forget());
+            self.shared
+                .directory
+                .all()
+                .iter()
+                .filter(|local| !shown.contains(&local.id))
+                .for_each(|gone| gone.forget());
         }
         if initial.is_none() {
             self.shared.hear();

@@ -1,5 +1,6 @@
 //! What stands before the calls of one target.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -177,7 +178,7 @@ impl Guard {
     }
 
     fn pass(&self, began: Instant, held: Held) -> Pass<'_> {
-        Pass { guard: self, began, held }
+        Pass { guard: Cow::Borrowed(self), began, held }
     }
 
     #[cold]
@@ -195,7 +196,7 @@ impl Guard {
 #[derive(Debug)]
 #[must_use = "a pass that is dropped says that the call was given up"]
 pub struct Pass<'a> {
-    guard: &'a Guard,
+    guard: Cow<'a, Guard>,
     began: Instant,
     held: Held,
 }
@@ -212,6 +213,17 @@ enum Held {
 }
 
 impl Pass<'_> {
+    /// Whether it is a trial call, of a circuit that is half-open: its outcome decides.
+    pub fn is_trial(&self) -> bool {
+        matches!(&self.held, Held::Lease(lease) if lease.is_trial())
+    }
+
+    /// The same pass, with a guard of its own.
+    pub fn into_owned(mut self) -> Pass<'static> {
+        let held = std::mem::replace(&mut self.held, Held::Told);
+        Pass { guard: Cow::Owned(Guard::clone(&self.guard)), began: self.began, held }
+    }
+
     /// The call has ended, and took until now.
     pub fn finish(self, verdict: Verdict) {
         self.end(verdict, true);
