@@ -120,11 +120,14 @@ where
     }
 }
 
+/// Who is told of the status, and by what it is judged.
+type Ending = (Pass<'static>, fn(Code) -> Verdict);
+
 /// The answer's body, which ends with what the call has come to.
 #[derive(Debug)]
 pub struct GuardedBody<B> {
     body: Option<B>,
-    ending: Option<(Pass<'static>, fn(Code) -> Verdict)>,
+    ending: Option<Ending>,
 }
 
 impl<B> Default for GuardedBody<B> {
