@@ -5,6 +5,7 @@ mod backoff;
 mod checks;
 mod circuits;
 mod error;
+mod mirror;
 mod watch;
 
 #[cfg(test)]
@@ -26,6 +27,10 @@ use v1::task_service_client::TaskServiceClient;
 pub use apply::Applying;
 pub use checks::{CheckUpdate, Checks};
 pub use error::{Error, FieldViolation};
+pub use mirror::{
+    Builder as MirrorBuilder, CallError, CircuitLayer, CircuitMirror, GrpcCircuitLayer, Guard, Guarded, GuardedBody,
+    GuardedGrpc, HttpStatus, Judge, Pass, Policy, Reason, Rejected, Stats, Verdict, grpc_verdict,
+};
 pub use tonic::Code;
 pub use watch::{Update, Watch};
 

@@ -21,6 +21,7 @@ mod fan_out;
 mod handle;
 mod lab;
 mod memory;
+mod mirror;
 mod pages;
 mod poll;
 mod replay;
@@ -106,6 +107,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         stalled::cases(),
         checks::cases(),
         circuit::cases(),
+        mirror::cases(),
         poll::cases(),
         blocked::cases(),
     ];

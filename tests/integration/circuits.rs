@@ -1,6 +1,7 @@
 //! CircuitService: what callers ask of circuits and tell them, and what operators decide over them.
 
 mod health;
+mod mirror;
 mod overrides;
 mod series;
 

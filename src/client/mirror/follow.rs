@@ -1,0 +1,120 @@
+//! Keeps the copy alive.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+
+use super::shared::Shared;
+use crate::client::backoff::Backoff;
+use crate::client::{DEADLINE, Error};
+use crate::pb::v1;
+use v1::circuit_service_client::CircuitServiceClient;
+use v1::watch_circuits_request::Start;
+
+/// Follows the circuits for as long as the mirror lives, across whatever happens to the connection.
+pub(super) struct Follower {
+    shared: Arc<Shared>,
+    client: CircuitServiceClient<Channel>,
+    request: v1::WatchCircuitsRequest,
+    /// Where to resume; none: from the state as it is.
+    cursor: Option<String>,
+    backoff: Backoff,
+    /// Who waits for the copy to be complete, or for why it cannot be.
+    tell: Option<oneshot::Sender<Result<(), Error>>>,
+}
+
+impl Follower {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        client: CircuitServiceClient<Channel>,
+        request: v1::WatchCircuitsRequest,
+        tell: Option<oneshot::Sender<Result<(), Error>>>,
+    ) -> Self {
+        Self { shared, client, request, cursor: None, backoff: Backoff::new(), tell }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let error = match self.open().await {
+                Ok(stream) => self.receive(stream).await,
+                Err(error) => error,
+            };
+            if let Some(tell) = self.tell.take() {
+                // The mirror is not there yet, and never will be.
+                let _ = tell.send(Err(error));
+                return;
+            }
+            // The cursor is of another log, or what follows it is gone. What was seen meanwhile holds until the state is complete.
+            if error.code == Code::OutOfRange || error.reason == "CURSOR_INVALID" {
+                self.cursor = None;
+            }
+            let wait = self.backoff.wait(error.retry_after);
+            tracing::debug!(%error, ?wait, "the mirror has lost its watch of circuits");
+            sleep(wait).await;
+            self.shared.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn open(&mut self) -> Result<Streaming<v1::WatchCircuitsResponse>, Error> {
+        let start = self.cursor.clone().map_or(Start::SendInitialState(true), Start::Cursor);
+        let request = v1::WatchCircuitsRequest { start: Some(start), ..self.request.clone() };
+        // The deadline is for the answer's head only, so the server is not told of it: it would end the stream.
+        let answer = timeout(DEADLINE, self.client.watch_circuits(request)).await;
+        Ok(answer.map_err(|_| Error::deadline(DEADLINE))??.into_inner())
+    }
+
+    /// Takes over what comes, until no more does.
+    async fn receive(&mut self, mut stream: Streaming<v1::WatchCircuitsResponse>) -> Error {
+        self.shared.back.notify_one();
+        let mut initial = self.cursor.is_none().then(HashSet::new);
+        loop {
+            let frame = match stream.message().await {
+                Ok(Some(frame)) => frame,
+                // The contract ends it with a status.
+                Ok(None) => return Error::new(Code::Unavailable, "the stream was cut"),
+                Err(status) => return status.into(),
+            };
+            self.backoff = Backoff::new();
+            self.take_over(frame, &mut initial);
+        }
+    }
+
+    /// `initial`: which circuits have been shown of a state that is not complete yet.
+    fn take_over(&mut self, frame: v1::WatchCircuitsResponse, initial: &mut Option<HashSet<u32>>) {
+        let v1::WatchCircuitsResponse { events, circuits, initial_complete, cursor } = frame;
+        for circuit in &circuits {
+            let local = self.shared.show(circuit);
+            if let Some(initial) = initial {
+                initial.insert(local.id);
+            }
+        }
+        for event in events.iter().filter(|event| event.r#type() == v1::EventType::TaskDeleted) {
+            if let Some(local) = self.shared.directory.find(&event.name) {
+                local.delete(event.time.as_ref());
+            }
+        }
+        if !cursor.is_empty() {
+            self.cursor = Some(cursor);
+        }
+        if initial_complete && let Some(shown) = initial.take() {
+            // What is not there any more was deleted while nobody looked.
+            self.shared
+                .directory
+                .all()
+                .iter()
+                .filter(|local| !shown.contains(&local.id))
+                .for_each(|gone| gone.forget());
+        }
+        if initial.is_none() {
+            self.shared.hear();
+            if let Some(tell) = self.tell.take() {
+                let _ = tell.send(Ok(()));
+            }
+        }
+    }
+}

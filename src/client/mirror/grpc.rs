@@ -1,0 +1,177 @@
+//! A mirror's guard as a tower layer for tonic's channels.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use hyper::body::{Body, Frame, SizeHint};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use tower::{Layer, Service};
+
+use super::layer::take_ready;
+use super::{Guard, Pass, Reason, Rejected, Verdict};
+
+/// What a status says of the target, where nothing else is said: UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL, UNKNOWN and DATA_LOSS are
+/// failures; CANCELLED means that the call was given up; all other errors are the request's own.
+pub fn grpc_verdict(code: Code) -> Verdict {
+    match code {
+        Code::Ok => Verdict::Success,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Internal | Code::Unknown | Code::DataLoss => {
+            Verdict::Failure
+        }
+        Code::Cancelled => Verdict::Cancelled,
+        _ => Verdict::Ignored,
+    }
+}
+
+impl From<Rejected> for Status {
+    /// UNAVAILABLE, with RetryInfo if anybody knows when it is worth trying again, and the reason CIRCUIT_OPEN where the target should not
+    /// be called, CIRCUIT_UNKNOWN where nobody knows.
+    fn from(rejected: Rejected) -> Self {
+        let reason = match rejected.reason {
+            Reason::Open | Reason::HalfOpen | Reason::ForcedOpen => "CIRCUIT_OPEN",
+            Reason::Suspended | Reason::Stale | Reason::Unknown | Reason::Unreachable => "CIRCUIT_UNKNOWN",
+        };
+        let circuit = [("circuit".to_owned(), rejected.circuit.to_string())];
+        let mut details = ErrorDetails::with_error_info(reason, "switchyard", circuit);
+        details.set_retry_info(rejected.retry_after);
+        Self::with_error_details(Code::Unavailable, rejected.to_string(), details)
+    }
+}
+
+/// Puts a guard before a tonic channel. A call that it rejects is answered as by a server that is UNAVAILABLE, which the generated
+/// client makes a `tonic::Status` of. A call ends with its status; one whose answer is dropped before was given up.
+#[derive(Clone, Debug)]
+pub struct GrpcCircuitLayer {
+    guard: Guard,
+    judge: fn(Code) -> Verdict,
+}
+
+impl GrpcCircuitLayer {
+    /// Guards a channel.
+    pub fn new(guard: Guard) -> Self {
+        Self { guard, judge: grpc_verdict }
+    }
+
+    /// Has statuses judged otherwise.
+    #[must_use]
+    pub fn judged(self, judge: fn(Code) -> Verdict) -> Self {
+        Self { judge, ..self }
+    }
+}
+
+impl<S> Layer<S> for GrpcCircuitLayer {
+    type Service = GuardedGrpc<S>;
+
+    fn layer(&self, inner: S) -> GuardedGrpc<S> {
+        GuardedGrpc { inner, layer: self.clone() }
+    }
+}
+
+/// A channel behind a guard.
+#[derive(Clone, Debug)]
+pub struct GuardedGrpc<S> {
+    inner: S,
+    layer: GrpcCircuitLayer,
+}
+
+impl<S, Q, B> Service<http::Request<Q>> for GuardedGrpc<S>
+where
+    S: Service<http::Request<Q>, Response = http::Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    Q: Send + 'static,
+    B: Body,
+{
+    type Response = http::Response<GuardedBody<B>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Q>) -> Self::Future {
+        let GrpcCircuitLayer { guard, judge } = self.layer.clone();
+        let mut inner = take_ready(&mut self.inner);
+        Box::pin(async move {
+            let pass = match guard.admit().await {
+                Ok(pass) => pass.into_owned(),
+                Err(rejected) => return Ok(Status::from(rejected).into_http()),
+            };
+            let response = match inner.call(request).await {
+                Ok(response) => response,
+                Err(error) => {
+                    // The channel's own: there was no answer.
+                    pass.finish(judge(Code::Unavailable));
+                    return Err(error);
+                }
+            };
+            let (head, body) = response.into_parts();
+            let mut body = GuardedBody { body: Some(body), ending: Some((pass, judge)) };
+            if let Some(status) = Status::from_header_map(&head.headers) {
+                body.end(status.code());
+            } else if !head.status.is_success() {
+                // No gRPC server, such as a proxy that has nowhere to go; gRPC has it that way too.
+                body.end(if head.status.is_client_error() { Code::Internal } else { Code::Unavailable });
+            }
+            Ok(http::Response::from_parts(head, body))
+        })
+    }
+}
+
+/// Who is told of the status, and by what it is judged.
+type Ending = (Pass<'static>, fn(Code) -> Verdict);
+
+/// The answer's body, which ends with what the call has come to.
+#[derive(Debug)]
+pub struct GuardedBody<B> {
+    body: Option<B>,
+    ending: Option<Ending>,
+}
+
+impl<B> Default for GuardedBody<B> {
+    fn default() -> Self {
+        Self { body: None, ending: None }
+    }
+}
+
+impl<B> GuardedBody<B> {
+    fn end(&mut self, code: Code) {
+        if let Some((pass, judge)) = self.ending.take() {
+            pass.finish(judge(code));
+        }
+    }
+}
+
+impl<B: Body + Unpin> Body for GuardedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.end(Status::from_header_map(trailers).map_or(Code::Unknown, |status| status.code()));
+                }
+            }
+            Some(Err(_)) => self.end(Code::Unavailable),
+            // It was cut.
+            None => self.end(Code::Unknown),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}

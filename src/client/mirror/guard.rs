@@ -1,0 +1,254 @@
+//! What stands before the calls of one target.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::ask::{Ask, Asked, Lease};
+use super::local::{Decision, Local, nanos};
+use super::outbox::Record;
+use super::shared::Shared;
+use super::{Policy, Verdict};
+
+/// How long a circuit is not asked about again, where the server did not say, or did not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why a call was rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The circuit is open.
+    Open,
+    /// The circuit is half-open, and as many trial calls are under way as may be.
+    HalfOpen,
+    /// An operator has opened the circuit.
+    ForcedOpen,
+    /// No instance checks the target, and the policy is to fail closed.
+    Suspended,
+    /// The server has been out of reach for longer than the staleness bound, and the policy is to fail closed.
+    Stale,
+    /// The server knows no such circuit, and the policy is to fail closed.
+    Unknown,
+    /// The circuit is half-open, and the server could not be asked for a permit.
+    Unreachable,
+}
+
+/// That a call was rejected: it was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The task's name.
+    pub circuit: Arc<str>,
+    /// Why.
+    pub reason: Reason,
+    /// When it is worth trying again, if anybody knows.
+    pub retry_after: Option<Duration>,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.reason {
+            Reason::Open => "is open",
+            Reason::HalfOpen => "is half-open, and others try its target",
+            Reason::ForcedOpen => "was opened by an operator",
+            Reason::Suspended => "is suspended: nobody checks its target",
+            Reason::Stale => "is not known: the server has been silent for too long",
+            Reason::Unknown => "is not known to the server",
+            Reason::Unreachable => "is half-open, and the server could not be asked for a permit",
+        };
+        write!(f, "the circuit {} {why}", self.circuit)
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// Why a guarded call has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallError<E> {
+    /// It was not made.
+    Rejected(Rejected),
+    /// It was made, and failed.
+    Failed(E),
+}
+
+impl<E: fmt::Display> fmt::Display for CallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for CallError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Rejected(_) => None,
+            Self::Failed(error) => error.source(),
+        }
+    }
+}
+
+/// Guards the calls of a task's target. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    shared: Arc<Shared>,
+    local: Arc<Local>,
+}
+
+impl Guard {
+    pub(super) fn new(shared: Arc<Shared>, local: Arc<Local>) -> Self {
+        Self { shared, local }
+    }
+
+    /// The task's name.
+    pub fn name(&self) -> &str {
+        &self.local.name
+    }
+
+    /// Makes a call, if the circuit lets it through: `Ok` is a success, `Err` a failure, and a future that is dropped was given up.
+    pub async fn call<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, CallError<E>> {
+        let judge = |result: &Result<T, E>| if result.is_ok() { Verdict::Success } else { Verdict::Failure };
+        self.call_judged(call, judge).await
+    }
+
+    /// Makes a call, if the circuit lets it through; `judge` says what has come of it. A call that is ready when first polled has waited
+    /// for nothing: it counts as one of unknown latency, which is no slow one.
+    pub async fn call_judged<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+        judge: impl FnOnce(&Result<T, E>) -> Verdict,
+    ) -> Result<T, CallError<E>> {
+        let pass = self.admit().await.map_err(CallError::Rejected)?;
+        let (mut call, mut waited) = (pin!(call), false);
+        let result = poll_fn(|context| {
+            let polled = call.as_mut().poll(context);
+            waited |= polled.is_pending();
+            polled
+        });
+        let result = result.await;
+        let verdict = judge(&result);
+        // Reading the clock would cost as much as all the rest.
+        pass.end(verdict, waited);
+        result.map_err(CallError::Failed)
+    }
+
+    /// Asks whether to call now, for calls that are no future of their own. Waits only while the circuit is half-open, and then at most
+    /// for as long as the server may take to answer.
+    pub async fn admit(&self) -> Result<Pass<'_>, Rejected> {
+        let began = Instant::now();
+        let at = self.shared.at(began);
+        match self.local.word().decide(self.shared.is_fresh(at), self.shared.policy) {
+            Decision::Call(version) => Ok(self.pass(began, Held::Version(version))),
+            Decision::Reject(reason) => Err(self.reject(reason, self.local.open_for(at))),
+            // Boxed, so that calls which need not ask are small.
+            Decision::Ask => Box::pin(self.ask(at)).await,
+        }
+    }
+
+    async fn ask(&self, at: u64) -> Result<Pass<'_>, Rejected> {
+        let asking = self.local.begin_to_ask(at).map_err(|wait| self.reject(Reason::HalfOpen, wait))?;
+        let seen = self.local.word();
+        let (answer, asked) = oneshot::channel();
+        let sent = self.shared.asks.try_send(Ask { circuit: Arc::clone(&self.local), answer });
+        let asked = match sent {
+            Ok(()) => asked.await.unwrap_or(Asked::Unanswered),
+            Err(_) => Asked::Unanswered,
+        };
+        let (reason, wait) = match asked {
+            Asked::Permitted(lease) => return Ok(self.pass(Instant::now(), Held::Lease(lease))),
+            Asked::Unanswered if self.shared.policy == Policy::FailOpen => {
+                return Ok(self.pass(Instant::now(), Held::Version(0)));
+            }
+            Asked::Unanswered => (Reason::Unreachable, None),
+            Asked::Denied(wait) => (Reason::HalfOpen, wait),
+        };
+        // If the circuit has moved on, what was answered holds no more.
+        if self.local.word() == seen {
+            let again = nanos(wait.unwrap_or(ASK_AGAIN));
+            self.local.ask_again(self.shared.at(Instant::now()).saturating_add(again));
+        }
+        drop(asking);
+        Err(self.reject(reason, wait))
+    }
+
+    fn pass(&self, began: Instant, held: Held) -> Pass<'_> {
+        Pass { guard: Cow::Borrowed(self), began, held }
+    }
+
+    #[cold]
+    fn reject(&self, reason: Reason, wait: Option<Duration>) -> Rejected {
+        self.shared.counters.denied.fetch_add(1, Ordering::Relaxed);
+        let retry_after = match reason {
+            Reason::Open | Reason::HalfOpen => wait,
+            _ => None,
+        };
+        Rejected { circuit: Arc::clone(&self.local.name), reason, retry_after }
+    }
+}
+
+/// Leave to make one call. To be ended with what has come of it; one that is dropped says that the call was given up.
+#[derive(Debug)]
+#[must_use = "a pass that is dropped says that the call was given up"]
+pub struct Pass<'a> {
+    guard: Cow<'a, Guard>,
+    began: Instant,
+    held: Held,
+}
+
+/// What the outcome bears.
+#[derive(Debug)]
+enum Held {
+    /// The token of that version; zero: nothing is to be told.
+    Version(u64),
+    /// The token of a permit.
+    Lease(Lease),
+    /// It was told.
+    Told,
+}
+
+impl Pass<'_> {
+    /// Whether it is a trial call, of a circuit that is half-open: its outcome decides.
+    pub fn is_trial(&self) -> bool {
+        matches!(&self.held, Held::Lease(lease) if lease.is_trial())
+    }
+
+    /// The same pass, with a guard of its own.
+    pub fn into_owned(mut self) -> Pass<'static> {
+        let held = std::mem::replace(&mut self.held, Held::Told);
+        Pass { guard: Cow::Owned(Guard::clone(&self.guard)), began: self.began, held }
+    }
+
+    /// The call has ended, and took until now.
+    pub fn finish(self, verdict: Verdict) {
+        self.end(verdict, true);
+    }
+
+    fn end(mut self, verdict: Verdict, measure: bool) {
+        self.tell(verdict, measure);
+    }
+
+    #[inline]
+    fn tell(&mut self, verdict: Verdict, measure: bool) {
+        match std::mem::replace(&mut self.held, Held::Told) {
+            Held::Version(0) | Held::Told => {}
+            Held::Version(version) => {
+                let latency = if measure { nanos(self.began.elapsed()) } else { 0 };
+                let record = Record { circuit: self.guard.local.id, version, verdict, latency };
+                self.guard.shared.outbox.push(record);
+            }
+            Held::Lease(lease) => lease.tell(verdict, nanos(self.began.elapsed())),
+        }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        self.tell(Verdict::Cancelled, true);
+    }
+}

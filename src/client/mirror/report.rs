@@ -1,0 +1,149 @@
+//! Tells the server what has come of calls.
+
+use std::array;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::stream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tonic::Code;
+use tonic::transport::Channel;
+
+use super::Verdict;
+use super::outbox::{Record, SHARDS, Trial};
+use super::shared::Shared;
+use crate::client::backoff::Backoff;
+use crate::client::{DEADLINE, Error, call};
+use crate::pb::v1;
+use v1::circuit_service_client::CircuitServiceClient;
+
+/// What one call may report.
+const IN_A_CALL: usize = 10_000;
+
+/// Somebody waits until everything so far was told.
+pub(super) type Flush = oneshot::Sender<()>;
+
+/// Tells of outcomes, one call after another: so their numbers arrive in order, and what is not known to have arrived is told again with
+/// the same ones.
+pub(super) struct Reporter {
+    shared: Arc<Shared>,
+    client: CircuitServiceClient<Channel>,
+    name: String,
+    /// The last number that was given to an outcome.
+    sequence: u64,
+    batch: usize,
+    interval: Duration,
+    flushes: mpsc::Receiver<Flush>,
+}
+
+impl Reporter {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        client: CircuitServiceClient<Channel>,
+        name: String,
+        batch: usize,
+        interval: Duration,
+        flushes: mpsc::Receiver<Flush>,
+    ) -> Self {
+        Self { shared, client, name, sequence: 0, batch, interval, flushes }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut records: [Vec<Record>; SHARDS] = array::from_fn(|_| Vec::new());
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let mut flush = tokio::select! {
+                () = shared.outbox.begun.notified() => None,
+                flush = self.flushes.recv() => match flush {
+                    Some(flush) => Some(flush),
+                    None => return,
+                },
+            };
+            if flush.is_none() {
+                flush = tokio::select! {
+                    () = sleep(self.interval) => None,
+                    () = shared.outbox.urgent.notified() => None,
+                    flush = self.flushes.recv() => flush,
+                };
+            }
+            self.tell_all(&mut records).await;
+            if let Some(flush) = flush {
+                // Who does not wait any more need not know.
+                let _ = flush.send(());
+            }
+        }
+    }
+
+    /// Tells of everything that waits now.
+    async fn tell_all(&mut self, records: &mut [Vec<Record>; SHARDS]) {
+        let shared = Arc::clone(&self.shared);
+        let trials = shared.outbox.drain(records).into_iter().map(|trial| {
+            let Trial { name, token, verdict, latency } = trial;
+            outcome(name, token, verdict, latency)
+        });
+        let others = records.iter_mut().flat_map(|records| records.drain(..));
+        let mut outcomes = trials.chain(others.filter_map(|record| resolve(&shared, record)));
+        loop {
+            let mut some: Vec<_> = outcomes.by_ref().take(IN_A_CALL).collect();
+            if some.is_empty() {
+                return;
+            }
+            for outcome in &mut some {
+                self.sequence += 1;
+                outcome.sequence = self.sequence;
+            }
+            self.tell(some).await;
+        }
+    }
+
+    /// Tells of so many, for as long as that takes.
+    async fn tell(&self, outcomes: Vec<v1::CallOutcome>) {
+        let requests = outcomes.chunks(self.batch).map(|outcomes| {
+            let (reporter, outcomes) = (self.name.clone(), outcomes.to_vec());
+            v1::ReportOutcomesRequest { reporter, outcomes }
+        });
+        let requests: Vec<_> = requests.collect();
+        let (told, mut backoff) = (outcomes.len() as u64, Backoff::new());
+        drop(outcomes);
+        loop {
+            let mut client = self.client.clone();
+            let requests = stream::iter(requests.clone());
+            let answer = call(DEADLINE, requests, |requests| async move { client.report_outcomes(requests).await });
+            match answer.await {
+                Ok(answer) => return self.shared.counters.count(&answer.dispositions),
+                Err(error) if is_final(&error) => {
+                    tracing::warn!(%error, told, "the server takes in no such outcomes");
+                    self.shared.counters.refused.fetch_add(told, Ordering::Relaxed);
+                    return;
+                }
+                Err(error) => {
+                    // It is over early where the watch finds the server again: an error then only means that nobody did.
+                    let _ = timeout(backoff.wait(error.retry_after), self.shared.back.notified()).await;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the same report would be refused again.
+fn is_final(error: &Error) -> bool {
+    let refused = matches!(error.code, Code::InvalidArgument | Code::Unimplemented | Code::PermissionDenied);
+    refused || error.reason == "BATCH_LIMIT"
+}
+
+/// The outcome with its token; `None`, and counted, where its circuit has moved on too far.
+fn resolve(shared: &Shared, record: Record) -> Option<v1::CallOutcome> {
+    let Record { circuit, version, verdict, latency } = record;
+    let found = shared.directory.get(circuit).and_then(|local| Some((local.name.to_string(), local.token(version)?)));
+    if found.is_none() {
+        shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+    }
+    found.map(|(name, token)| outcome(name, token, verdict, latency))
+}
+
+fn outcome(name: String, token: String, verdict: Verdict, latency: u64) -> v1::CallOutcome {
+    let latency = (latency > 0).then(|| Duration::from_nanos(latency).try_into().ok()).flatten();
+    v1::CallOutcome { name, token, sequence: 0, outcome: v1::CallVerdict::from(verdict).into(), latency }
+}

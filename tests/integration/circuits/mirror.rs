@@ -1,0 +1,194 @@
+//! Callers who mirror circuits, and what they call.
+
+mod relay;
+mod upstream;
+
+use std::time::Duration;
+
+use switchyard::client::{CallError, CircuitMirror, Guard, Policy, Reason, Verdict};
+use switchyard::config::StoreKind;
+use tokio::sync::watch;
+
+use self::relay::Relay;
+use self::upstream::Upstream;
+use super::*;
+use crate::scratch::Scratch;
+
+/// How long a caller that is rejected waits at the most, so that tests go on soon after what they wait for.
+const PAUSE: Duration = Duration::from_millis(20);
+
+async fn mirror(address: SocketAddr) -> (CircuitMirror, Guard) {
+    let mirror = CircuitMirror::connect(&address.to_string(), "").await.expect("connects");
+    let guard = mirror.guard(&name("api"));
+    (mirror, guard)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_its_callers_stays_open_while_trial_calls_fail_and_closes_after_the_stated_successes() {
+    let (server, upstream) = (Harness::start(Layer::default()).await, Upstream::start().await);
+    let (_client, mut circuits) = watched(&server, &upstream.target, policy()).await;
+    let mut watch = from_now(&mut circuits).await;
+    let (mirror, guard) = mirror(server.address()).await;
+    let calls = upstream.call_on(&guard, |_| {});
+    let story = async {
+        let (tripped, open) = watch.until(EventType::CircuitTripped).await;
+        assert_eq!(open.trip_source(), EvidenceSource::Passive);
+        assert_eq!(tripped.cause.expect("said").reason, "too many calls failed or were slow, as callers report");
+        for streak in [2, 3] {
+            watch.until(EventType::CircuitHalfOpened).await;
+            let (again, open) = watch.until(EventType::CircuitTripped).await;
+            assert_eq!(
+                (open.streak, again.cause.expect("said").reason.as_str()),
+                (streak, "a trial call failed or was slow")
+            );
+        }
+        assert_eq!(upstream.passed(), 0);
+        upstream.recover();
+        let (recovered, _) = watch.until(EventType::CircuitRecovered).await;
+        let reason = recovered.cause.expect("said").reason;
+        assert!(reason.ends_with("and 2 trial calls went well"), "{reason}");
+        assert_eq!(upstream.passed(), 2);
+    };
+    tokio::select! {
+        biased;
+        () = story => {}
+        () = calls => {}
+    }
+    // The mirror has seen it too, or will.
+    while upstream.call(&guard).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    mirror.flush().await;
+    let stats = mirror.stats();
+    assert!(stats.accepted >= 8 && stats.trials >= 4 && stats.denied > 0, "{stats:?}");
+    assert_eq!((stats.dropped, stats.refused, stats.duplicate, stats.reconnects), (0, 0, 0, 0), "{stats:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_fifty_mirrors_no_more_trial_calls_get_through_at_once_than_the_circuit_allows() {
+    const MIRRORS: usize = 50;
+    let (server, upstream) = (Harness::start(Layer::default()).await, Upstream::start().await);
+    let policy = CircuitPolicy { trial_permits: Some(4), trial_concurrency: 2, ..policy() };
+    let (_client, mut circuits) = watched(&server, &upstream.target, policy).await;
+    let mut watch = from_now(&mut circuits).await;
+    // Trial calls are kept from the first on, so that whoever may call does so at the same time.
+    upstream.hold(true);
+    let (busy, mut all_busy) = watch::channel([0; MIRRORS]);
+    let callers = (0..MIRRORS).map(async |number| {
+        let (_mirror, guard) = mirror(server.address()).await;
+        let count = |why: switchyard::client::Rejected| {
+            busy.send_modify(|times| times[number] += usize::from(why.reason == Reason::HalfOpen));
+        };
+        upstream.call_on(&guard, count).await;
+    });
+    let callers = futures_util::future::join_all(callers);
+    let story = async {
+        watch.until(EventType::CircuitHalfOpened).await;
+        upstream.holds_trials(2).await;
+        // The two that wait for their answers are not rejected; all others are, again and again.
+        let others = |times: &[usize; MIRRORS]| times.iter().filter(|times| **times >= 3).count() >= MIRRORS - 2;
+        all_busy.wait_for(others).await.expect("they call");
+        let others = upstream.others();
+        let before = *all_busy.borrow();
+        let more = |times: &[usize; MIRRORS]| {
+            times.iter().zip(&before).filter(|(now, before)| now > before).count() >= MIRRORS - 2
+        };
+        all_busy.wait_for(more).await.expect("they call");
+        assert_eq!((upstream.most_trials(), upstream.others()), (2, others));
+        upstream.recover();
+        upstream.hold(false);
+        watch.until(EventType::CircuitRecovered).await;
+        assert_eq!((upstream.most_trials(), upstream.passed()), (2, 4));
+    };
+    tokio::select! {
+        biased;
+        () = story => {}
+        _ = callers => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_call_that_is_dropped_gives_its_lease_back() {
+    let (server, upstream) = (Harness::start(Layer::default()).await, Upstream::start().await);
+    let (_client, mut circuits) = watched(&server, &upstream.target, policy()).await;
+    let mut watch = from_now(&mut circuits).await;
+    let (mirror, guard) = mirror(server.address()).await;
+    let calls = upstream.call_on(&guard, |_| {});
+    upstream.hold(true);
+    let trial = async {
+        watch.until(EventType::CircuitHalfOpened).await;
+        upstream.holds_trials(1).await;
+    };
+    tokio::select! {
+        biased;
+        () = trial => {}
+        () = calls => {}
+    }
+    // By now the call was dropped. Another mirror gets the lease, which lasts for ten minutes where nobody gives it back.
+    let (_other, guard) = self::mirror(server.address()).await;
+    let pass = loop {
+        match guard.admit().await {
+            Ok(pass) => break pass,
+            Err(rejected) => tokio::time::sleep(rejected.retry_after.unwrap_or(PAUSE).min(PAUSE)).await,
+        }
+    };
+    assert!(pass.is_trial());
+    pass.finish(Verdict::Ignored);
+    mirror.flush().await;
+    assert_eq!(mirror.stats().neutral, 1, "{:?}", mirror.stats());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_server_mirrors_go_by_their_policy_and_catch_up_once_it_is_back() {
+    let (directory, upstream) = (Scratch::new("mirror"), Upstream::start().await);
+    upstream.recover();
+    let layer =
+        || Layer { store: Some(StoreKind::Embedded), data_dir: Some(directory.path().to_owned()), ..Layer::default() };
+    let server = Harness::start(layer()).await;
+    let (client, mut circuits) = watched(&server, &upstream.target, policy()).await;
+    let epoch = circuit(&mut circuits).await.epoch;
+    let relay = Relay::start(server.address()).await;
+    let mirror = async |policy| {
+        let builder = CircuitMirror::builder(relay.address.to_string()).policy(policy);
+        let mirror = builder.staleness(Duration::from_secs(1)).connect().await.expect("connects");
+        (mirror.guard(&name("api")), mirror)
+    };
+    let (closed, closed_mirror) = mirror(Policy::FailClosed).await;
+    let (last, last_mirror) = mirror(Policy::LastKnown).await;
+    upstream.call(&closed).await.expect("closed: it goes through");
+
+    relay.lead_to(None);
+    drop((client, circuits));
+    server.shut_down();
+    server.ended().await;
+    let mut calls = 0;
+    let why = loop {
+        match upstream.call(&closed).await {
+            Ok(()) => calls += 1,
+            Err(CallError::Rejected(rejected)) => break rejected.reason,
+            Err(CallError::Failed(error)) => panic!("{error}"),
+        }
+    };
+    assert_eq!(why, Reason::Stale, "after {calls} calls");
+    assert!(closed_mirror.stats().age > Some(Duration::from_secs(1)));
+    upstream.call(&last).await.expect("as it was when it was last known");
+
+    let server = Harness::start(layer()).await;
+    relay.lead_to(Some(server.address()));
+    while let Err(error) = upstream.call(&closed).await {
+        let CallError::Rejected(rejected) = error else { panic!("{error}") };
+        assert!(matches!(rejected.reason, Reason::Stale | Reason::Suspended), "{rejected}");
+        tokio::time::sleep(PAUSE).await;
+    }
+    upstream.call(&last).await.expect("nothing has opened");
+    let mut circuits = CircuitServiceClient::new(server.connect().await);
+    let now = circuit(&mut circuits).await;
+    assert_eq!((now.state(), now.streak), (CircuitState::Closed, 0));
+    assert!(now.epoch > epoch, "restarts included");
+    for (mirror, calls) in [(closed_mirror, calls + 2), (last_mirror, 2)] {
+        mirror.flush().await;
+        let stats = mirror.stats();
+        assert!(stats.reconnects > 0 && stats.reported > 0, "{stats:?}");
+        assert_eq!(stats.reported + stats.dropped + stats.refused, calls, "each was told, or counted: {stats:?}");
+    }
+}
