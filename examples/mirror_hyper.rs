@@ -4,7 +4,7 @@
 //! upstream, whose `/` is read once a second.
 //!
 //! ```sh
-//! cargo run --example mirror_hyper -- 127.0.0.1:7433 namespaces/default/tasks/api 127.0.0.1:8080
+//! cargo run --example mirror_hyper -- 127.0.0.1:6710 namespaces/default/tasks/api 127.0.0.1:8080
 //! ```
 #![expect(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -38,7 +38,7 @@ async fn main() -> Result<()> {
         match client.ready().await?.call(request).await {
             Ok(answer) => println!("{}", answer.status()),
             Err(CallError::Rejected(rejected)) => {
-                println!("not called: {rejected}; try again after {:?}", rejected.retry_after);
+                println!("not called: {rejected}; try again after {:?}", rejected.retry_after.unwrap_or_default());
             }
             Err(CallError::Failed(error)) => println!("called, and failed: {error}"),
         }

@@ -4,7 +4,7 @@
 //! upstream, whose health is asked once a second.
 //!
 //! ```sh
-//! cargo run --example mirror_tonic -- 127.0.0.1:7433 namespaces/default/tasks/api http://127.0.0.1:50051
+//! cargo run --example mirror_tonic -- 127.0.0.1:6710 namespaces/default/tasks/api http://127.0.0.1:50051
 //! ```
 #![expect(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -45,7 +45,7 @@ async fn main() -> Result<()> {
             Ok(answer) => println!("{:?}", answer.into_inner().status()),
             Err(status) => {
                 let retry = status.get_error_details().retry_info().and_then(|retry| retry.retry_delay);
-                println!("{}: {}; try again after {retry:?}", status.code(), status.message());
+                println!("{}: {}; try again after {:?}", status.code(), status.message(), retry.unwrap_or_default());
             }
         }
     }

@@ -4,7 +4,7 @@
     mkdir stubs
     python -m grpc_tools.protoc --proto_path proto --python_out stubs --grpc_python_out stubs \\
         $(find proto/switchyard -name '*.proto')
-    PYTHONPATH=stubs python examples/python/circuit_client.py 127.0.0.1:7433 namespaces/default/tasks/api http://127.0.0.1:8080/
+    PYTHONPATH=stubs python examples/python/circuit_client.py 127.0.0.1:6710 namespaces/default/tasks/api http://127.0.0.1:8080/
 
 It follows the circuit, so that a call of a closed or open one asks nobody. While the circuit is half-open it asks for a permit.
 """
@@ -127,4 +127,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        pass

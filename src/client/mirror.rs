@@ -215,7 +215,7 @@ impl Builder {
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// use switchyard::client::{CallError, CircuitMirror};
 ///
-/// let mirror = CircuitMirror::connect("127.0.0.1:7433", "").await?;
+/// let mirror = CircuitMirror::connect("127.0.0.1:6710", "").await?;
 /// let api = mirror.guard("namespaces/default/tasks/api");
 /// match api.call(async { std::io::Result::Ok("an answer") }).await {
 ///     Ok(answer) => println!("{answer}"),
