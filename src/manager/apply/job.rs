@@ -24,6 +24,8 @@ pub(super) struct Job {
     pub(super) follows: Option<Uuid>,
     /// Whether what the swap has brought in is observed, to be reverted if it fails.
     pub(super) observed: Observed,
+    /// Its swap has been seen to be done: what comes after that is somebody else's.
+    pub(super) was_done: bool,
     /// Why it has been reverted; the swap that is followed is the way back.
     pub(super) reverted: Option<String>,
     /// The task before the first swap of it.
@@ -87,7 +89,7 @@ pub(super) type Call = BoxFuture<'static, (Job, Result<Answer, Refusal>)>;
 impl Job {
     pub(super) fn new(aim: Aim) -> Self {
         let observed = Observed::No;
-        Self { aim, did: None, follows: None, observed, reverted: None, before: None, commands: 0 }
+        Self { aim, did: None, follows: None, observed, was_done: false, reverted: None, before: None, commands: 0 }
     }
 
     /// What puts a task back to what it had.

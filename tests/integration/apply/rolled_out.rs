@@ -4,9 +4,11 @@ use std::net::TcpListener;
 
 use switchyard::config::Layer;
 use switchyard::pb::v1::task_spec::Monitor;
+use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
-    ApplyAction, ApplyHeader, ApplyOutcome, ApplyTasksRequest, EventType, OnFailure, Rollout, Schedule, State,
-    SwapPhase, SwapPolicy, SwapTaskRequest, Task, TcpMonitor, TcpStep,
+    ApplyAction, ApplyHeader, ApplyOutcome, ApplyTasksRequest, Event, EventType, OnFailure, RollbackTaskRequest,
+    Rollout, Schedule, State, SwapPhase, SwapPolicy, SwapTaskRequest, Task, TcpMonitor, TcpStep, WaitTaskRequest,
+    WatchTasksRequest,
 };
 use tonic::Code;
 
@@ -243,4 +245,49 @@ async fn a_swap_counts_once_it_has_been_observed_and_one_that_is_reverted_has_fa
     let reverted = reach(&mut client, "b", State::Running).await;
     assert_eq!((reverted.generation, super::lasts(&reverted).as_str()), (3, "1h"));
     assert!(swapped(&mut client).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_roll_back_begins_by_itself_on_a_server_where_nothing_else_happens() {
+    let (_server, mut client) = six().await;
+    let silent = Silent::new();
+    let set = vec![task("a", "2h"), silent.awaited("b", SOON)];
+    let answer = apply(&mut client, rolled(2, 1, OnFailure::RollBack), set).await.expect("applied");
+    assert_eq!(answer.told(), (ApplyOutcome::RolledBack, [0, 0, 0, 0, 1]));
+    assert_eq!(answer.result().counts.expect("told").rolled_back, 1);
+    assert!(swapped(&mut client).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_does_by_hand_to_a_swapped_task_that_is_observed_stands() {
+    let (server, mut client) = six().await;
+    let head = server.info().await.head_cursor;
+    let hour = prost_types::Duration { seconds: 600, nanos: 0 };
+    let set = ["a", "b"].map(|id| observed(task(id, "2h"), hour)).to_vec();
+    let mut applying = client.clone();
+    let applied = tokio::spawn(async move { apply(&mut applying, header(), set).await });
+    for id in ["a", "b"] {
+        let swapped = |event: &Event| event.name == name(id) && event.r#type() == EventType::SwapCommitted;
+        let mut frames = client.watch_tasks(from(&head)).await.expect("opened").into_inner();
+        while !frames.message().await.expect("no error").expect("not ended").events.iter().any(swapped) {}
+        let request = WaitTaskRequest { name: name(id), swap_ended: true, ..Default::default() };
+        assert!(client.wait_task(request).await.expect("there").into_inner().reached);
+    }
+    client.cancel_task(cancel("a")).await.expect("cancelled");
+    let back = RollbackTaskRequest { name: name("b"), wait: true, ..Default::default() };
+    client.rollback_task(back).await.expect("rolled back");
+
+    let answer = applied.await.expect("no panic").expect("applied");
+    assert_eq!(answer.told(), (ApplyOutcome::Failed, [0, 0, 0, 0, 2]));
+    assert!(answer.result().failures.iter().all(|failure| {
+        failure.error.as_ref().is_some_and(|error| error.message.starts_with("somebody else has changed it meanwhile"))
+    }));
+    let tasks = crate::harness::all_tasks(&mut client).await;
+    let find = |id: &str| tasks.iter().find(|task| task.name == name(id)).expect("there");
+    assert_eq!(find("a").state(), State::Cancelled);
+    assert_eq!(super::lasts(find("b")), "1h");
+}
+
+fn from(cursor: &str) -> WatchTasksRequest {
+    WatchTasksRequest { start: Some(Start::Cursor(cursor.to_owned())), ..Default::default() }
 }

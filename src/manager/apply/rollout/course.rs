@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::RollOut;
 use super::swaps::is_reverted;
 use crate::lifecycle::{Step, is_excess, next_step};
-use crate::manager::apply::job::{Aim, Answer, Ask, Job, Observed, Way};
+use crate::manager::apply::job::{Aim, Answer, Ask, Job, Way};
 use crate::model::{Action, Cause, Intent, NotApplied, Reason, Refusal, Task};
 
 /// Commands about one task: each changes it, so that only somebody else who changes it too can make more of them necessary.
@@ -24,8 +24,8 @@ impl RollOut {
         let (step, _) = next_step(&self.apply.owner, &have.desired, task.map(Arc::as_ref));
         // What somebody does by hand in the middle of a roll-out, is done for a reason.
         let is_cancelled = task.is_some_and(|task| task.intent == Intent::Cancel);
-        let was_done = job.observed != Observed::No && !matches!(step, Step::Leave);
-        if have.way == Way::Swap && (is_cancelled || was_done) {
+        let is_undone = job.was_done && !matches!(step, Step::Leave);
+        if have.way == Way::Swap && (is_cancelled || is_undone) {
             return self.failed(job, NotApplied::TakenOver);
         }
         let cause = self.cause(&job);

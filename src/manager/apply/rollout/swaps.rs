@@ -43,7 +43,7 @@ impl RollOut {
             return self.failed(job, NotApplied::Reverted(reason));
         }
         match swap.phase {
-            SwapPhase::Done => self.advance(Job { did: Some(Action::Swap), ..job }),
+            SwapPhase::Done => self.advance(Job { did: Some(Action::Swap), was_done: true, ..job }),
             phase if job.is_back() => self.failed(job, NotApplied::NotRolledBack(phase, swap.error.clone())),
             // It was another's, as an earlier server's that had ended in the middle: the task is yet to be swapped by this apply.
             _ if job.did != Some(Action::Swap) && job.commands < COMMANDS => {
