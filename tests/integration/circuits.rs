@@ -379,7 +379,6 @@ async fn a_reporter_that_falls_silent_is_given_up_and_what_it_told_has_counted()
     let server = Harness::start(Layer::default()).await;
     let mut client = server.client().await;
     client.start_task(idle("api")).await.expect("started");
-    reach(&mut client, "api", State::Running).await;
     let mut circuits = CircuitServiceClient::new(server.connect().await);
     let token = circuit(&mut circuits).await.token;
     let (messages, receiver) = tokio::sync::mpsc::channel(8);
