@@ -23,7 +23,7 @@
 //! | [`config`] | the validated configuration and its layers | model |
 //! | [`task_files`] | tasks as people keep them: YAML, JSON, TOML | model, pb |
 //! | [`server`] | the composition root: build, serve, drain | all |
-//! | [`client`] | a typed client, with watches that resume | pb |
+//! | [`client`] | a typed client, with watches that resume; the mirror of circuits, and layers on it | pb |
 //! | [`cli`] | the command line | model, client, pb, config, server, task_files |
 //!
 //! Everyone but the pure rooms (model, circuit, lifecycle) may use telemetry's structs. A test keeps these walls.

@@ -18,7 +18,7 @@ pub(super) struct Audit {
     /// Why, for the audit trail.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(super) reason: String,
-    /// A UUID that makes the call idempotent.
+    /// A UUID that makes the call idempotent; that of an apply only marks its events.
     #[arg(long, value_name = "UUID", default_value = "", hide_default_value = true)]
     pub(super) request_id: String,
 }
