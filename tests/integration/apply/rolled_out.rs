@@ -8,7 +8,7 @@ use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
     ApplyAction, ApplyHeader, ApplyOutcome, ApplyTasksRequest, Event, EventType, OnFailure, RollbackTaskRequest,
     Rollout, Schedule, State, SwapPhase, SwapPolicy, SwapTaskRequest, Task, TcpMonitor, TcpStep, WaitTaskRequest,
-    WatchTasksRequest,
+    WatchTasksRequest, WatchdogPolicy,
 };
 use tonic::Code;
 
@@ -249,9 +249,22 @@ async fn a_swap_counts_once_it_has_been_observed_and_one_that_is_reverted_has_fa
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_roll_back_begins_by_itself_on_a_server_where_nothing_else_happens() {
-    let (_server, mut client) = six().await;
+    let server = Harness::start(Layer::default()).await;
+    let mut client = server.client().await;
+    // An alert would be something that happens.
+    let quiet = |mut task: Task| {
+        let long = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
+        let watchdog = WatchdogPolicy { long_running_after: long, ..Default::default() };
+        task.spec.as_mut().expect("set").watchdog = Some(watchdog);
+        task
+    };
+    let first = ["a", "b"].map(|id| quiet(task(id, "1h"))).to_vec();
+    apply(&mut client, header(), first).await.expect("applied");
+    for id in ["a", "b"] {
+        reach(&mut client, id, State::Running).await;
+    }
     let silent = Silent::new();
-    let set = vec![task("a", "2h"), silent.awaited("b", SOON)];
+    let set = vec![quiet(task("a", "2h")), quiet(silent.awaited("b", SOON))];
     let answer = apply(&mut client, rolled(2, 1, OnFailure::RollBack), set).await.expect("applied");
     assert_eq!(answer.told(), (ApplyOutcome::RolledBack, [0, 0, 0, 0, 1]));
     assert_eq!(answer.result().counts.expect("told").rolled_back, 1);
