@@ -2,7 +2,8 @@
 //! in-process manager runs them and stops them in two phases, with a proven outcome, each drives a circuit breaker, and every step
 //! is an event on a resumable stream.
 //!
-//! To run it, see the README. To embed it with monitors of your own, begin at [`server::Server`] and [`monitor`].
+//! To run it, see the README. To embed it with monitors of your own, begin at [`server::Server`] and [`monitor`]. To call it, or to
+//! mirror its circuits, begin at [`client`]; the features `client` and no default ones build that alone, without the server.
 //!
 //! # The map
 //!
@@ -87,20 +88,36 @@ compile_error!("Switchyard contains the panics of monitors; it cannot do so with
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(feature = "server")]
 mod accept;
+#[cfg(feature = "server")]
 pub mod circuit;
+#[cfg(feature = "server")]
 pub mod cli;
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
 pub mod http;
+#[cfg(feature = "server")]
 pub mod journal;
+#[cfg(feature = "server")]
 pub mod lifecycle;
+#[cfg(feature = "server")]
 pub mod manager;
+#[cfg(feature = "server")]
 pub mod model;
+#[cfg(feature = "server")]
 pub mod monitor;
 pub mod pb;
+#[cfg(feature = "server")]
 pub mod probe;
+#[cfg(feature = "server")]
 pub mod rpc;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
 pub mod task_files;
+#[cfg(feature = "server")]
 pub mod telemetry;

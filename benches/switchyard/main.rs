@@ -45,7 +45,7 @@ use table::{Case, Row};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The one that counts, for `cargo bench --locked --no-default-features -- memory`.
+/// The one that counts, for `cargo bench --locked --no-default-features --features server -- memory`.
 #[cfg(not(feature = "mimalloc"))]
 #[global_allocator]
 static ALLOCATOR: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
