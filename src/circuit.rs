@@ -155,8 +155,8 @@ impl Circuit {
         self.stopwatch.resume(now);
     }
 
-    /// The thresholds change, the target does not. State, epoch, streak and evidence stay; a period that the new policy would
-    /// have made shorter ends earlier, none ends later, and nothing opens or closes before time or evidence says so.
+    /// The thresholds change, the target does not. State, epoch, streak and evidence stay. Of a period no more is left than
+    /// the new policy gives one that begins now, and none ends later; nothing opens or closes before time or evidence says so.
     pub fn retune(&mut self, from: &CircuitPolicy, to: &CircuitPolicy, now: Now) {
         let now = self.clamp(now);
         self.decay(from, now);

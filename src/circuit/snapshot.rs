@@ -13,7 +13,7 @@ impl Circuit {
     /// The circuit of a task that an earlier server had, from what was last known of it, at `last_seen`: suspended until an instance
     /// is ready, in a new epoch and with nothing counted. What is left of an open span goes on then; a trial begins anew.
     pub fn restore(status: &CircuitStatus, policy: &CircuitPolicy, last_seen: Timestamp, now: Now) -> Self {
-        let left = status.left.or_else(|| status.open_until.map(|until| until.since(last_seen)));
+        let left = status.left.or_else(|| status.until.map(|until| until.since(last_seen)));
         let reason = status.reason.unwrap_or(CircuitReason::Failure);
         let (phase, since_time) = match status.state {
             CircuitState::Closed => (Phase::closed(), status.since_time),
@@ -45,10 +45,7 @@ impl Circuit {
             epoch: self.epoch,
             since_time: self.since_time,
             reason: self.reason,
-            open_until: match self.phase {
-                Phase::Open { lasts, .. } => self.stopwatch.due_time(lasts),
-                Phase::Closed { .. } | Phase::HalfOpen(_) => None,
-            },
+            until: self.lasts().and_then(|lasts| self.stopwatch.due_time(lasts)),
             left: match (&self.phase, &self.stopwatch) {
                 (Phase::Open { lasts, .. }, Stopwatch::Stopped { elapsed }) => Some(lasts.saturating_sub(*elapsed)),
                 _ => None,

@@ -188,7 +188,7 @@ fn a_new_circuit_is_closed_and_suspended_in_epoch_1() {
         epoch: Epoch::new(1),
         since_time: now.wall,
         reason: None,
-        open_until: None,
+        until: None,
         left: None,
         streak: 0,
         trip_source: None,

@@ -5,15 +5,11 @@ mod outlook;
 mod report;
 mod view;
 
-use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use futures_util::{StreamExt, stream};
 
 use super::Failure;
-use super::change::AT_ONCE;
-use super::duration::unwire;
 use super::output::{Output, OutputArgs, note};
 use super::remote::{Namespace, Remote, Scope};
 use super::selection::Which;
@@ -99,10 +95,9 @@ impl List {
         let output = Output::new(&self.output);
         let client = self.remote.connect().await?;
         let (listed, more) = self.pages(&client).await?;
-        let trials = trials(&client, &listed.circuits).await;
         output.message(&listed, |listed| match listed.circuits.as_slice() {
             [] => String::new(),
-            circuits => view::list(circuits, &trials, self.scope.all_namespaces, output, SystemTime::now()),
+            circuits => view::list(circuits, self.scope.all_namespaces, output, SystemTime::now()),
         })?;
         if listed.circuits.is_empty() {
             note("no circuits");
@@ -137,18 +132,6 @@ impl List {
     }
 }
 
-/// How long the trials of those that are half-open may take, by their tasks' specs: a circuit does not say so itself. One whose task
-/// cannot be read any more goes without.
-async fn trials(client: &Client, circuits: &[v1::Circuit]) -> HashMap<String, Duration> {
-    let on_trial = circuits.iter().filter(|circuit| circuit.state() == v1::CircuitState::HalfOpen);
-    let asked = on_trial.map(|circuit| async move {
-        let task = client.get(v1::GetTaskRequest { name: circuit.name.clone() }).await.ok()?.task?;
-        let most = task.spec?.circuit?.half_open_max.as_ref().and_then(unwire)?;
-        Some((task.name, most))
-    });
-    stream::iter(asked).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
-}
-
 /// Show a circuit: its state, since when and why, what comes next, and the token of calls.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -172,9 +155,7 @@ impl Get {
         let client = self.remote.connect().await?;
         let request = v1::GetCircuitRequest { name: self.namespace.task(&self.name) };
         let circuit = client.circuit(request).await?.circuit.unwrap_or_default();
-        let trials = trials(&client, std::slice::from_ref(&circuit)).await;
-        let trial = trials.get(&circuit.name).copied();
-        output.message(&circuit, |circuit| view::describe(circuit, trial, output.paint, SystemTime::now()))
+        output.message(&circuit, |circuit| view::describe(circuit, output.paint, SystemTime::now()))
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn circuit() -> CircuitStatus {
         epoch: Epoch::new(1),
         since_time: Timestamp::default(),
         reason: None,
-        open_until: None,
+        until: None,
         left: None,
         streak: 0,
         trip_source: None,

@@ -146,8 +146,8 @@ pub struct CircuitStatus {
     pub since_time: Timestamp,
     /// Why the circuit last opened or closed; `None` before it ever did.
     pub reason: Option<CircuitReason>,
-    /// When the trial begins; only while open and not suspended.
-    pub open_until: Option<Timestamp>,
+    /// When time decides: while open, when the trial begins; while half-open, when that ends. Never while suspended.
+    pub until: Option<Timestamp>,
     /// What is left of the time until the trial; only while open and suspended. Shown to no client.
     pub left: Option<Duration>,
     /// How many times it has opened for failure, less one for each stable period since: the exponent of the back-off.

@@ -5,8 +5,8 @@ mod limiter;
 use tracing::{Level, enabled, error_span};
 
 use crate::model::{
-    Asked, CircuitReason, CircuitStatus, Detail, Event, EventType, Exit, Instance, Outcome, Pretty, State, Swap,
-    SwapPhase, Task,
+    Asked, CircuitReason, CircuitState, CircuitStatus, Detail, Event, EventType, Exit, Instance, Outcome, Pretty,
+    State, Swap, SwapPhase, Task,
 };
 
 use super::metrics::exit_label;
@@ -195,8 +195,8 @@ impl<'a> Line<'a> {
             paused_for,
         } = self;
         let reason = Some(event.cause.reason.as_str()).filter(|reason| !reason.is_empty());
-        let open_for =
-            circuit.and_then(|circuit| circuit.open_until).map(|until| Pretty::about(until.since(event.time)));
+        let opened = circuit.filter(|circuit| circuit.state == CircuitState::Open);
+        let open_for = opened.and_then(|circuit| circuit.until).map(|until| Pretty::about(until.since(event.time)));
         // A macro's level is part of its call site, so each level needs its own.
         macro_rules! emit {
             ($level:expr) => {

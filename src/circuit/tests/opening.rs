@@ -33,7 +33,7 @@ fn the_third_failure_in_a_row_opens() {
         epoch: Epoch::new(2),
         since_time: bench.now.wall,
         reason: Some(Failure),
-        open_until: Some(bench.now.wall + SECOND),
+        until: Some(bench.now.wall + SECOND),
         left: None,
         streak: 1,
         trip_source: Some(EvidenceSource::Active),

@@ -58,7 +58,7 @@ proptest! {
 fn decided(circuit: &Circuit) -> (CircuitStatus, WindowCounts, [Option<Mono>; 2], Option<Override>) {
     let status = CircuitStatus {
         since_time: Timestamp::default(),
-        open_until: None,
+        until: None,
         left: None,
         overriding: None,
         ..circuit.status()
@@ -128,10 +128,10 @@ fn a_retune_moves_nothing_but_deadlines(turn: &Turn) -> TestCaseResult {
     let Input::Retune(_) = turn.input else { return Ok(()) };
     let (before, after) = (turn.before.status(), turn.after.status());
     let streak = if before.state == Closed { turn.settled().0.status().streak } else { before.streak };
-    let CircuitStatus { open_until, left, .. } = after;
-    prop_assert!(open_until <= before.open_until && open_until.is_some() == before.open_until.is_some(), "{turn:?}");
+    let CircuitStatus { until, left, .. } = after;
+    prop_assert!(until <= before.until && until.is_some() == before.until.is_some(), "{turn:?}");
     prop_assert!(left <= before.left && left.is_some() == before.left.is_some(), "{turn:?}");
-    prop_assert_eq!(after, CircuitStatus { streak, open_until, left, ..before.clone() });
+    prop_assert_eq!(after, CircuitStatus { streak, until, left, ..before.clone() });
     Ok(())
 }
 
@@ -147,8 +147,8 @@ fn time_stands_while_suspended(turn: &Turn) -> TestCaseResult {
     let circuit = &turn.after;
     let waits = !circuit.status().suspended;
     prop_assert_eq!(circuit.next_due().is_some(), waits && circuit.state() != Closed);
-    prop_assert_eq!(circuit.status().open_until.is_some(), waits && circuit.state() == Open);
-    prop_assert_eq!(circuit.status().left.is_some(), !waits && circuit.state() == Open);
+    prop_assert_eq!(circuit.status().until.is_some(), waits && circuit.state() != Closed);
+    prop_assert_eq!(circuit.status().left.is_some(), !waits && circuit.state() != Closed);
     if turn.before.status().suspended && !matches!(turn.input, Input::Resume | Input::Reset) {
         prop_assert!(turn.transition.is_none() && circuit.status().suspended, "{turn:?}");
     }

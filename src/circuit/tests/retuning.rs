@@ -71,7 +71,7 @@ fn a_retune_shortens_an_open_period() {
         bench.advance(10 * SECOND);
         bench.retune(shorter);
         assert_eq!(bench.remaining(), Some(SECOND));
-        assert_eq!(bench.circuit.status().open_until, Some(bench.now.wall + SECOND));
+        assert_eq!(bench.circuit.status().until, Some(bench.now.wall + SECOND));
     }
 }
 

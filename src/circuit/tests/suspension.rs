@@ -13,13 +13,13 @@ fn a_suspended_open_circuit_keeps_its_remaining_time() {
     bench.circuit.suspend(bench.now);
     assert_eq!(bench.circuit.next_due(), None);
     let left = Some(600 * MS);
-    assert_eq!(bench.circuit.status(), CircuitStatus { suspended: true, open_until: None, left, ..opened.clone() });
+    assert_eq!(bench.circuit.status(), CircuitStatus { suspended: true, until: None, left, ..opened.clone() });
     bench.advance(3_600 * SECOND);
     assert_eq!(bench.settle(), None);
     bench.circuit.resume(bench.now);
     assert_eq!(bench.remaining(), Some(600 * MS));
     let until = bench.now.wall + 600 * MS;
-    assert_eq!(bench.circuit.status(), CircuitStatus { open_until: Some(until), ..opened });
+    assert_eq!(bench.circuit.status(), CircuitStatus { until: Some(until), ..opened });
     bench.trial();
 }
 

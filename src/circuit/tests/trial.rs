@@ -13,8 +13,8 @@ fn the_trial_begins_when_the_open_period_is_over() {
     bench.advance(MS);
     assert_eq!(bench.settle(), step(Open, HalfOpen, Failure));
     assert_eq!(bench.remaining(), Some(bench.policy.half_open_max()));
-    let status = bench.circuit.status();
-    assert_eq!((status.epoch, status.open_until, status.streak), (Epoch::new(3), None, 1));
+    let (status, until) = (bench.circuit.status(), bench.now.wall + bench.policy.half_open_max());
+    assert_eq!((status.epoch, status.until, status.streak), (Epoch::new(3), Some(until), 1));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_reset_forgets_everything_but_the_epoch() {
             epoch: epoch.next(),
             since_time: bench.now.wall,
             reason: Some(Reset),
-            open_until: None,
+            until: None,
             left: None,
             streak: 0,
             trip_source: None,

@@ -1,6 +1,6 @@
 //! What a circuit is, why, and what will become of it, in words.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use prost_types::Timestamp;
 
@@ -25,11 +25,10 @@ pub(super) fn is_overridden(circuit: &v1::Circuit) -> bool {
     ![v1::Override::Unspecified, v1::Override::None].contains(&circuit.r#override())
 }
 
-/// What comes next: `half-open in 12s`, `trial ends in 40s`, `OPEN again in 5m`; nothing where nothing will by itself. `trial` is
-/// how long a trial may take.
-pub(super) fn next(circuit: &v1::Circuit, trial: Option<Duration>, now: SystemTime) -> String {
+/// What comes next: `half-open in 12s`, `trial ends in 40s`, `OPEN again in 5m`; nothing where nothing will by itself.
+pub(super) fn next(circuit: &v1::Circuit, now: SystemTime) -> String {
     if !is_overridden(circuit) {
-        return next_by_itself(circuit, trial, now);
+        return next_by_itself(circuit, now);
     }
     match left(circuit.override_expire_time.as_ref(), now) {
         Some(left) => format!("{} again in {left}", words::circuit_state(circuit.state)),
@@ -38,7 +37,7 @@ pub(super) fn next(circuit: &v1::Circuit, trial: Option<Duration>, now: SystemTi
 }
 
 /// The same of the circuit beneath an override.
-pub(super) fn next_by_itself(circuit: &v1::Circuit, trial: Option<Duration>, now: SystemTime) -> String {
+pub(super) fn next_by_itself(circuit: &v1::Circuit, now: SystemTime) -> String {
     if circuit.suspended {
         return "suspended until an instance is ready".to_owned();
     }
@@ -46,11 +45,8 @@ pub(super) fn next_by_itself(circuit: &v1::Circuit, trial: Option<Duration>, now
         v1::CircuitState::Open => {
             left(circuit.open_until.as_ref(), now).map_or_else(String::new, |left| format!("half-open in {left}"))
         }
-        v1::CircuitState::HalfOpen => {
-            let began = circuit.since_time.and_then(|since| SystemTime::try_from(since).ok());
-            let ends = began.zip(trial).and_then(|(began, trial)| began.checked_add(trial)).map(Timestamp::from);
-            left(ends.as_ref(), now).map_or_else(|| "on trial".to_owned(), |left| format!("trial ends in {left}"))
-        }
+        v1::CircuitState::HalfOpen => left(circuit.half_open_until.as_ref(), now)
+            .map_or_else(|| "on trial".to_owned(), |left| format!("trial ends in {left}")),
         v1::CircuitState::Closed | v1::CircuitState::Unspecified => String::new(),
     }
 }
@@ -89,6 +85,8 @@ pub(super) fn why_by_itself(circuit: &v1::Circuit) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const NOW: u64 = 1_000;
@@ -108,13 +106,13 @@ mod tests {
     #[test]
     fn what_comes_next_is_told_for_as_long_as_time_runs() {
         let open = v1::Circuit { open_until: at(1_012), ..in_state(v1::CircuitState::Open) };
-        let trial = Some(Duration::from_secs(60));
-        assert_eq!(next(&open, None, now()), "half-open in 12s");
-        assert_eq!(next(&in_state(v1::CircuitState::HalfOpen), trial, now()), "trial ends in 40s");
-        assert_eq!(next(&in_state(v1::CircuitState::HalfOpen), None, now()), "on trial");
-        assert_eq!(next(&in_state(v1::CircuitState::Closed), trial, now()), "");
+        let trial = v1::Circuit { half_open_until: at(1_040), ..in_state(v1::CircuitState::HalfOpen) };
+        assert_eq!(next(&open, now()), "half-open in 12s");
+        assert_eq!(next(&trial, now()), "trial ends in 40s");
+        assert_eq!(next(&in_state(v1::CircuitState::HalfOpen), now()), "on trial");
+        assert_eq!(next(&in_state(v1::CircuitState::Closed), now()), "");
         let suspended = v1::Circuit { suspended: true, open_until: None, ..open };
-        assert_eq!(next(&suspended, None, now()), "suspended until an instance is ready");
+        assert_eq!(next(&suspended, now()), "suspended until an instance is ready");
     }
 
     #[test]
@@ -126,10 +124,10 @@ mod tests {
             ..in_state(v1::CircuitState::Closed)
         };
         assert_eq!((state(&forced).as_str(), since(&forced)), ("FORCED_OPEN", at(990).as_ref()));
-        assert_eq!(next(&forced, None, now()), "until it is forced off");
+        assert_eq!(next(&forced, now()), "until it is forced off");
         let until = v1::Circuit { override_expire_time: at(1_300), ..forced };
-        assert_eq!((next(&until, None, now()), why(&until)), ("CLOSED again in 5m".into(), "maintenance".into()));
-        assert_eq!(next_by_itself(&until, None, now()), "");
+        assert_eq!((next(&until, now()), why(&until)), ("CLOSED again in 5m".into(), "maintenance".into()));
+        assert_eq!(next_by_itself(&until, now()), "");
     }
 
     #[test]

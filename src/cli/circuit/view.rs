@@ -1,7 +1,6 @@
 //! Circuits for people: rows of a list, and the description of one.
 
-use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::outlook::{self, is_overridden};
 use crate::cli::output::{Output, Paint, Tone, clean};
@@ -18,21 +17,14 @@ const COLUMNS: [Column; 6] = [
     Column { title: "WHY", rank: 4, least: Some(12) },
 ];
 
-/// The table of a list; with the namespace where several are shown. `trials` is how long those that are half-open may take.
-pub(super) fn list(
-    circuits: &[v1::Circuit],
-    trials: &HashMap<String, Duration>,
-    namespaces: bool,
-    output: Output,
-    now: SystemTime,
-) -> String {
+/// The table of a list; with the namespace where several are shown.
+pub(super) fn list(circuits: &[v1::Circuit], namespaces: bool, output: Output, now: SystemTime) -> String {
     let first = usize::from(!namespaces);
-    let rows: Vec<_> =
-        circuits.iter().map(|circuit| row(circuit, trials.get(&circuit.name).copied(), now).split_off(first)).collect();
+    let rows: Vec<_> = circuits.iter().map(|circuit| row(circuit, now).split_off(first)).collect();
     table::render(&COLUMNS[first..], &rows, output.width, output.paint)
 }
 
-fn row(circuit: &v1::Circuit, trial: Option<Duration>, now: SystemTime) -> Vec<Cell> {
+fn row(circuit: &v1::Circuit, now: SystemTime) -> Vec<Cell> {
     let or_dash = |text: String| Cell::from(if text.is_empty() { "-".to_owned() } else { text });
     let since = words::age(outlook::since(circuit), now).map_or_else(String::new, |age| format!("{age} ago"));
     vec![
@@ -40,25 +32,25 @@ fn row(circuit: &v1::Circuit, trial: Option<Duration>, now: SystemTime) -> Vec<C
         words::id(&circuit.name).to_owned().into(),
         Cell::new(words::circuit_tone(circuit), &outlook::state(circuit)),
         or_dash(since),
-        or_dash(outlook::next(circuit, trial, now)),
+        or_dash(outlook::next(circuit, now)),
         or_dash(outlook::why(circuit)),
     ]
 }
 
 /// All there is to know of a circuit.
-pub(super) fn describe(circuit: &v1::Circuit, trial: Option<Duration>, paint: Paint, now: SystemTime) -> String {
+pub(super) fn describe(circuit: &v1::Circuit, paint: Paint, now: SystemTime) -> String {
     let mut lines = vec![
         ("Name", Tone::Plain, circuit.name.clone()),
         ("State", words::circuit_tone(circuit), outlook::state(circuit)),
         ("Since", Tone::Plain, since(outlook::since(circuit), now)),
         ("Why", Tone::Plain, outlook::why(circuit)),
-        ("Next", Tone::Plain, outlook::next(circuit, trial, now)),
+        ("Next", Tone::Plain, outlook::next(circuit, now)),
     ];
     if is_overridden(circuit) {
         let until = circuit.override_expire_time.as_ref().map(words::time).unwrap_or_default();
         let beneath = [
             words::circuit_state(circuit.state),
-            outlook::next_by_itself(circuit, trial, now),
+            outlook::next_by_itself(circuit, now),
             outlook::why_by_itself(circuit),
         ];
         let beneath: Vec<_> = beneath.into_iter().filter(|part| !part.is_empty()).collect();
@@ -113,13 +105,14 @@ mod tests {
             override_reason: "maintenance\nof the racks".to_owned(),
             ..circuit("mail", v1::CircuitState::HalfOpen)
         };
-        vec![circuit("api", v1::CircuitState::Closed), open, forced, circuit("web", v1::CircuitState::HalfOpen)]
+        let on_trial = |id| v1::Circuit { half_open_until: at(1_040), ..circuit(id, v1::CircuitState::HalfOpen) };
+        let forced = v1::Circuit { half_open_until: at(1_040), ..forced };
+        vec![circuit("api", v1::CircuitState::Closed), open, forced, on_trial("web")]
     }
 
     fn listed(namespaces: bool, width: Option<usize>) -> String {
-        let trials = HashMap::from([("namespaces/prod/tasks/web".to_owned(), Duration::from_secs(60))]);
         let output = Output { format: Format::Table, paint: Paint(false), width };
-        list(&circuits(), &trials, namespaces, output, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000))
+        list(&circuits(), namespaces, output, SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000))
     }
 
     #[test]
@@ -145,8 +138,8 @@ web   HALF_OPEN    20s ago     trial ends in 40s      -
 
     #[test]
     fn what_lies_beneath_an_override_is_described_too() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
-        let text = describe(&circuits()[2], Some(Duration::from_secs(60)), Paint(false), now);
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000);
+        let text = describe(&circuits()[2], Paint(false), now);
         for line in [
             "State:        FORCED_OPEN\n",
             "Why:          maintenance of the racks\n",

@@ -16,7 +16,7 @@ fn three_failures_in_a_row_trip_it_and_each_step_is_an_event() {
     let (mut bench, id) = tripped();
     let open = bench.task().circuit.clone();
     assert_eq!((open.state, open.reason, open.streak), (CircuitState::Open, Some(CircuitReason::Failure), 1));
-    assert_eq!(open.open_until, Some(bench.now.wall + 5 * SECOND));
+    assert_eq!(open.until, Some(bench.now.wall + 5 * SECOND));
     assert!(bench.regime(id).epoch == open.epoch && bench.regime(id).trial_interval.is_none());
 
     bench.pass(5 * SECOND - MS);

@@ -387,7 +387,7 @@ fn an_open_circuit_waits_for_what_is_left_and_one_on_trial_begins_anew() {
     let id = bench.launched();
     bench.feed(Input::Ready(id));
     let again = bench.task().circuit.clone();
-    assert_eq!((again.state, again.open_until), (CircuitState::Open, Some(bench.now.wall + 5 * SECOND)));
+    assert_eq!((again.state, again.until), (CircuitState::Open, Some(bench.now.wall + 5 * SECOND)));
     assert!(again.epoch > open.epoch && again.streak == open.streak, "{again:?}");
     assert_eq!(bench.regime(id).epoch, again.epoch);
 

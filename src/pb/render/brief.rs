@@ -36,7 +36,7 @@ fn put_fields(bytes: &mut Vec<u8>, event: &Brief<'_>) {
 
 /// Rare enough that it may be built.
 fn put_detail(bytes: &mut Vec<u8>, what: &Detail, task: Option<&BriefTask<'_>>) {
-    if let Some(detail) = detail(what, || task.map(|task| task.name().concat())) {
+    if let Some(detail) = detail(what, || task.map(|task| (task.name().concat(), task.uid))) {
         detail.encode(bytes);
     }
 }

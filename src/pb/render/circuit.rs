@@ -1,24 +1,29 @@
 //! Circuits.
 
 use super::time::{duration, timestamp};
-use crate::model::{CircuitStatus, Denial, Disposition, Epoch, Now, Override, Permission, Permit, Task, Uid};
+use crate::model::{
+    CircuitState, CircuitStatus, Denial, Disposition, Epoch, Now, Override, Permission, Permit, Task, Uid,
+};
 use crate::pb::token::Token;
 use crate::pb::v1;
 
 /// The circuit of a task, for callers: with what their outcomes are to bear.
 pub fn callers_circuit(task: &Task) -> v1::Circuit {
-    v1::Circuit { token: token(task.uid, task.circuit.epoch), ..circuit(task.name.to_string(), &task.circuit) }
+    v1::Circuit {
+        token: token(task.uid, task.circuit.epoch),
+        ..circuit(task.name.to_string(), task.uid, &task.circuit)
+    }
 }
 
 /// The circuit of the task `name`.
-pub(super) fn circuit(name: String, circuit: &CircuitStatus) -> v1::Circuit {
+pub(super) fn circuit(name: String, uid: Uid, circuit: &CircuitStatus) -> v1::Circuit {
     let CircuitStatus {
         state,
         suspended,
         epoch,
         since_time,
         reason,
-        open_until,
+        until,
         left: _,
         streak,
         trip_source,
@@ -38,7 +43,7 @@ pub(super) fn circuit(name: String, circuit: &CircuitStatus) -> v1::Circuit {
         epoch: epoch.get(),
         since_time: Some(timestamp(since_time)),
         reason: reason.into(),
-        open_until: open_until.map(timestamp),
+        open_until: until.filter(|_| state == CircuitState::Open).map(timestamp),
         streak,
         flapping,
         trip_source: trip_source.map_or(v1::EvidenceSource::Unspecified, v1::EvidenceSource::from).into(),
@@ -46,6 +51,8 @@ pub(super) fn circuit(name: String, circuit: &CircuitStatus) -> v1::Circuit {
         override_time: overriding.as_ref().map(|it| timestamp(it.since_time)),
         override_expire_time: overriding.as_ref().and_then(|it| it.expire_time).map(timestamp),
         token: String::new(),
+        half_open_until: until.filter(|_| state == CircuitState::HalfOpen).map(timestamp),
+        task_uid: uid.to_string(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::circuit::circuit;
 use super::swap::swap;
 use super::task::{alert, instance, outcome, pause, restart, task as full_task};
 use super::time::timestamp;
-use crate::model::{Cause, Detail, Event};
+use crate::model::{Cause, Detail, Event, Uid};
 use crate::pb::v1;
 
 /// How much of its task an event carries.
@@ -28,7 +28,9 @@ pub fn event(event: &Event, view: EventView) -> v1::Event {
         generation: generation.get(),
         attempt: attempt.get(),
         cause: Some(cause(why)),
-        detail: what.as_ref().and_then(|what| detail(what, || task.as_ref().map(|task| task.name.to_string()))),
+        detail: what
+            .as_ref()
+            .and_then(|what| detail(what, || task.as_ref().map(|task| (task.name.to_string(), task.uid)))),
         task: match view {
             EventView::Basic => None,
             EventView::Full => task.as_ref().map(|task| full_task(task, None)),
@@ -45,8 +47,8 @@ pub(super) fn cause(cause: &Cause) -> v1::Cause {
     }
 }
 
-/// A circuit bears its task's name, so it is rendered only with one; no event of a circuit is without.
-pub(super) fn detail(detail: &Detail, name: impl FnOnce() -> Option<String>) -> Option<v1::event::Detail> {
+/// A circuit bears its task's name and uid, so it is rendered only with one; no event of a circuit is without.
+pub(super) fn detail(detail: &Detail, task: impl FnOnce() -> Option<(String, Uid)>) -> Option<v1::event::Detail> {
     Some(match detail {
         Detail::Instance(wire) => v1::event::Detail::Instance(instance(wire)),
         Detail::Outcome(wire) => v1::event::Detail::Outcome(outcome(wire)),
@@ -54,6 +56,9 @@ pub(super) fn detail(detail: &Detail, name: impl FnOnce() -> Option<String>) -> 
         Detail::Pause(wire) => v1::event::Detail::Pause(pause(wire)),
         Detail::Restart(wire) => v1::event::Detail::Restart(restart(wire)),
         Detail::Swap(wire) => v1::event::Detail::Swap(Box::new(swap(wire))),
-        Detail::Circuit(wire) => v1::event::Detail::Circuit(circuit(name()?, wire)),
+        Detail::Circuit(wire) => {
+            let (name, uid) = task()?;
+            v1::event::Detail::Circuit(circuit(name, uid, wire))
+        }
     })
 }

@@ -54,7 +54,7 @@ pub fn task(task: &Task, live: Option<&Live>) -> v1::Task {
         restart: Some(restart(restarts)),
         swap: swap.as_deref().map(render_swap),
         outcome: last.as_ref().map(outcome),
-        circuit: Some(render_circuit(name.to_string(), circuit)),
+        circuit: Some(render_circuit(name.to_string(), *uid, circuit)),
         alerts: alerts.iter().map(alert).collect(),
         pause: rests.as_deref().map(pause),
         create_time: Some(timestamp(*create_time)),

@@ -93,7 +93,7 @@ fn circuit(state: CircuitState) -> CircuitStatus {
         epoch: Epoch::new(4),
         since_time: Timestamp::default(),
         reason: Some(CircuitReason::Failure),
-        open_until: Some(Timestamp::from_nanos(5_000_000_001)),
+        until: Some(Timestamp::from_nanos(5_000_000_001)),
         left: None,
         streak: 1,
         trip_source: None,

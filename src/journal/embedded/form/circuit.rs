@@ -20,7 +20,7 @@ pub(in crate::journal::embedded) struct CircuitForm {
     #[prost(uint32, tag = "5")]
     reason: u32,
     #[prost(fixed64, optional, tag = "6")]
-    open_until: Option<u64>,
+    until: Option<u64>,
     #[prost(uint64, optional, tag = "7")]
     left: Option<u64>,
     #[prost(uint32, tag = "8")]
@@ -54,7 +54,7 @@ impl CircuitForm {
             epoch,
             since_time,
             reason,
-            open_until,
+            until,
             left,
             streak,
             trip_source,
@@ -67,7 +67,7 @@ impl CircuitForm {
             epoch: epoch.get(),
             since_time: since_time.as_nanos(),
             reason: reason.map_or(0, Code::code),
-            open_until: open_until.map(Timestamp::as_nanos),
+            until: until.map(Timestamp::as_nanos),
             left: left.map(nanos),
             streak: *streak,
             trip_source: trip_source.map_or(0, Code::code),
@@ -83,7 +83,7 @@ impl CircuitForm {
             epoch,
             since_time,
             reason,
-            open_until,
+            until,
             left,
             streak,
             trip_source,
@@ -96,7 +96,7 @@ impl CircuitForm {
             epoch: Epoch::new(epoch),
             since_time: Timestamp::from_nanos(since_time),
             reason: Code::optional(reason)?,
-            open_until: times(open_until),
+            until: times(until),
             left: spans(left),
             streak,
             trip_source: Code::optional(trip_source)?,

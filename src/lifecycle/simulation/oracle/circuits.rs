@@ -65,7 +65,7 @@ struct Tally {
 impl Known {
     /// Whether it may last for longer than it may, until there is a tick.
     fn waits(&mut self, puts_off: bool, ticked: bool, now: Now) {
-        let over = self.lasted(now.mono) >= self.limit || self.status.open_until.is_some_and(|until| until <= now.wall);
+        let over = self.lasted(now.mono) >= self.limit || self.status.until.is_some_and(|until| until <= now.wall);
         if puts_off {
             self.put_off |= over;
         } else if ticked && !self.status.suspended {
@@ -127,7 +127,7 @@ impl Circuits {
     ) -> Checked {
         let (kind, status) = (event.kind, &task.circuit);
         check(status.suspended != roles.is_ready(task.uid), || format!("{kind:?}: {status:?}, suspended wrongly"))?;
-        check(status.open_until.is_some() == (status.state == CircuitState::Open && !status.suspended), || {
+        check(status.until.is_some() == (status.state != CircuitState::Closed && !status.suspended), || {
             format!("{kind:?}: {status:?}")
         })?;
         if kind == EventType::TaskCreated {
@@ -226,7 +226,7 @@ impl Circuits {
             let over = lasted > known.limit || ticked && lasted == known.limit;
             let waits = known.status.suspended || known.put_off;
             check(waits || !over, || wrong("it has lasted for too long"))?;
-            let until = known.status.open_until;
+            let until = known.status.until;
             let ends = until.is_some_and(|until| until < now.wall || ticked && until == now.wall);
             check(waits || !ends, || wrong("it is over"))?;
             let row = task.spec.circuit().consecutive_failures().filter(|_| known.tally.newest == Some(true));
@@ -297,7 +297,7 @@ impl Known {
             (EventType::CircuitTripped, HalfOpen, Open, Some(Failure)) => tally.newest == Some(true) && is.streak > 0,
             (EventType::CircuitTripped, HalfOpen, Open, Some(Inconclusive)) => over && is.streak == was.streak,
             (EventType::CircuitHalfOpened, Open, HalfOpen, reason) => {
-                reason == was.reason && was.open_until.is_some_and(|until| until <= now.wall)
+                reason == was.reason && was.until.is_some_and(|until| until <= now.wall)
             }
             (EventType::CircuitRecovered, HalfOpen, Closed, Some(Recovered)) => {
                 tally.newest == Some(false) && self.is_well(policy)
@@ -306,7 +306,8 @@ impl Known {
             (EventType::CircuitReset, _, Closed, Some(Reset)) => is.streak == 0,
             _ => false,
         };
-        let in_time = is.open_until.is_none_or(|until| until <= now.wall + policy.open_max());
+        let most = if is.state == Open { policy.open_max() } else { policy.half_open_max() };
+        let in_time = is.until.is_none_or(|until| until <= now.wall + most);
         check(right && in_time, wrong)
     }
 
@@ -318,7 +319,7 @@ impl Known {
             |status: &CircuitStatus| (status.state, status.epoch, status.reason, status.since_time, status.trip_source);
         check(key(was) == key(is), wrong)?;
         check(was.streak == is.streak || was.state == CircuitState::Closed && is.streak < was.streak, wrong)?;
-        let (Some(before), Some(after)) = (was.open_until, is.open_until) else { return Ok(()) };
+        let (Some(before), Some(after)) = (was.until, is.until) else { return Ok(()) };
         check(before == after || kind == EventType::SwapCommitted && after < before, wrong)
     }
 

@@ -83,7 +83,7 @@ fn a_circuit_without_an_override_or_a_tripper_reads_as_one_that_has_none() {
         epoch: Epoch::new(9),
         since_time: time,
         reason: None,
-        open_until: None,
+        until: None,
         left: Some(Duration::from_secs(3)),
         streak: 2,
         trip_source: Some(EvidenceSource::Passive),

@@ -109,14 +109,14 @@ fn circuits() -> BoxedStrategy<CircuitStatus> {
     let more = (source, option::of(overriding), any::<bool>());
     (select(&CircuitState::ALL), any::<bool>(), reason, rest, more)
         .prop_map(|(state, suspended, reason, rest, (trip_source, overriding, flapping))| {
-            let (epoch, since_time, open_until, left, streak) = rest;
+            let (epoch, since_time, until, left, streak) = rest;
             CircuitStatus {
                 state,
                 suspended,
                 epoch: Epoch::new(epoch),
                 since_time,
                 reason,
-                open_until,
+                until,
                 left,
                 streak,
                 trip_source,

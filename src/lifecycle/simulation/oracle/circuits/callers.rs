@@ -224,7 +224,7 @@ impl Circuits {
             // How long a span is that begins now, the machine's chance says.
             CircuitState::Open if step.is_some() => waits(policy.open_max(), Duration::ZERO),
             CircuitState::Open => {
-                let left = status.open_until.map_or(Duration::MAX, |until| until.since(now.wall));
+                let left = status.until.map_or(Duration::MAX, |until| until.since(now.wall));
                 waits(left, left)
             }
             CircuitState::HalfOpen
@@ -312,7 +312,7 @@ impl Known {
         let (to, reason) = match status.state {
             CircuitState::Closed => return None,
             CircuitState::Open => {
-                status.open_until.filter(|until| *until <= now.wall)?;
+                status.until.filter(|until| *until <= now.wall)?;
                 (CircuitState::HalfOpen, status.reason?)
             }
             CircuitState::HalfOpen if self.lasted(now.mono) < self.limit => return None,

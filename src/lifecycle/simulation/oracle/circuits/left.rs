@@ -60,12 +60,12 @@ impl Known {
             let right = fresh == (CircuitState::Closed, Some(CircuitReason::Reset), 0, None) && is.epoch > left.epoch;
             return check(right, wrong).map(|()| Duration::MAX);
         }
-        let remains = is.left.or_else(|| is.open_until.map(|until| until.since(now.wall)));
+        let remains = is.left.or_else(|| is.until.map(|until| until.since(now.wall)));
         let (state, since, least, most) = match was.state {
             CircuitState::Closed => (CircuitState::Closed, was.since_time, None, None),
             CircuitState::Open => {
                 let cap = task.spec.circuit().open_max();
-                let until = |seen| was.left.or_else(|| was.open_until.map(|until| until.since(seen)));
+                let until = |seen| was.left.or_else(|| was.until.map(|until| until.since(seen)));
                 let [most, least] = [left.seen.0, left.seen.1].map(|seen| until(seen).map(|left| left.min(cap)));
                 (CircuitState::Open, was.since_time, least, most)
             }
