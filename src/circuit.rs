@@ -22,7 +22,8 @@
 //! - Nothing but a shorter policy moves the end of an open period, and then only to an earlier time.
 //! - No more calls than `trial_concurrency` have a lease at once, no more than `trial_permits` have one or have gone well; no lease
 //!   counts twice, none counts after its time, and no call without one counts while half open.
-//! - No circuit that callers' outcomes opened closes for checks alone, but by the deadline of its trial.
+//! - No circuit that callers' outcomes opened closes for checks alone, but by the deadline of its trial, or where the policy asks
+//!   for no trial calls.
 //! - No override moves the machine beneath it.
 //! - Nothing depends on the wall clock; a clock that goes backwards counts as one that stands.
 

@@ -53,10 +53,9 @@ impl Circuit {
             Phase::Closed { .. } => Ok(None),
             Phase::Open { lasts, .. } => Err(Some(lasts.saturating_sub(elapsed))),
             Phase::HalfOpen(trial) => trial.lease(policy.passive(), now.mono).map(Some).ok_or_else(|| {
-                let deadline = trial.lasts.saturating_sub(elapsed);
-                // Until the calls under way have been told of, at the latest. A verdict may come earlier, as often as checks do.
-                let free = trial.next_expiry().map(|expiry| expiry.since(now.mono).min(policy.trial_interval()));
-                Some(free.map_or(deadline, |free| free.min(deadline)))
+                // A verdict may come as often as checks do; the latest that something changes is when a call under way counts as lost.
+                let lost = trial.next_expiry().map_or(Duration::MAX, |expiry| expiry.since(now.mono));
+                Some(trial.lasts.saturating_sub(elapsed).min(policy.trial_interval()).min(lost))
             }),
         }
     }

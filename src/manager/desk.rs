@@ -1,11 +1,14 @@
 //! Where commands are handed in, and their answers waited for: for as long as the journal commits.
 
+mod caller;
+
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::handle::{Request, With};
 use crate::journal::Condition;
 use crate::lifecycle::{Call, Command, Reply};
 use crate::model::Refusal;
+pub(super) use caller::Caller;
 
 /// The way to the loop.
 #[derive(Clone)]
@@ -27,25 +30,25 @@ impl Desk {
 
     /// Has the loop answer a caller, as it answers commands.
     pub(super) async fn call(&self, call: Call) -> Result<Reply, Refusal> {
-        let (answer, answered) = oneshot::channel();
-        self.send(Request::Call { call, answer }).await?;
+        let (caller, answered) = Caller::new(&self.requests);
+        self.send(Request::Call { call, caller }).await?;
         self.answer(answered, Refusal::JournalStalled).await
     }
 
     async fn answer(
         &self,
-        mut answered: oneshot::Receiver<Result<Reply, Refusal>>,
+        mut answered: oneshot::Receiver<impl Into<Result<Reply, Refusal>>>,
         unanswered: Refusal,
     ) -> Result<Reply, Refusal> {
         tokio::select! {
             biased;
-            reply = &mut answered => return reply.unwrap_or(Err(Refusal::ServerDraining)),
+            reply = &mut answered => return reply.map_or(Err(Refusal::ServerDraining), Into::into),
             () = self.stalled() => {}
         }
         // The loop may not have come to it. What it answers at once it will have answered then: a refusal, or what is durable.
         self.sync().await?;
         match answered.try_recv() {
-            Ok(reply) => reply,
+            Ok(reply) => reply.into(),
             Err(oneshot::error::TryRecvError::Empty) => Err(unanswered),
             Err(oneshot::error::TryRecvError::Closed) => Err(Refusal::ServerDraining),
         }

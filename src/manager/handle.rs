@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Counts;
 use super::apply::Applies;
 use super::demand::Demand;
-use super::desk::Desk;
+use super::desk::{Caller, Desk};
 use super::reporters::Reporters;
 use super::runs::Runs;
 use super::vetting::{Built, Vetting};
@@ -29,7 +29,7 @@ pub(super) enum Request {
     /// A client's command.
     Command { command: Command, with: With, answer: oneshot::Sender<Result<Reply, Refusal>> },
     /// What a caller asks or tells.
-    Call { call: Call, answer: oneshot::Sender<Result<Reply, Refusal>> },
+    Call { call: Call, caller: Caller },
     /// Say when everything that was sent before has been decided, and answered where it can be at once; and whether the server drains.
     Sync(oneshot::Sender<bool>),
     /// Stop every task.

@@ -238,10 +238,13 @@ impl Shell {
         match request {
             Request::Command { command, with, answer } => {
                 let unanswered = command.unanswered();
-                self.answered(Input::Command(command), with, (answer, unanswered), turn);
+                // The client may have stopped waiting.
+                let tell = move |reply| drop(answer.send(reply));
+                self.answered(Input::Command(command), with, (tell, unanswered), turn);
             }
-            Request::Call { call, answer } => {
-                self.answered(Input::Call(call), With::default(), (answer, Refusal::JournalStalled), turn);
+            Request::Call { call, caller } => {
+                let tell = move |reply| caller.tell(reply);
+                self.answered(Input::Call(call), With::default(), (tell, Refusal::JournalStalled), turn);
             }
             // Whoever asked may have stopped waiting.
             Request::Sync(tell) => {

@@ -148,7 +148,7 @@ fn time_stands_while_suspended(turn: &Turn) -> TestCaseResult {
     let waits = !circuit.status().suspended;
     prop_assert_eq!(circuit.next_due().is_some(), waits && circuit.state() != Closed);
     prop_assert_eq!(circuit.status().until.is_some(), waits && circuit.state() != Closed);
-    prop_assert_eq!(circuit.status().left.is_some(), !waits && circuit.state() != Closed);
+    prop_assert_eq!(circuit.status().left.is_some(), !waits && circuit.state() == Open);
     if turn.before.status().suspended && !matches!(turn.input, Input::Resume | Input::Reset) {
         prop_assert!(turn.transition.is_none() && circuit.status().suspended, "{turn:?}");
     }

@@ -1,8 +1,14 @@
+use std::time::Duration;
+
 use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
-use crate::model::{CancelTask, Cause, TaskName};
+use crate::model::{
+    CallOutcome, CancelTask, Cause, Epoch, Lease, Mono, Now, Permission, Permit, Sample, Source, TaskName, Timestamp,
+    Uid, Verdict,
+};
 
+const LEASE: Lease = Lease { number: 3, until: Mono::ZERO };
 const STALLED: Condition = Condition { stalled: true, full: false };
 
 /// A desk, and the loop's side of it.
@@ -93,4 +99,65 @@ async fn a_loop_that_has_ended_keeps_nobody_waiting() {
     drop(bench.command().await);
     drop(bench.condition);
     assert_eq!(asked.await.expect("no panic"), Err(Refusal::ServerDraining));
+}
+
+/// A caller that asks for a permit, and the answer that it gets: one with a lease.
+async fn asks(bench: &mut Bench) -> (JoinHandle<Result<Reply, Refusal>>, Caller, Reply) {
+    let (desk, name) = (bench.desk.clone(), TaskName::parse("namespaces/default/tasks/api").expect("valid"));
+    let asked = tokio::spawn(async move { desk.call(Call::Acquire(name)).await });
+    let Some(Request::Call { call: Call::Acquire(_), caller }) = bench.requests.recv().await else {
+        panic!("it asks for a permit");
+    };
+    let permit = Permit { epoch: Epoch::new(7), lease: Some(LEASE) };
+    let now = Now { mono: Mono::ZERO, wall: Timestamp::default() };
+    (
+        asked,
+        caller,
+        Reply::Permission { uid: Uid::new(uuid::Uuid::nil()), permission: Permission::Granted(permit), now },
+    )
+}
+
+fn is_given_back(bench: &mut Bench) -> bool {
+    match bench.requests.try_recv() {
+        Ok(Request::Call { call: Call::Report(outcomes), .. }) => {
+            let [CallOutcome { sample, .. }] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+            let source = Source::Passive { reporter: 0, lease: Some(LEASE) };
+            let (epoch, verdict) = (Epoch::new(7), Verdict::Neutral);
+            assert_eq!(*sample, Sample { epoch, verdict, latency: Duration::ZERO, source });
+            true
+        }
+        Ok(_) => panic!("nothing else is asked for"),
+        Err(_) => false,
+    }
+}
+
+#[tokio::test]
+async fn a_lease_for_a_caller_that_has_gone_is_given_back() {
+    let mut bench = Bench::new(Condition::default());
+    let (asked, caller, reply) = asks(&mut bench).await;
+    asked.abort();
+    assert!(asked.await.is_err_and(|error| error.is_cancelled()));
+    caller.tell(Ok(reply));
+    assert!(is_given_back(&mut bench));
+    assert!(!is_given_back(&mut bench), "once");
+}
+
+#[tokio::test]
+async fn a_lease_that_was_handed_over_to_nobody_is_given_back() {
+    let mut bench = Bench::new(Condition::default());
+    let (asked, caller, reply) = asks(&mut bench).await;
+    // It is there, but the caller ends before it looks.
+    caller.tell(Ok(reply));
+    asked.abort();
+    assert!(asked.await.is_err_and(|error| error.is_cancelled()));
+    assert!(is_given_back(&mut bench));
+}
+
+#[tokio::test]
+async fn a_lease_that_a_caller_takes_is_its_own() {
+    let mut bench = Bench::new(Condition::default());
+    let (asked, caller, reply) = asks(&mut bench).await;
+    caller.tell(Ok(reply.clone()));
+    assert_eq!(asked.await.expect("no panic"), Ok(reply));
+    assert!(!is_given_back(&mut bench));
 }

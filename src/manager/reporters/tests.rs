@@ -1,16 +1,15 @@
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
 use crate::journal::testing::{commit, created, in_memory, task};
 use crate::journal::{Condition, Writer};
+use crate::manager::desk::Caller;
 use crate::manager::handle::Request;
 use crate::model::{Epoch, Sample, Source, Uid, Verdict};
 use crate::telemetry::Metrics;
-
-type Answer = oneshot::Sender<Result<Reply, Refusal>>;
 
 /// Reporters, the loop's side of their desk, and a journal that shows the task `t1`.
 struct Bench {
@@ -40,9 +39,9 @@ impl Bench {
     }
 
     /// What the loop is asked next.
-    async fn asked(&mut self) -> (Vec<CallOutcome>, Answer) {
+    async fn asked(&mut self) -> (Vec<CallOutcome>, Caller) {
         match self.requests.recv().await {
-            Some(Request::Call { call: Call::Report(outcomes), answer }) => (outcomes, answer),
+            Some(Request::Call { call: Call::Report(outcomes), caller }) => (outcomes, caller),
             _ => panic!("a report comes first"),
         }
     }
@@ -69,9 +68,9 @@ fn outcomes(sequences: std::ops::RangeInclusive<u64>) -> Vec<ReportedOutcome> {
     sequences.map(|sequence| outcome(1, sequence)).collect()
 }
 
-fn accept(asked: (Vec<CallOutcome>, Answer)) -> Vec<CallOutcome> {
-    let (outcomes, answer) = asked;
-    answer.send(Ok(Reply::Dispositions(vec![Disposition::Accepted; outcomes.len()]))).expect("awaited");
+fn accept(asked: (Vec<CallOutcome>, Caller)) -> Vec<CallOutcome> {
+    let (outcomes, caller) = asked;
+    caller.tell(Ok(Reply::Dispositions(vec![Disposition::Accepted; outcomes.len()])));
     outcomes
 }
 
@@ -126,7 +125,7 @@ async fn a_report_whose_caller_goes_away_is_counted_all_the_same() {
 async fn what_was_refused_is_heard_when_it_is_sent_again() {
     let mut bench = Bench::new().await;
     let refused = bench.report("a", outcomes(1..=2));
-    bench.asked().await.1.send(Err(Refusal::JournalStalled)).expect("awaited");
+    bench.asked().await.1.tell(Err(Refusal::JournalStalled));
     assert_eq!(refused.await.expect("no panic"), Err(Refusal::JournalStalled));
     let again = bench.report("a", outcomes(1..=2));
     assert_eq!(accept(bench.asked().await).len(), 2);

@@ -1,7 +1,5 @@
 //! Answering commands.
 
-use tokio::sync::oneshot;
-
 use super::{Shell, Turn, With};
 use crate::journal::{Condition, Release};
 use crate::lifecycle::{Effect, Input, Reply};
@@ -21,27 +19,23 @@ impl Shell {
         &mut self,
         input: Input,
         mut with: With,
-        (answer, unanswered): (oneshot::Sender<Result<Reply, Refusal>>, Refusal),
+        (tell, unanswered): (impl FnOnce(Result<Reply, Refusal>) + Send + 'static, Refusal),
         turn: &mut Turn,
     ) {
-        let mut answer = Some(answer);
+        let mut tell = Some(tell);
         let is_call = matches!(input, Input::Call(_));
         for effect in self.lifecycle.step(input, self.clock.now()) {
             match effect {
                 Effect::Answer { after, reply } => {
-                    let Some(answer) = answer.take() else { continue };
+                    let Some(tell) = tell.take() else { continue };
                     // Nothing of a call is remembered by a commit: who is told that it was in vain must be able to ask again.
                     let is_there = is_call && after <= self.wiring.journal.view().head();
                     match if is_there { Waiting::Nothing } else { self.waiting(after) } {
-                        Waiting::Commit => {
-                            // The caller may have stopped waiting.
-                            let run = Box::new(move || drop(answer.send(reply)));
-                            turn.releases.push(Release { after, run });
-                        }
-                        Waiting::Nothing => turn.at_once.push(Box::new(|| drop(answer.send(reply)))),
+                        Waiting::Commit => turn.releases.push(Release { after, run: Box::new(move || tell(reply)) }),
+                        Waiting::Nothing => turn.at_once.push(Box::new(|| tell(reply))),
                         Waiting::InVain => {
                             let refusal = reply.map_or(Refusal::JournalStalled, |_| unanswered.clone());
-                            turn.at_once.push(Box::new(|| drop(answer.send(Err(refusal)))));
+                            turn.at_once.push(Box::new(|| tell(Err(refusal))));
                         }
                     }
                 }

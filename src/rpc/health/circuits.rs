@@ -31,7 +31,7 @@ impl Health for WithCircuits {
         let Some(name) = request.get_ref().service.strip_prefix(PREFIX) else {
             return self.services.check(request).await;
         };
-        let (_, status) = look(&self.journal, &parse(name)?).ok_or_else(|| not_found(name))?;
+        let (_, status) = look(&self.journal, &parse(name)?)?;
         Ok(Response::new(answer(status)))
     }
 
@@ -46,7 +46,7 @@ impl Health for WithCircuits {
             return Err(Error::Draining.into());
         }
         let task = parse(name)?;
-        let (uid, _) = look(&self.journal, &task).ok_or_else(|| not_found(name))?;
+        let (uid, _) = look(&self.journal, &task)?;
         let watched = Watched {
             // First: so nothing is missed that happens after the look.
             changes: self.journal.changes(uid),
@@ -83,8 +83,10 @@ impl Watched {
     /// The next status that differs from the one before; an error once there can be none.
     async fn next(&mut self) -> Result<ServingStatus, Error> {
         loop {
-            let there = look(&self.journal, &self.name).filter(|(uid, _)| *uid == self.uid);
-            let (_, status) = there.ok_or_else(|| Refusal::TaskNotFound(self.name.clone()))?;
+            let (uid, status) = look(&self.journal, &self.name)?;
+            if uid != self.uid {
+                return Err(Refusal::TaskNotFound(self.name.clone()).into());
+            }
             if self.told != Some(status) {
                 self.told = Some(status);
                 return Ok(status);
@@ -104,14 +106,10 @@ fn parse(name: &str) -> Result<TaskName, Error> {
     TaskName::parse(name).map_err(|problem| Violations::one("service", problem.to_string()).into())
 }
 
-fn not_found(name: &str) -> Status {
-    Status::not_found(format!("no circuit {name}"))
-}
-
-fn look(journal: &Journal, name: &TaskName) -> Option<(Uid, ServingStatus)> {
+fn look(journal: &Journal, name: &TaskName) -> Result<(Uid, ServingStatus), Error> {
     let view = journal.view();
-    let task = view.get(name)?;
-    Some((task.uid, status(&task.circuit)))
+    let task = view.get(name).ok_or_else(|| Refusal::TaskNotFound(name.clone()))?;
+    Ok((task.uid, status(&task.circuit)))
 }
 
 /// Contract: SERVING where callers may call, UNKNOWN where nobody looks.

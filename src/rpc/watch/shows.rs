@@ -55,15 +55,17 @@ fn is_of_circuit(kind: EventType) -> bool {
     )
 }
 
-/// What brings a circuit about, or after which it may be suspended, or not any more, or end its time open earlier.
+/// What brings a circuit about, or is the first to tell of the epoch that it has since a restart; or after which it may be suspended,
+/// or not any more, or end its time earlier.
 fn may_suspend(kind: EventType) -> bool {
     use EventType::{
-        InstanceAborting, InstanceEnded, InstanceReady, InstanceStopping, InstanceStuck, SwapCommitted, TaskCreated,
-        TaskEnded, TaskPaused,
+        InstanceAborting, InstanceEnded, InstanceReady, InstanceStarting, InstanceStopping, InstanceStuck,
+        SwapCommitted, TaskCreated, TaskEnded, TaskPaused,
     };
     matches!(
         kind,
         TaskCreated
+            | InstanceStarting
             | InstanceReady
             | InstanceStopping
             | InstanceAborting

@@ -34,7 +34,9 @@ async fn a_circuit_has_standard_health_under_its_name() {
     assert_eq!(seen[3], ServingStatus::Unknown, "nobody looks");
 
     let nobody = HealthCheckRequest { service: format!("circuit/{}", name("nobody")) };
-    assert_eq!(health.check(nobody).await.expect_err("no such circuit").code(), Code::NotFound);
+    let not_found = (Code::NotFound, "TASK_NOT_FOUND".to_owned());
+    assert_eq!(refusal(&health.check(nobody.clone()).await.expect_err("no such circuit")), not_found);
+    assert_eq!(refusal(&health.watch(nobody).await.expect_err("no such circuit")), not_found);
     let mistaken = HealthCheckRequest { service: "circuit/api".to_owned() };
     assert_eq!(health.check(mistaken).await.expect_err("no name").code(), Code::InvalidArgument);
     server.shut_down();

@@ -234,7 +234,7 @@ impl Circuits {
             }
             CircuitState::HalfOpen => {
                 let limit = if step.is_some() { policy.half_open_max() } else { known.limit };
-                waits(limit.saturating_sub(lasted), Duration::ZERO)
+                waits(limit.saturating_sub(lasted).min(policy.trial_interval()), Duration::ZERO)
             }
         }
     }
