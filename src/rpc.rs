@@ -22,6 +22,7 @@ mod peer;
 mod reflection;
 mod serve;
 mod server_service;
+mod streams;
 mod task_service;
 #[cfg(test)]
 mod testing;
@@ -43,6 +44,7 @@ use self::metrics::Calls;
 pub use self::serve::serve;
 pub use self::server_service::DrainRequest;
 use self::server_service::ServerRpc;
+use self::streams::Streams;
 use self::task_service::TaskRpc;
 use self::watch::Slots;
 use crate::journal::Journal;
@@ -119,25 +121,18 @@ impl Rpc {
             start_time: self.start_time,
             version: self.version,
         };
-        let encodings = Arc::default();
-        let circuits = CircuitRpc {
-            manager: self.manager.clone(),
-            journal: self.journal.clone(),
-            metrics: self.metrics.clone(),
-            slots: slots.clone(),
-            encodings: Arc::clone(&encodings),
-            closing: self.closing.clone(),
-        };
         let layers = Layers { calls, closing: self.closing.clone() };
-        let tasks = TaskRpc {
-            manager: self.manager,
-            journal: self.journal,
+        let streams = Streams {
+            journal: self.journal.clone(),
             metrics: self.metrics,
             checks: self.checks,
             slots,
-            encodings,
+            encodings: Arc::default(),
             closing: self.closing,
         };
+        let circuits =
+            CircuitRpc { manager: self.manager.clone(), journal: self.journal.clone(), streams: streams.clone() };
+        let tasks = TaskRpc { manager: self.manager, journal: self.journal, streams };
         let routes = Routes::new(TaskServiceServer::new(tasks).max_decoding_message_size(limits::REQUEST_BYTES))
             .add_service(CircuitServiceServer::new(circuits).max_decoding_message_size(limits::REQUEST_BYTES))
             .add_service(ServerServiceServer::new(server).max_decoding_message_size(limits::REQUEST_BYTES))

@@ -1,23 +1,21 @@
 //! CircuitService, thin: parse, ask, render.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::error::Error;
 use super::list::Listed;
-use super::watch::{Encodings, Resources, Shows, Slots};
-use super::{list, peer, watch};
+use super::streams::Streams;
+use super::watch::Shows;
+use super::{list, peer};
 use crate::journal::Journal;
 use crate::manager::{Accepted, Handle};
 use crate::model::{Refusal, limits};
 use crate::pb::v1::circuit_service_server::CircuitService;
 use crate::pb::{WatchFrame, parse, render, v1};
-use crate::telemetry;
 
 /// How long a report may be silent.
 const IDLE: Duration = Duration::from_secs(30);
@@ -26,10 +24,7 @@ const IDLE: Duration = Duration::from_secs(30);
 pub(super) struct CircuitRpc {
     pub(super) manager: Handle,
     pub(super) journal: Journal,
-    pub(super) metrics: telemetry::Rpcs,
-    pub(super) slots: Slots,
-    pub(super) encodings: Arc<Encodings>,
-    pub(super) closing: CancellationToken,
+    pub(super) streams: Streams,
 }
 
 #[tonic::async_trait]
@@ -115,18 +110,7 @@ impl CircuitRpc {
         request: Request<v1::WatchCircuitsRequest>,
     ) -> Result<BoxStream<'static, Result<WatchFrame, Status>>, Error> {
         let connection = peer::connection(&request)?;
-        let request = parse::watch_circuits(request.into_inner())?;
-        if self.closing.is_cancelled() {
-            return Err(Error::Draining);
-        }
-        let resources = Resources {
-            journal: self.journal.clone(),
-            metrics: self.metrics.clone(),
-            encodings: Arc::clone(&self.encodings),
-            closing: self.closing.clone(),
-            _slot: self.slots.take(connection)?,
-        };
-        Ok(Box::pin(watch::open(request, Shows::Circuits, resources)?))
+        self.streams.watch(connection, parse::watch_circuits(request.into_inner())?, Shows::Circuits)
     }
 
     async fn acquire(&self, request: Request<v1::AcquirePermitRequest>) -> Result<v1::AcquirePermitResponse, Error> {
@@ -142,7 +126,7 @@ impl CircuitRpc {
     ) -> Result<Option<v1::ReportOutcomesRequest>, Status> {
         tokio::select! {
             biased;
-            () = self.closing.cancelled() => Err(Error::Draining.into()),
+            () = self.streams.closing.cancelled() => Err(Error::Draining.into()),
             next = timeout(IDLE, requests.message()) => next.unwrap_or_else(|_| Err(Error::ReportIdle(IDLE).into())),
         }
     }

@@ -27,7 +27,7 @@ impl TaskRpc {
         let Accepted { mut task, sequence } = accepted;
         if waits {
             let (watched, then) = self.listened(listening, task, sequence)?;
-            task = self.unless_stalled(watched.swapped(then, &self.closing), "the swap is under way").await?;
+            task = self.unless_stalled(watched.swapped(then, &self.streams.closing), "the swap is under way").await?;
         }
         Ok(Accepted { task, sequence })
     }
@@ -46,7 +46,7 @@ impl TaskRpc {
         let Accepted { mut task, sequence } = self.manager.cancel(request).await?;
         if waits {
             let (watched, then) = self.listened(listening, task, sequence)?;
-            task = self.unless_stalled(watched.proven(then, &self.closing), "stopping").await?;
+            task = self.unless_stalled(watched.proven(then, &self.streams.closing), "stopping").await?;
         }
         Ok(Accepted { task, sequence })
     }

@@ -1,32 +1,25 @@
 //! TaskService, thin: parse, ask, render.
 
-use std::sync::Arc;
-
 use futures_util::stream::BoxStream;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::apply::Apply;
 use super::error::Error;
 use super::list::Listed;
-use super::watch::{Encodings, Resources, Shows, Slots};
-use super::{checks, list, peer, wait, watch};
+use super::streams::Streams;
+use super::watch::Shows;
+use super::{list, peer, wait};
 use crate::journal::Journal;
 use crate::manager::{Accepted, Handle};
 use crate::model::{Refusal, Task};
 use crate::pb::v1::task_service_server::TaskService;
 use crate::pb::{WatchFrame, parse, render, v1};
-use crate::telemetry;
 
 /// The service.
 pub(super) struct TaskRpc {
     pub(super) manager: Handle,
     pub(super) journal: Journal,
-    pub(super) metrics: telemetry::Rpcs,
-    pub(super) checks: telemetry::CheckTail,
-    pub(super) slots: Slots,
-    pub(super) encodings: Arc<Encodings>,
-    pub(super) closing: CancellationToken,
+    pub(super) streams: Streams,
 }
 
 #[tonic::async_trait]
@@ -132,7 +125,8 @@ impl TaskService for TaskRpc {
     ) -> Result<Response<Self::ApplyTasksStream>, Status> {
         let actor = peer::actor(&request)?;
         let (manager, journal) = (self.manager.clone(), self.journal.clone());
-        let apply = Apply { manager, journal, closing: self.closing.clone(), actor, requests: request.into_inner() };
+        let apply =
+            Apply { manager, journal, closing: self.streams.closing.clone(), actor, requests: request.into_inner() };
         Ok(Response::new(Box::pin(apply.answers())))
     }
 
@@ -252,7 +246,7 @@ impl TaskRpc {
 
     async fn wait(&self, request: Request<v1::WaitTaskRequest>) -> Result<v1::WaitTaskResponse, Error> {
         let request = parse::wait_task(request.into_inner())?;
-        let (task, reached) = wait::wait(&self.journal, request, &self.closing).await?;
+        let (task, reached) = wait::wait(&self.journal, request, &self.streams.closing).await?;
         Ok(v1::WaitTaskResponse { task: Some(self.read(&task)), reached })
     }
 
@@ -262,18 +256,8 @@ impl TaskRpc {
     ) -> Result<BoxStream<'static, Result<WatchFrame, Status>>, Error> {
         let connection = peer::connection(&request)?;
         let request = parse::watch_tasks(request.into_inner())?;
-        if self.closing.is_cancelled() {
-            return Err(Error::Draining);
-        }
-        let resources = Resources {
-            journal: self.journal.clone(),
-            metrics: self.metrics.clone(),
-            encodings: Arc::clone(&self.encodings),
-            closing: self.closing.clone(),
-            _slot: self.slots.take(connection)?,
-        };
         let shows = Shows::Tasks(request.view);
-        Ok(Box::pin(watch::open(request, shows, resources)?))
+        self.streams.watch(connection, request, shows)
     }
 
     fn checks(
@@ -281,17 +265,7 @@ impl TaskRpc {
         request: Request<v1::WatchChecksRequest>,
     ) -> Result<BoxStream<'static, Result<v1::WatchChecksResponse, Status>>, Error> {
         let connection = peer::connection(&request)?;
-        let selection = parse::watch_checks(request.into_inner())?;
-        if self.closing.is_cancelled() {
-            return Err(Error::Draining);
-        }
-        let resources = checks::Resources {
-            journal: self.journal.clone(),
-            tail: self.checks.clone(),
-            closing: self.closing.clone(),
-            _slot: self.slots.take(connection)?,
-        };
-        Ok(Box::pin(checks::open(selection, resources)?))
+        self.streams.checks(connection, parse::watch_checks(request.into_inner())?)
     }
 
     /// A task as it is read, with what is known of it at this moment.

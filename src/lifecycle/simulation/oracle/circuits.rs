@@ -295,7 +295,9 @@ impl Known {
                 tally.newest == Some(true) && tally.results >= fewest && is.streak > 0
             }
             (EventType::CircuitTripped, HalfOpen, Open, Some(Failure)) => tally.newest == Some(true) && is.streak > 0,
-            (EventType::CircuitTripped, HalfOpen, Open, Some(Inconclusive)) => over && is.streak == was.streak,
+            (EventType::CircuitTripped, HalfOpen, Open, Some(Inconclusive)) => {
+                over && !enough && is.streak == was.streak
+            }
             (EventType::CircuitHalfOpened, Open, HalfOpen, reason) => {
                 reason == was.reason && was.until.is_some_and(|until| until <= now.wall)
             }
