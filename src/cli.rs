@@ -17,6 +17,7 @@ mod events;
 mod failure;
 mod history;
 mod json;
+mod listing;
 mod look_back;
 mod moment;
 mod output;

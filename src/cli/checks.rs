@@ -66,8 +66,10 @@ impl Checks {
     /// Shows the last check of each.
     async fn last(&self, client: &Client, parent: &str, filter: &str, output: Output) -> Result<(), Failure> {
         let tasks = match self.which.name() {
-            Some(name) => client.get(v1::GetTaskRequest { name }).await?.task.into_iter().collect(),
-            None => read::pages(client, parent, filter, None).await?.0.tasks,
+            Some(name) if self.which.takes_all() => {
+                client.get(v1::GetTaskRequest { name }).await?.task.into_iter().collect()
+            }
+            _ => read::tasks(client, parent, filter, None).await?.items,
         };
         let last = v1::WatchChecksResponse { checks: tasks.iter().filter_map(last).collect(), dropped: 0 };
         let namespaces = self.which.scope.all_namespaces;
@@ -85,8 +87,8 @@ impl Checks {
     async fn tail(&self, client: &Client, parent: String, filter: String, output: Output) -> Result<(), Failure> {
         let mut ended = Asked::listen()?;
         let request = match self.which.name() {
-            Some(name) => v1::WatchChecksRequest { name, ..Default::default() },
-            None => v1::WatchChecksRequest { name: String::new(), parent, filter },
+            Some(name) if self.which.takes_all() => v1::WatchChecksRequest { name, ..Default::default() },
+            _ => v1::WatchChecksRequest { name: String::new(), parent, filter },
         };
         let namespaces = self.which.scope.all_namespaces;
         let mut checks = client.watch_checks(request);

@@ -10,8 +10,9 @@ use std::time::SystemTime;
 use clap::{Args, Subcommand};
 
 use super::Failure;
-use super::output::{Output, OutputArgs, note};
-use super::remote::{Namespace, Remote, Scope};
+use super::listing::{Listing, Page, Pages, note_rest};
+use super::output::{Output, OutputArgs};
+use super::remote::{Namespace, Remote};
 use super::selection::Which;
 use super::watch::Following;
 use crate::client::Client;
@@ -22,7 +23,6 @@ use v1::watch_circuits_request::Start as CircuitsStart;
 use v1::watch_tasks_request::Start;
 
 /// What a page may hold at the most.
-const PAGE: usize = 1_000;
 
 /// Show, follow, override and reset circuits, and report to them what has come of calls.
 #[derive(Args, Debug)]
@@ -74,61 +74,32 @@ Examples:
   switchyard circuit list -A -o json
 
 STATE is what callers go by: an override, where one lies there. A filter is that of `switchyard
-list`, of the circuits' tasks.")]
+list`, of the circuits' tasks; its circuit.state is what lies beneath an override.")]
 struct List {
-    /// Which circuits to show.
-    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
-    filter: String,
-    /// Show at most so many; all by default.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
     #[command(flatten)]
-    scope: Scope,
-    #[command(flatten)]
-    remote: Remote,
-    #[command(flatten)]
-    output: OutputArgs,
+    listing: Listing,
 }
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let output = Output::new(&self.output);
-        let client = self.remote.connect().await?;
-        let (listed, more) = self.pages(&client).await?;
+        let Listing { filter, limit, scope, remote, output } = self.listing;
+        let output = Output::new(&output);
+        let client = remote.connect().await?;
+        let page = async |page_size, page_token| {
+            let (parent, filter) = (scope.parent(), filter.clone());
+            let request = v1::ListCircuitsRequest { parent, page_size, page_token, filter };
+            let v1::ListCircuitsResponse { circuits: items, next_page_token, cursor } =
+                client.circuits(request).await?;
+            Ok(Page { items, next_page_token, cursor })
+        };
+        let Pages { items: circuits, cursor, more } = Pages::get(limit, page).await?;
+        let listed = v1::ListCircuitsResponse { circuits, cursor, ..v1::ListCircuitsResponse::default() };
         output.message(&listed, |listed| match listed.circuits.as_slice() {
             [] => String::new(),
-            circuits => view::list(circuits, self.scope.all_namespaces, output, SystemTime::now()),
+            circuits => view::list(circuits, scope.all_namespaces, output, SystemTime::now()),
         })?;
-        if listed.circuits.is_empty() {
-            note("no circuits");
-        }
-        if more {
-            note("there are more; raise --limit");
-        }
+        note_rest(listed.circuits.is_empty(), more, "circuits");
         Ok(())
-    }
-
-    /// All pages as one, and whether there are more than asked for. They show one snapshot.
-    async fn pages(&self, client: &Client) -> Result<(v1::ListCircuitsResponse, bool), Failure> {
-        let limit = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let mut all = v1::ListCircuitsResponse::default();
-        let mut page_token = String::new();
-        loop {
-            let request = v1::ListCircuitsRequest {
-                parent: self.scope.parent(),
-                page_size: i32::try_from((limit - all.circuits.len()).min(PAGE)).unwrap_or(i32::MAX),
-                page_token,
-                filter: self.filter.clone(),
-            };
-            let v1::ListCircuitsResponse { circuits, next_page_token, cursor } = client.circuits(request).await?;
-            all.circuits.extend(circuits);
-            all.cursor = cursor;
-            let more = !next_page_token.is_empty();
-            if !more || all.circuits.len() >= limit {
-                return Ok((all, more));
-            }
-            page_token = next_page_token;
-        }
     }
 }
 

@@ -50,7 +50,9 @@ pub(super) fn initial(task: &v1::Task, namespaces: bool, paint: Paint) -> String
 
 /// A circuit as it stands, as a line beside those of events: since when, and how.
 pub(super) fn circuit(circuit: &v1::Circuit, namespaces: bool, paint: Paint) -> String {
-    let time = circuit.since_time.as_ref().map(words::time).unwrap_or_default();
+    let overridden = ![v1::Override::Unspecified, v1::Override::None].contains(&circuit.r#override());
+    let since = if overridden { circuit.override_time } else { circuit.since_time };
+    let time = since.as_ref().map(words::time).unwrap_or_default();
     let name = if namespaces { circuit.name.as_str() } else { words::id(&circuit.name) };
     let stands = words::circuit(circuit, None);
     format!(

@@ -4,15 +4,13 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use super::output::{Output, OutputArgs, Tone, note};
-use super::remote::{Namespace, Remote, Scope};
+use super::listing::{Listing, Page, Pages, note_rest};
+use super::output::{Output, OutputArgs, Tone};
+use super::remote::{Namespace, Remote};
 use super::table::{self, Cell, Column};
 use super::{Failure, task_view, words};
 use crate::client::Client;
 use crate::pb::v1;
-
-/// What a page may hold at the most.
-const PAGE: usize = 1_000;
 
 /// Show a task: its state, its last check, its outcome, its spec.
 #[derive(Args, Debug)]
@@ -54,62 +52,40 @@ Examples:
 A filter is `field (= | != | :) value`, joined by AND. Fields: name (exact, or a prefix ending
 in *), labels.KEY (:* for present), state, monitor, alert, circuit.state.")]
 pub(super) struct List {
-    /// Which tasks to show.
-    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
-    filter: String,
-    /// Show at most so many; all by default.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
     #[command(flatten)]
-    scope: Scope,
-    #[command(flatten)]
-    remote: Remote,
-    #[command(flatten)]
-    output: OutputArgs,
+    listing: Listing,
 }
 
 impl List {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let output = Output::new(&self.output);
-        let client = self.remote.connect().await?;
-        let (listed, more) = pages(&client, &self.scope.parent(), &self.filter, self.limit).await?;
+        let Listing { filter, limit, scope, remote, output } = self.listing;
+        let output = Output::new(&output);
+        let client = remote.connect().await?;
+        let Pages { items: tasks, cursor, more } = tasks(&client, &scope.parent(), &filter, limit).await?;
+        let listed = v1::ListTasksResponse { tasks, cursor, ..v1::ListTasksResponse::default() };
         output.message(&listed, |listed| match listed.tasks.as_slice() {
             [] => String::new(),
-            tasks => task_view::list(tasks, self.scope.all_namespaces, output, SystemTime::now()),
+            tasks => task_view::list(tasks, scope.all_namespaces, output, SystemTime::now()),
         })?;
-        if listed.tasks.is_empty() {
-            note("no tasks");
-        }
-        if more {
-            note("there are more; raise --limit");
-        }
+        note_rest(listed.tasks.is_empty(), more, "tasks");
         Ok(())
     }
 }
 
-/// All pages as one, and whether there are more than asked for. They show one snapshot.
-pub(super) async fn pages(
+/// All tasks that match.
+pub(super) async fn tasks(
     client: &Client,
     parent: &str,
     filter: &str,
     limit: Option<u32>,
-) -> Result<(v1::ListTasksResponse, bool), Failure> {
-    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    let mut all = v1::ListTasksResponse::default();
-    let mut page_token = String::new();
-    loop {
-        let page_size = i32::try_from((limit - all.tasks.len()).min(PAGE)).unwrap_or(i32::MAX);
+) -> Result<Pages<v1::Task>, Failure> {
+    let page = async |page_size, page_token| {
         let (parent, filter) = (parent.to_owned(), filter.to_owned());
         let request = v1::ListTasksRequest { parent, page_size, page_token, filter };
-        let v1::ListTasksResponse { tasks, next_page_token, cursor } = client.list(request).await?;
-        all.tasks.extend(tasks);
-        all.cursor = cursor;
-        let more = !next_page_token.is_empty();
-        if !more || all.tasks.len() >= limit {
-            return Ok((all, more));
-        }
-        page_token = next_page_token;
-    }
+        let v1::ListTasksResponse { tasks: items, next_page_token, cursor } = client.list(request).await?;
+        Ok(Page { items, next_page_token, cursor })
+    };
+    Pages::get(limit, page).await
 }
 
 /// Show what the server is and allows.

@@ -24,6 +24,11 @@ impl Which {
         self.name.as_ref().map(|name| self.scope.namespace.task(name))
     }
 
+    /// Whether there is no filter.
+    pub(super) fn takes_all(&self) -> bool {
+        self.filter.is_empty()
+    }
+
     /// The parent and the filter of a request that asks for them.
     pub(super) fn terms(&self) -> Result<(String, String), Failure> {
         if self.name.is_some() && self.scope.all_namespaces {
@@ -33,7 +38,8 @@ impl Which {
         // A full name lies in its own namespace, whatever the flags say.
         let parent = name.as_deref().and_then(|name| name.split_once("/tasks/")).map(|(parent, _)| parent.to_owned());
         let named = name.map(|name| format!("name = \"{name}\""));
-        let terms: Vec<_> = named.into_iter().chain((!self.filter.is_empty()).then(|| self.filter.clone())).collect();
+        // The user's own first: an error says in which column it is.
+        let terms: Vec<_> = (!self.takes_all()).then(|| self.filter.clone()).into_iter().chain(named).collect();
         Ok((parent.unwrap_or_else(|| self.scope.parent()), terms.join(" AND ")))
     }
 }

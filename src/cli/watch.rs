@@ -250,11 +250,30 @@ impl View {
         let Self { namespaces, output: Output { paint, .. }, skip: _ } = *self;
         let Shown { events, tasks, circuits, initial_complete: _ } = shown;
         let tasks = tasks.iter().map(|task| event_view::initial(task, namespaces, paint));
-        let told = |circuit: &&v1::Circuit| !events.iter().any(|event| event.name == circuit.name);
-        let circuits = circuits.iter().filter(told).map(|circuit| event_view::circuit(circuit, namespaces, paint));
-        let events = events.iter().map(|event| event_view::line(event, namespaces, paint));
-        tasks.chain(circuits).chain(events).map(|line| line + "\n").collect()
+        let mut lines: Vec<_> = tasks.collect();
+        let mut rest = events.as_slice();
+        for circuit in circuits {
+            // Both are in the log's order. A circuit that an event has brought about is told by that event.
+            let (told, later) = match rest.iter().position(|event| shows(event, circuit)) {
+                Some(place) => rest.split_at(place + 1),
+                None => {
+                    lines.push(event_view::circuit(circuit, namespaces, paint));
+                    continue;
+                }
+            };
+            lines.extend(told.iter().map(|event| event_view::line(event, namespaces, paint)));
+            rest = later;
+        }
+        lines.extend(rest.iter().map(|event| event_view::line(event, namespaces, paint)));
+        lines.into_iter().map(|line| line + "\n").collect()
     }
+}
+
+/// Whether an event shows this circuit, which bears what no event does.
+fn shows(event: &v1::Event, circuit: &v1::Circuit) -> bool {
+    let Some(v1::event::Detail::Circuit(shown)) = &event.detail else { return false };
+    (&event.name, shown.epoch, shown.r#override, shown.suspended, &shown.override_time)
+        == (&circuit.name, circuit.epoch, circuit.r#override, circuit.suspended, &circuit.override_time)
 }
 
 /// What there is to show of a frame.
@@ -305,6 +324,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::cli::output::Paint;
 
     #[derive(Debug, Parser)]
     struct Command {
@@ -324,12 +344,43 @@ mod tests {
     fn a_name_becomes_a_filter_in_its_own_namespace() {
         let named = request(&["api", "-n", "prod", "--filter", "type = TASK_ENDED"]).expect("valid");
         assert_eq!(named.parent, "namespaces/prod");
-        assert_eq!(named.filter, "name = \"namespaces/prod/tasks/api\" AND type = TASK_ENDED");
+        assert_eq!(named.filter, "type = TASK_ENDED AND name = \"namespaces/prod/tasks/api\"");
         assert_eq!(request(&["namespaces/a/tasks/b"]).expect("valid").parent, "namespaces/a");
         let all = request(&["-A", "--initial", "--full"]).expect("valid");
         assert_eq!((all.parent.as_str(), all.filter.as_str()), ("namespaces/-", ""));
         assert_eq!((all.start, all.view), (None, v1::EventView::Full.into()));
         assert!(matches!(request(&["api", "-A"]), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn a_circuit_has_a_line_unless_an_event_tells_of_it_and_stands_in_the_logs_order() {
+        let circuit = |epoch, suspended| v1::Circuit {
+            name: "namespaces/default/tasks/api".to_owned(),
+            state: v1::CircuitState::Open.into(),
+            epoch,
+            suspended,
+            ..v1::Circuit::default()
+        };
+        let tripped = v1::Event {
+            r#type: v1::EventType::CircuitTripped.into(),
+            name: "namespaces/default/tasks/api".to_owned(),
+            detail: Some(v1::event::Detail::Circuit(circuit(2, false))),
+            ..v1::Event::default()
+        };
+        let shown = |circuits: Vec<v1::Circuit>, events| {
+            let output = Output { format: Format::Table, paint: Paint(false), width: None };
+            let view = View { namespaces: false, output, skip: Skip::until(None) };
+            let text = view.lines(&Shown { events, tasks: Vec::new(), circuits, initial_complete: false });
+            let stands = |line: &str| if line.contains("(has stood since)") { "stands" } else { "event" };
+            text.lines().map(stands).collect::<Vec<_>>()
+        };
+        // As the server sends it, with what calls are to bear.
+        let told = v1::Circuit { token: "t".to_owned(), ..circuit(2, false) };
+        assert_eq!(shown(vec![told.clone()], vec![tripped.clone()]), ["event"]);
+        assert_eq!(shown(vec![told.clone(), circuit(2, true)], vec![tripped.clone()]), ["event", "stands"]);
+        assert_eq!(shown(vec![circuit(1, true), told], vec![tripped.clone()]), ["stands", "event"]);
+        assert_eq!(shown(vec![circuit(1, false)], vec![]), ["stands"]);
+        assert_eq!(shown(vec![], vec![tripped]), ["event"]);
     }
 
     #[test]

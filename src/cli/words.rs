@@ -242,7 +242,7 @@ pub(super) fn swap(swap: &v1::Swap) -> String {
 }
 
 /// What the circuit does, as of `now`, and why: `open for 5s, until 10:00:05.000Z (FAILURE, streak 2)`; under an override that comes
-/// first: `forced open until 10:05:00.000Z: maintenance; beneath it closed`.
+/// first: `forced open until 2026-11-22T10:05:00.000Z: maintenance; beneath it closed`.
 pub(super) fn circuit(circuit: &v1::Circuit, now: Option<&Timestamp>) -> String {
     let by_itself = circuit_itself(circuit, now);
     let mode = match circuit.r#override() {
@@ -251,7 +251,7 @@ pub(super) fn circuit(circuit: &v1::Circuit, now: Option<&Timestamp>) -> String 
         v1::Override::ForcedClosed => "forced closed",
         v1::Override::Shadow => "shadowed",
     };
-    let until = circuit.override_expire_time.as_ref().map(|until| format!(" until {}", clock(until)));
+    let until = circuit.override_expire_time.as_ref().map(|until| format!(" until {}", time(until)));
     let why = Some(format!(": {}", circuit.override_reason)).filter(|_| !circuit.override_reason.is_empty());
     format!("{mode}{}{}; beneath it {by_itself}", until.unwrap_or_default(), why.unwrap_or_default())
 }

@@ -126,7 +126,7 @@ impl CircuitRpc {
     ) -> Result<Option<v1::ReportOutcomesRequest>, Status> {
         tokio::select! {
             biased;
-            () = self.streams.closing.cancelled() => Err(Error::Draining.into()),
+            () = self.streams.closing.cancelled() => Err(Error::ReportEnds.into()),
             next = timeout(IDLE, requests.message()) => next.unwrap_or_else(|_| Err(Error::ReportIdle(IDLE).into())),
         }
     }

@@ -58,6 +58,8 @@ pub(super) enum Error {
     ApplyIdle(Duration),
     #[error("nothing was sent for {}; what came before has counted", Pretty(*.0))]
     ReportIdle(Duration),
+    #[error("the server is draining; what came before has counted")]
+    ReportEnds,
     #[error("the server is draining; resume from the last cursor on another, or on this one when it is back")]
     Draining,
     #[error("this stream has reached its age; resume from the last cursor")]
@@ -126,7 +128,7 @@ impl Error {
             Self::BatchLimit(_) | Self::ReportedAtOnce(_) | Self::ReportedInACall(_) => {
                 (Code::ResourceExhausted, "BATCH_LIMIT")
             }
-            Self::Draining => (Code::Unavailable, "SERVER_DRAINING"),
+            Self::Draining | Self::ReportEnds => (Code::Unavailable, "SERVER_DRAINING"),
             Self::NotApplied(why) => match why {
                 NotApplied::Swap(SwapPhase::Cancelled, _) => (Code::Aborted, "SWAP_CANCELLED"),
                 NotApplied::Swap(..) => (Code::Aborted, "SWAP_ROLLED_BACK"),
@@ -162,6 +164,7 @@ impl Error {
             Self::Refused(Refusal::ServerDraining | Refusal::JournalStalled | Refusal::NotYetDurable(_))
             | Self::ApplyEnds(Refusal::ServerDraining | Refusal::JournalStalled | Refusal::NotYetDurable(_), _)
             | Self::Draining
+            | Self::ReportEnds
             | Self::Stalled(_) => Some(LATER),
             Self::StreamAged => Some(AT_ONCE),
             _ => None,

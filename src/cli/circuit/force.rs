@@ -105,7 +105,7 @@ impl Reset {
     }
 }
 
-/// `api  forced open until 10:05:00.000Z: maintenance; beneath it closed`.
+/// `api  forced open until 2026-11-22T10:05:00.000Z: maintenance; beneath it closed`.
 fn told(circuit: Option<&v1::Circuit>, paint: Paint) -> String {
     let Some(circuit) = circuit else { return String::new() };
     let stands = clean(&words::circuit(circuit, Some(&SystemTime::now().into())));

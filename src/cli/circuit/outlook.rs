@@ -70,14 +70,15 @@ pub(super) fn why_by_itself(circuit: &v1::Circuit) -> String {
     };
     let told = match (circuit.state(), circuit.reason()) {
         (S::Closed, R::Recovered) => "it has recovered".to_owned(),
-        (S::Closed, R::Waived) => "checks passed, and no calls were tried in time".to_owned(),
+        (S::Closed, R::Waived) => "checks passed, and too few calls were tried in time".to_owned(),
         (S::Closed, R::Reset) => "it was reset".to_owned(),
         (_, R::Failure) => evidence.to_owned(),
         (_, R::Inconclusive) => "the trial came to nothing in time".to_owned(),
         (_, R::Unspecified | R::Override) => String::new(),
         (_, R::Recovered | R::Waived | R::Reset) => words::circuit_reason(circuit.reason),
     };
-    let streak = (circuit.streak > 1).then(|| format!("streak {}", circuit.streak));
+    // As of the task's last event, so it is no news of a circuit that has been closed for long.
+    let streak = (circuit.streak > 1 && circuit.state() != S::Closed).then(|| format!("streak {}", circuit.streak));
     let flapping = circuit.flapping.then(|| "flapping".to_owned());
     let parts: Vec<_> = Some(told).filter(|told| !told.is_empty()).into_iter().chain(streak).chain(flapping).collect();
     parts.join(", ")

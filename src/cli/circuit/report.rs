@@ -22,7 +22,7 @@ const IN_A_CALL: i64 = 10_000;
 Examples:
   switchyard circuit report api --outcome success --latency 12ms
   switchyard circuit report api --outcome failure --count 20
-  switchyard circuit report api --outcome success --token TOKEN --reporter checkout-7
+  switchyard circuit report api --outcome success --token TOKEN --reporter maintenance-script
 
 Without a token the calls count as begun now. While the circuit is half-open only calls that were
 given a lease count (AcquirePermit), and the lease is the token: all others are IGNORED.
@@ -39,7 +39,8 @@ pub(super) struct Report {
     /// How many there were.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=IN_A_CALL))]
     count: u32,
-    /// Who tells; by default a name of this run alone.
+    /// Who tells, by default a name of this run alone. Not the name of a service that reports, too: its outcomes would be taken for
+    /// duplicates of these, whose numbers are higher.
     #[arg(long, value_name = "NAME")]
     reporter: Option<String>,
     /// The token of the permit; by default that of the circuit as it is now.
@@ -128,7 +129,7 @@ fn verdict(dispositions: &[i32]) -> Result<(), Failure> {
     use v1::Disposition as D;
     let has = |disposition: D| dispositions.contains(&disposition.into());
     let why = [
-        (D::Stale, "the token is of an earlier epoch, or the circuit is suspended"),
+        (D::Stale, "the token is of an earlier epoch or of another circuit, or the circuit is suspended or gone"),
         (D::Expired, "the lease had expired"),
         (D::Duplicate, "the lease, or the reporter's number, was used before"),
         (D::Ignored, "the circuit is half-open, and the token is no lease"),

@@ -36,16 +36,21 @@ pub fn override_circuit(mut request: v1::OverrideCircuitRequest, actor: Actor) -
     // `request_id` was taken above.
     let v1::OverrideCircuitRequest { name, r#override: mode, expire_time, etag, reason, request_id: _ } = request;
     let name = task_name(&mut v, &name);
-    let mode = names::circuit_override(mode).unwrap_or_else(|problem| {
-        v.add("override", problem.to_string());
-        None
-    });
+    let mode = names::circuit_override(mode).map_err(|problem| v.add("override", problem.to_string()));
     let expire_time = timestamp(&mut v, "expire_time", expire_time);
-    if mode.is_none() && expire_time.is_some() {
+    if mode == Ok(None) && expire_time.is_some() {
         v.add("expire_time", "there is nothing to expire without an override");
     }
     let cause = cause(&mut v, actor, reason, idempotency);
-    v.finish(name.map(|name| OverrideCircuit { name, mode, expire_time, etag: given(etag), cause, idempotency }))
+    let request = name.zip(mode.ok());
+    v.finish(request.map(|(name, mode)| OverrideCircuit {
+        name,
+        mode,
+        expire_time,
+        etag: given(etag),
+        cause,
+        idempotency,
+    }))
 }
 
 /// Parses a ResetCircuit.

@@ -1,9 +1,12 @@
 //! The health of what tasks watch, under `circuit/{task name}`: for clients and load balancers that know the standard alone.
 
+use std::time::Duration;
+
 use futures_util::stream::{BoxStream, StreamExt, unfold};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tonic_health::ServingStatus;
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_health::server::{HealthService, WatchStream};
@@ -16,6 +19,9 @@ use crate::rpc::watch::{Slot, Slots};
 
 /// What the names of circuits begin with.
 const PREFIX: &str = "circuit/";
+
+/// How often it is looked whether there is a task of a name by now.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Standard health, of circuits too.
 pub(in crate::rpc) struct WithCircuits {
@@ -31,8 +37,10 @@ impl Health for WithCircuits {
         let Some(name) = request.get_ref().service.strip_prefix(PREFIX) else {
             return self.services.check(request).await;
         };
-        let (_, status) = look(&self.journal, &parse(name)?)?;
-        Ok(Response::new(answer(status)))
+        let name = parse(name)?;
+        let view = self.journal.view();
+        let task = view.get(&name).ok_or_else(|| Error::from(Refusal::TaskNotFound(name.clone())))?;
+        Ok(Response::new(answer(status(&task.circuit))))
     }
 
     type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
@@ -42,16 +50,13 @@ impl Health for WithCircuits {
             let stream: WatchStream = self.services.watch(request).await?.into_inner();
             return Ok(Response::new(stream.boxed()));
         };
-        if self.closing.is_cancelled() {
-            return Err(Error::Draining.into());
-        }
         let task = parse(name)?;
-        let (uid, _) = look(&self.journal, &task)?;
+        if self.closing.is_cancelled() {
+            return Err(Error::from(Refusal::ServerDraining).into());
+        }
         let watched = Watched {
-            // First: so nothing is missed that happens after the look.
-            changes: self.journal.changes(uid),
             name: task,
-            uid,
+            of: None,
             told: None,
             journal: self.journal.clone(),
             closing: self.closing.clone(),
@@ -71,8 +76,8 @@ impl Health for WithCircuits {
 /// A circuit whose health is watched.
 struct Watched {
     name: TaskName,
-    uid: Uid,
-    changes: TaskChanges,
+    /// The task that has the name, and what changes it; `None` while there is none.
+    of: Option<(Uid, TaskChanges)>,
     told: Option<ServingStatus>,
     journal: Journal,
     closing: CancellationToken,
@@ -80,36 +85,49 @@ struct Watched {
 }
 
 impl Watched {
-    /// The next status that differs from the one before; an error once there can be none.
+    /// The next status that differs from the one before. As the standard wants it, a name that nobody has is no error: some task may
+    /// get it.
     async fn next(&mut self) -> Result<ServingStatus, Error> {
         loop {
-            let (uid, status) = look(&self.journal, &self.name)?;
-            if uid != self.uid {
-                return Err(Refusal::TaskNotFound(self.name.clone()).into());
-            }
+            let status = self.look();
             if self.told != Some(status) {
                 self.told = Some(status);
                 return Ok(status);
             }
+            let closing = self.closing.clone();
             tokio::select! {
                 biased;
-                change = self.changes.next() => {
-                    change.map_err(|_| Error::Draining)?;
-                }
-                () = self.closing.cancelled() => return Err(Error::Draining),
+                () = closing.cancelled() => return Err(Refusal::ServerDraining.into()),
+                change = self.change() => change?,
             }
+        }
+    }
+
+    /// What the task is like that has the name now, whose changes are what is waited for then.
+    fn look(&mut self) -> ServingStatus {
+        let uid = |journal: &Journal, name: &TaskName| journal.view().get(name).map(|task| task.uid);
+        let present = uid(&self.journal, &self.name);
+        if self.of.as_ref().map(|(uid, _)| *uid) != present {
+            self.of = present.map(|uid| (uid, self.journal.changes(uid)));
+        }
+        // After the changes have been asked for: so nothing is missed that happens after the look.
+        let view = self.journal.view();
+        let task = view.get(&self.name).filter(|task| Some(task.uid) == present);
+        task.map_or(ServingStatus::ServiceUnknown, |task| status(&task.circuit))
+    }
+
+    async fn change(&mut self) -> Result<(), Error> {
+        match &mut self.of {
+            Some((_, changes)) => changes.next().await.map(drop).map_err(|_| Refusal::ServerDraining.into()),
+            // No change tells of a task that is not there.
+            None => Ok(sleep(LOOK_AGAIN).await),
         }
     }
 }
 
 fn parse(name: &str) -> Result<TaskName, Error> {
-    TaskName::parse(name).map_err(|problem| Violations::one("service", problem.to_string()).into())
-}
-
-fn look(journal: &Journal, name: &TaskName) -> Result<(Uid, ServingStatus), Error> {
-    let view = journal.view();
-    let task = view.get(name).ok_or_else(|| Refusal::TaskNotFound(name.clone()))?;
-    Ok((task.uid, status(&task.circuit)))
+    let why = |problem| format!("{PREFIX} must be followed by a task's name, which {problem}");
+    TaskName::parse(name).map_err(|problem| Violations::one("service", why(problem)).into())
 }
 
 /// Contract: SERVING where callers may call, UNKNOWN where nobody looks.
@@ -124,6 +142,5 @@ fn status(circuit: &CircuitStatus) -> ServingStatus {
 }
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
-    let status = tonic_health::pb::health_check_response::ServingStatus::from(status);
     HealthCheckResponse { status: status.into() }
 }

@@ -36,7 +36,6 @@ async fn a_circuit_has_standard_health_under_its_name() {
     let nobody = HealthCheckRequest { service: format!("circuit/{}", name("nobody")) };
     let not_found = (Code::NotFound, "TASK_NOT_FOUND".to_owned());
     assert_eq!(refusal(&health.check(nobody.clone()).await.expect_err("no such circuit")), not_found);
-    assert_eq!(refusal(&health.watch(nobody).await.expect_err("no such circuit")), not_found);
     let mistaken = HealthCheckRequest { service: "circuit/api".to_owned() };
     assert_eq!(health.check(mistaken).await.expect_err("no name").code(), Code::InvalidArgument);
     server.shut_down();
@@ -48,4 +47,23 @@ async fn a_circuit_has_standard_health_under_its_name() {
     };
     let status = end.expect_err("the server drains");
     assert_eq!(refusal(&status), (Code::Unavailable, "SERVER_DRAINING".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_nobody_has_can_be_watched_until_a_task_has_it() {
+    let (server, target) = (Harness::start(Layer::default()).await, Target::start().await);
+    let mut health = HealthClient::new(server.connect().await);
+    let service = HealthCheckRequest { service: format!("circuit/{}", name("api")) };
+    let mut watch = health.watch(service).await.expect("no error").into_inner();
+    let mut next = async || watch.message().await.expect("no error").expect("not ended").status();
+    assert_eq!(next().await, ServingStatus::ServiceUnknown);
+    let (mut client, _) = watched(&server, &target, policy()).await;
+    // Seen before its first instance was ready, perhaps.
+    while next().await != ServingStatus::Serving {}
+    let cancel = switchyard::pb::v1::CancelTaskRequest { name: name("api"), wait: true, ..Default::default() };
+    client.cancel_task(cancel).await.expect("cancelled");
+    assert_eq!(next().await, ServingStatus::Unknown, "nobody looks");
+    let delete = switchyard::pb::v1::DeleteTaskRequest { name: name("api"), ..Default::default() };
+    client.delete_task(delete).await.expect("deleted");
+    assert_eq!(next().await, ServingStatus::ServiceUnknown);
 }

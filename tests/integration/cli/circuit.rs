@@ -94,6 +94,10 @@ fn what_checks_find_is_shown_and_followed() {
     }
     let one = served.run(&["checks", "db", "-o", "json"]).json();
     assert_eq!(one["checks"][0]["check"]["reason"], "CONNECTION_REFUSED");
+    let none = served.run(&["checks", "db", "--filter", "state = PAUSED"]);
+    assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", "no checks yet\n"), "a filter goes with a name");
+    let garbage = served.run(&["checks", "db", "--filter", "garbage"]);
+    assert!(garbage.code == 2 && garbage.stderr.contains("column 9"), "{garbage:?}");
     assert_eq!(served.run(&["checks", "nobody"]).code, 3);
     assert_eq!(served.run(&["checks", "nobody", "--follow"]).code, 3);
 
