@@ -48,12 +48,13 @@ impl Circuit {
             None if self.stopwatch.is_stopped() => return Err(None),
             None => {}
         }
-        let elapsed = self.stopwatch.elapsed(now);
+        let stopwatch = self.stopwatch;
+        let left = |lasts: Duration| lasts.saturating_sub(stopwatch.elapsed(now));
         match &mut self.phase {
             Phase::Closed { .. } => Ok(None),
-            Phase::Open { lasts, .. } => Err(Some(lasts.saturating_sub(elapsed))),
+            Phase::Open { lasts, .. } => Err(Some(left(*lasts))),
             Phase::HalfOpen(trial) => trial.lease(policy.passive(), now.mono).map(Some).ok_or_else(|| {
-                let deadline = trial.lasts.saturating_sub(elapsed);
+                let deadline = left(trial.lasts);
                 // Until the calls under way have been told of, at the latest. A verdict may come earlier, as often as checks do.
                 let free = trial.next_expiry().map(|expiry| expiry.since(now.mono).min(policy.trial_interval()));
                 Some(free.map_or(deadline, |free| free.min(deadline)))
