@@ -124,17 +124,18 @@ impl Circuit {
         if self.stopwatch.is_stopped() {
             return None;
         }
-        let elapsed = self.stopwatch.elapsed(now);
+        let stopwatch = self.stopwatch;
+        let is_over = |lasts: Duration| stopwatch.elapsed(now) >= lasts;
         match &self.phase {
             Phase::Closed { .. } => {
                 self.decay(policy, now);
                 None
             }
-            Phase::Open { lasts, reason } => (elapsed >= *lasts).then_some(*reason).map(|reason| {
+            Phase::Open { lasts, reason } => is_over(*lasts).then_some(*reason).map(|reason| {
                 let trial = Trial::new(policy.half_open_max());
                 self.go(Phase::HalfOpen(Box::new(trial)), reason, now)
             }),
-            Phase::HalfOpen(trial) => (elapsed >= trial.lasts).then_some(u32::from(trial.active)).map(|passed| {
+            Phase::HalfOpen(trial) => is_over(trial.lasts).then_some(u32::from(trial.active)).map(|passed| {
                 if passed >= policy.close_successes() {
                     self.close(CircuitReason::Waived, policy, now)
                 } else {

@@ -25,10 +25,12 @@ mod mirror;
 mod pages;
 mod poll;
 mod replay;
+mod reports;
 mod restart;
 mod rpcs;
 mod scratch;
 mod served;
+mod spread;
 mod stalled;
 mod swaps;
 mod table;
@@ -107,7 +109,9 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         stalled::cases(),
         checks::cases(),
         circuit::cases(),
+        reports::cases(),
         mirror::cases(),
+        spread::cases(),
         poll::cases(),
         blocked::cases(),
     ];

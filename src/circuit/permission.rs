@@ -48,14 +48,15 @@ impl Circuit {
             None if self.stopwatch.is_stopped() => return Err(None),
             None => {}
         }
-        let elapsed = self.stopwatch.elapsed(now);
+        let stopwatch = self.stopwatch;
+        let left = |lasts: Duration| lasts.saturating_sub(stopwatch.elapsed(now));
         match &mut self.phase {
             Phase::Closed { .. } => Ok(None),
-            Phase::Open { lasts, .. } => Err(Some(lasts.saturating_sub(elapsed))),
+            Phase::Open { lasts, .. } => Err(Some(left(*lasts))),
             Phase::HalfOpen(trial) => trial.lease(policy.passive(), now.mono).map(Some).ok_or_else(|| {
                 // A verdict may come as often as checks do; the latest that something changes is when a call under way counts as lost.
                 let lost = trial.next_expiry().map_or(Duration::MAX, |expiry| expiry.since(now.mono));
-                Some(trial.lasts.saturating_sub(elapsed).min(policy.trial_interval()).min(lost))
+                Some(left(trial.lasts).min(policy.trial_interval()).min(lost))
             }),
         }
     }

@@ -3,6 +3,7 @@
 mod ask;
 mod directory;
 mod follow;
+mod freshness;
 mod grpc;
 mod guard;
 mod layer;
@@ -203,7 +204,10 @@ impl Builder {
         let told = Reporter::new(Arc::clone(&shared), client.clone(), reporter, batch, self.flush_interval, flushes);
         let request = v1::WatchCircuitsRequest { parent, filter, start: None };
         let follower = Follower::new(Arc::clone(&shared), client, request, tell);
-        let spawned = [tokio::spawn(asker.run()), tokio::spawn(told.run()), tokio::spawn(follower.run())];
+        let spared = Arc::clone(&shared);
+        let spared = async move { spared.freshness.keep().await };
+        let spawned =
+            [tokio::spawn(asker.run()), tokio::spawn(told.run()), tokio::spawn(follower.run()), tokio::spawn(spared)];
         CircuitMirror { shared, flush, _tasks: Arc::new(spawned.map(AbortOnDropHandle::new)) }
     }
 }
@@ -229,7 +233,7 @@ impl Builder {
 pub struct CircuitMirror {
     shared: Arc<Shared>,
     flush: mpsc::Sender<Flush>,
-    _tasks: Arc<[AbortOnDropHandle<()>; 3]>,
+    _tasks: Arc<[AbortOnDropHandle<()>; 4]>,
 }
 
 impl CircuitMirror {

@@ -111,7 +111,7 @@ impl Follower {
                 .for_each(|gone| gone.forget());
         }
         if initial.is_none() {
-            self.shared.hear();
+            self.shared.freshness.hear();
             if let Some(tell) = self.tell.take() {
                 let _ = tell.send(Ok(()));
             }

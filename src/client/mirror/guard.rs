@@ -117,41 +117,77 @@ impl Guard {
         self.call_judged(call, judge).await
     }
 
-    /// Makes a call, if the circuit lets it through; `judge` says what has come of it. A call that is ready when first polled has waited
-    /// for nothing: it counts as one of unknown latency, which is no slow one.
+    /// Makes a call, if the circuit lets it through; `judge` says what has come of it. What it waits is its latency: it is measured from
+    /// when its first poll has returned. A call that is ready when first polled has waited for nothing: it counts as one of unknown latency,
+    /// which is no slow one.
     pub async fn call_judged<T, E>(
         &self,
         call: impl Future<Output = Result<T, E>>,
         judge: impl FnOnce(&Result<T, E>) -> Verdict,
     ) -> Result<T, CallError<E>> {
-        let pass = self.admit().await.map_err(CallError::Rejected)?;
-        let (mut call, mut waited) = (pin!(call), false);
+        let mut pass = self.enter(None).await.map_err(CallError::Rejected)?;
+        let mut call = pin!(call);
         let result = poll_fn(|context| {
             let polled = call.as_mut().poll(context);
-            waited |= polled.is_pending();
+            if polled.is_pending() {
+                pass.measure();
+            }
             polled
         });
         let result = result.await;
-        let verdict = judge(&result);
-        // Reading the clock would cost as much as all the rest.
-        pass.end(verdict, waited);
+        pass.finish(judge(&result));
         result.map_err(CallError::Failed)
     }
 
     /// Asks whether to call now, for calls that are no future of their own. Waits only while the circuit is half-open, and then at most
     /// for as long as the server may take to answer.
     pub async fn admit(&self) -> Result<Pass<'_>, Rejected> {
-        let began = Instant::now();
-        let at = self.shared.at(began);
-        match self.local.word().decide(self.shared.is_fresh(at), self.shared.policy) {
+        self.enter(Some(Instant::now())).await
+    }
+
+    /// Whether the circuit would let a call through as the copy has it, such as to choose among targets: it asks nobody, and promises
+    /// nothing. Of a half-open circuit only the server could tell, so it says no.
+    pub fn permits(&self) -> bool {
+        matches!(self.decide(None), Decision::Call(_))
+    }
+
+    /// Waits until the server shows the circuit otherwise than the copy was when this was called: its state, its override, its epoch, or
+    /// whether anybody checks its target. That takes for ever where the mirror has ended.
+    pub fn changed(&self) -> impl Future<Output = ()> + Send + '_ {
+        let seen = self.local.word();
+        self.local.changed(seen)
+    }
+
+    /// `began`: the clock, where it was read anyway. To read it would cost a call that is let through as much as all the rest.
+    #[inline]
+    async fn enter(&self, began: Option<Instant>) -> Result<Pass<'_>, Rejected> {
+        match self.decide(began) {
             Decision::Call(version) => Ok(self.pass(began, Held::Version(version))),
-            Decision::Reject(reason) => Err(self.reject(reason, self.local.open_for(at))),
+            Decision::Reject(reason) => {
+                let at = self.shared.freshness.at(began.unwrap_or_else(Instant::now));
+                Err(self.reject(reason, self.local.open_for(at)))
+            }
             // Boxed, so that calls which need not ask are small.
-            Decision::Ask => Box::pin(self.ask(at)).await,
+            Decision::Ask => Box::pin(self.ask()).await,
         }
     }
 
-    async fn ask(&self, at: u64) -> Result<Pass<'_>, Rejected> {
+    #[inline]
+    fn decide(&self, at: Option<Instant>) -> Decision {
+        let freshness = &self.shared.freshness;
+        let fresh = match at {
+            None if freshness.is_certain() => true,
+            _ => freshness.is_fresh(freshness.at(at.unwrap_or_else(Instant::now))),
+        };
+        self.local.word().decide(fresh, self.shared.policy)
+    }
+
+    fn now(&self) -> u64 {
+        self.shared.freshness.at(Instant::now())
+    }
+
+    async fn ask(&self) -> Result<Pass<'_>, Rejected> {
+        let at = self.now();
         let asking = self.local.begin_to_ask(at).map_err(|wait| self.reject(Reason::HalfOpen, wait))?;
         let seen = self.local.word();
         let (answer, asked) = oneshot::channel();
@@ -161,9 +197,9 @@ impl Guard {
             Err(_) => Asked::Unanswered,
         };
         let (reason, wait) = match asked {
-            Asked::Permitted(lease) => return Ok(self.pass(Instant::now(), Held::Lease(lease))),
+            Asked::Permitted(lease) => return Ok(self.pass(Some(Instant::now()), Held::Lease(lease))),
             Asked::Unanswered if self.shared.policy == Policy::FailOpen => {
-                return Ok(self.pass(Instant::now(), Held::Version(0)));
+                return Ok(self.pass(Some(Instant::now()), Held::Version(0)));
             }
             Asked::Unanswered => (Reason::Unreachable, None),
             Asked::Denied(wait) => (Reason::HalfOpen, wait),
@@ -171,13 +207,13 @@ impl Guard {
         // If the circuit has moved on, what was answered holds no more.
         if self.local.word() == seen {
             let again = nanos(wait.unwrap_or(ASK_AGAIN));
-            self.local.ask_again(self.shared.at(Instant::now()).saturating_add(again));
+            self.local.ask_again(self.now().saturating_add(again));
         }
         drop(asking);
         Err(self.reject(reason, wait))
     }
 
-    fn pass(&self, began: Instant, held: Held) -> Pass<'_> {
+    fn pass(&self, began: Option<Instant>, held: Held) -> Pass<'_> {
         Pass { guard: Cow::Borrowed(self), began, held }
     }
 
@@ -197,7 +233,8 @@ impl Guard {
 #[must_use = "a pass that is dropped says that the call was given up"]
 pub struct Pass<'a> {
     guard: Cow<'a, Guard>,
-    began: Instant,
+    /// When what it waits began; `None`: it has waited for nothing so far.
+    began: Option<Instant>,
     held: Held,
 }
 
@@ -225,30 +262,36 @@ impl Pass<'_> {
     }
 
     /// The call has ended, and took until now.
-    pub fn finish(self, verdict: Verdict) {
-        self.end(verdict, true);
+    pub fn finish(mut self, verdict: Verdict) {
+        self.tell(verdict);
     }
 
-    fn end(mut self, verdict: Verdict, measure: bool) {
-        self.tell(verdict, measure);
+    /// The call waits for something.
+    fn measure(&mut self) {
+        if self.began.is_none() {
+            let (began, freshness) = (Instant::now(), &self.guard.shared.freshness);
+            // So that the next call does not rely on what this one knows to be too old.
+            freshness.is_fresh(freshness.at(began));
+            self.began = Some(began);
+        }
     }
 
-    #[inline]
-    fn tell(&mut self, verdict: Verdict, measure: bool) {
+    fn tell(&mut self, verdict: Verdict) {
+        let began = self.began;
+        let latency = || began.map_or(0, |began| nanos(began.elapsed()));
         match std::mem::replace(&mut self.held, Held::Told) {
             Held::Version(0) | Held::Told => {}
             Held::Version(version) => {
-                let latency = if measure { nanos(self.began.elapsed()) } else { 0 };
-                let record = Record { circuit: self.guard.local.id, version, verdict, latency };
+                let record = Record { circuit: self.guard.local.id, version, verdict, latency: latency() };
                 self.guard.shared.outbox.push(record);
             }
-            Held::Lease(lease) => lease.tell(verdict, nanos(self.began.elapsed())),
+            Held::Lease(lease) => lease.tell(verdict, latency()),
         }
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        self.tell(Verdict::Cancelled, true);
+        self.tell(Verdict::Cancelled);
     }
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
+
 use super::{Policy, Reason};
 use crate::pb::v1;
 
@@ -118,6 +120,8 @@ pub(super) struct Local {
     /// Whether somebody asks for a permit just now.
     asking: AtomicBool,
     shown: Mutex<Shown>,
+    /// The word is another one.
+    moved: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +141,7 @@ impl Local {
             ask_again: AtomicU64::new(0),
             asking: AtomicBool::new(false),
             shown: Mutex::default(),
+            moved: Notify::new(),
         }
     }
 
@@ -170,7 +175,7 @@ impl Local {
         // What was denied was denied under what was shown before.
         self.ask_again.store(0, Ordering::Relaxed);
         // After the token: whoever sees the version finds it.
-        self.word.store(Word::new(circuit, version).0, Ordering::Release);
+        self.move_to(Word::new(circuit, version));
     }
 
     /// Its task was deleted at that time. What has begun since is a later task's.
@@ -184,7 +189,24 @@ impl Local {
 
     /// Nothing is known of it any more.
     pub(super) fn forget(&self) {
-        self.word.store(0, Ordering::Release);
+        self.move_to(Word(0));
+    }
+
+    fn move_to(&self, word: Word) {
+        self.word.store(word.0, Ordering::Release);
+        self.moved.notify_waiters();
+    }
+
+    /// Waits until the word is another one.
+    pub(super) async fn changed(&self, from: Word) {
+        loop {
+            // Before the look: what moves after it is not missed.
+            let moved = self.moved.notified();
+            if self.word() != from {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// The token of that version; `None` if it is too long ago.

@@ -10,20 +10,15 @@ use tokio::time::Instant;
 use super::Policy;
 use super::ask::Ask;
 use super::directory::Directory;
-use super::local::{Local, nanos};
+use super::freshness::Freshness;
+use super::local::Local;
 use super::outbox::Outbox;
 use crate::pb::v1::{Circuit, Disposition};
 
 /// What is common.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// What times are counted from.
-    origin: Instant,
-    /// Until when the copy is relied on.
-    fresh_until: AtomicU64,
-    /// When the server was last heard; zero: never.
-    heard: AtomicU64,
-    staleness: u64,
+    pub(super) freshness: Freshness,
     pub(super) policy: Policy,
     pub(super) directory: Directory,
     pub(super) outbox: Outbox,
@@ -91,10 +86,7 @@ impl Counters {
 impl Shared {
     pub(super) fn new(policy: Policy, staleness: Duration, outbox: Outbox, asks: mpsc::Sender<Ask>) -> Self {
         Self {
-            origin: Instant::now(),
-            fresh_until: AtomicU64::new(0),
-            heard: AtomicU64::new(0),
-            staleness: nanos(staleness),
+            freshness: Freshness::new(staleness),
             policy,
             directory: Directory::default(),
             outbox,
@@ -105,29 +97,11 @@ impl Shared {
         }
     }
 
-    /// That time, in nanoseconds since the mirror began, plus one: zero stands for never.
-    #[inline]
-    pub(super) fn at(&self, time: Instant) -> u64 {
-        nanos(time.saturating_duration_since(self.origin)) + 1
-    }
-
-    #[inline]
-    pub(super) fn is_fresh(&self, at: u64) -> bool {
-        at <= self.fresh_until.load(Ordering::Acquire)
-    }
-
-    /// The server has told everything there was until now.
-    pub(super) fn hear(&self) {
-        let now = self.at(Instant::now());
-        self.heard.store(now, Ordering::Relaxed);
-        self.fresh_until.store(now.saturating_add(self.staleness), Ordering::Release);
-    }
-
     /// Takes over what the server shows.
     pub(super) fn show(&self, circuit: &Circuit) -> Arc<Local> {
         let local = self.directory.of(&circuit.name);
         let version = || self.versions.fetch_add(1, Ordering::Relaxed) + 1;
-        local.show(circuit, self.at(Instant::now()), version);
+        local.show(circuit, self.freshness.at(Instant::now()), version);
         local
     }
 
@@ -135,10 +109,8 @@ impl Shared {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let Counters { denied, trials, reconnects, refused, dispositions } = &self.counters;
         let of = |disposition: Disposition| read(&dispositions[disposition as usize]);
-        let heard = read(&self.heard);
-        let age = Duration::from_nanos(self.at(Instant::now()).saturating_sub(heard));
         Stats {
-            age: (heard != 0).then_some(age),
+            age: self.freshness.age(),
             reconnects: read(reconnects),
             denied: read(denied),
             trials: read(trials),

@@ -32,7 +32,7 @@ impl Bench {
         let guard = Guard::new(Arc::clone(&shared), shared.directory.of(API));
         let bench = Self { shared, guard, asks: asked };
         bench.show(state, "1");
-        bench.shared.hear();
+        bench.shared.freshness.hear();
         bench
     }
 
@@ -75,8 +75,60 @@ async fn a_copy_is_relied_on_until_the_server_has_been_silent_for_the_bound() {
     assert_eq!(reason(&bench.guard).await, None);
     advance(Duration::from_millis(2)).await;
     assert_eq!(reason(&bench.guard).await, Some(Reason::Stale));
-    bench.shared.hear();
+    bench.shared.freshness.hear();
     assert_eq!(reason(&bench.guard).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_spares_callers_the_clock_and_is_taken_at_its_word_no_longer_than_the_bound() {
+    let bench = Bench::new(Policy::FailClosed, Closed);
+    let freshness = &bench.shared.freshness;
+    let mut kept = Box::pin(freshness.keep());
+    assert!(!freshness.is_certain(), "nobody keeps it");
+    assert_eq!(poll!(&mut kept), Poll::Pending);
+    assert!(freshness.is_certain());
+    advance(STALENESS - Duration::from_millis(1)).await;
+    assert_eq!(poll!(&mut kept), Poll::Pending);
+    assert!(!freshness.is_certain(), "it may be late, so it leaves the end of the bound to the clock");
+    assert_eq!(reason(&bench.guard).await, None);
+    advance(Duration::from_millis(2)).await;
+    assert_eq!(reason(&bench.guard).await, Some(Reason::Stale));
+    freshness.hear();
+    assert_eq!(poll!(&mut kept), Poll::Pending);
+    assert!(freshness.is_certain(), "heard again");
+    drop(kept);
+    assert!(!freshness.is_certain(), "the mirror has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_timer_does_not_fire_a_call_that_waits_finds_out() {
+    let bench = Bench::new(Policy::FailClosed, Closed);
+    let mut held_up = Box::pin(bench.shared.freshness.keep());
+    assert_eq!(poll!(&mut held_up), Poll::Pending);
+    advance(2 * STALENESS).await;
+    let waits = async {
+        tokio::task::yield_now().await;
+        Ok::<_, ()>(())
+    };
+    assert_eq!(bench.guard.call(waits).await, Ok(()), "nobody knew");
+    assert_eq!(reason(&bench.guard).await, Some(Reason::Stale));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_told_to_those_who_wait_and_what_is_shown_again_is_none() {
+    let bench = Bench::new(Policy::LastKnown, Closed);
+    assert!(bench.guard.permits());
+    let mut changed = Box::pin(bench.guard.changed());
+    assert_eq!(poll!(&mut changed), Poll::Pending);
+    bench.show(Closed, "1");
+    assert_eq!(poll!(&mut changed), Poll::Pending, "as it was");
+    bench.show(Open, "2");
+    assert_eq!(poll!(&mut changed), Poll::Ready(()));
+    assert!(!bench.guard.permits());
+    let before = bench.guard.changed();
+    bench.show(HalfOpen, "3");
+    before.await;
+    assert!(!bench.guard.permits(), "that is the server's to say");
 }
 
 #[tokio::test(start_paused = true)]

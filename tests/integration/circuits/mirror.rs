@@ -139,6 +139,19 @@ async fn a_trial_call_that_is_dropped_gives_its_lease_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_change_is_told_of_what_an_operator_decides() {
+    let (server, upstream) = (Harness::start(Layer::default()).await, Upstream::start().await);
+    let (_client, mut circuits) = watched(&server, &upstream.target, policy()).await;
+    let (_mirror, guard) = mirror(server.address()).await;
+    for (mode, permits) in [(Override::ForcedOpen, false), (Override::None, true)] {
+        let changed = guard.changed();
+        circuits.override_circuit(over(mode, "maintenance")).await.expect("laid");
+        changed.await;
+        assert_eq!((guard.permits(), guard.admit().await.is_ok()), (permits, permits));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_server_mirrors_go_by_their_policy_and_catch_up_once_it_is_back() {
     let (directory, upstream) = (Scratch::new("mirror"), Upstream::start().await);
     upstream.recover();
