@@ -13,7 +13,6 @@ import itertools
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 import uuid
 
@@ -121,7 +120,8 @@ def main():
     while True:
         try:
             print(circuit.call(lambda: urllib.request.urlopen(url, timeout=5).status))
-        except (Rejected, urllib.error.URLError, grpc.RpcError) as error:
+        # Whatever a socket may say is an OSError, as is urllib's own.
+        except (Rejected, OSError, grpc.RpcError) as error:
             print(error)
         time.sleep(1)
 

@@ -142,6 +142,12 @@ impl<D: Digest> Feed<D> {
         }
     }
 
+    /// Goes back to an earlier place: what comes after it comes again.
+    pub fn rewind(&mut self, after: Sequence) {
+        self.after = self.after.min(after);
+        self.reading = None;
+    }
+
     async fn read(&mut self, range: Range, limit: usize) -> Result<Option<Fed<D>>, FollowError> {
         loop {
             if let Some(events) = self.shared.ring.read(range, limit) {

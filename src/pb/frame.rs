@@ -17,9 +17,10 @@ const CIRCUITS: u32 = 2;
 /// however many streams show it, and a frame that waits for its client is bytes, not messages of many strings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WatchFrame {
-    /// The field `events`, whole; and of a watch of circuits the field `circuits`.
+    /// All of it but for the rest; put into a buffer at once, since one that grows by a little after it has grown by much doubles, and is
+    /// kept for as long as a client reads nothing.
     events: Vec<u8>,
-    /// All else.
+    /// What is not encoded yet.
     rest: WatchTasksResponse,
 }
 
@@ -27,8 +28,11 @@ impl WatchFrame {
     /// A frame of events, each added by [`push_event`], and its cursor.
     ///
     /// [`push_event`]: Self::push_event
-    pub fn new(events: Vec<u8>, cursor: String) -> Self {
-        Self { events, rest: WatchTasksResponse { cursor, ..Default::default() } }
+    pub fn new(mut events: Vec<u8>, cursor: String) -> Self {
+        let rest = WatchTasksResponse { cursor, ..Default::default() };
+        events.reserve_exact(rest.encoded_len());
+        rest.encode_raw(&mut events);
+        Self { events, rest: WatchTasksResponse::default() }
     }
 
     /// A frame of circuits.
@@ -57,8 +61,8 @@ impl WatchFrame {
 }
 
 impl From<WatchTasksResponse> for WatchFrame {
-    fn from(rest: WatchTasksResponse) -> Self {
-        Self { events: Vec::new(), rest }
+    fn from(response: WatchTasksResponse) -> Self {
+        Self { events: response.encode_to_vec(), rest: WatchTasksResponse::default() }
     }
 }
 
@@ -95,7 +99,7 @@ mod tests {
     #[test]
     fn a_frame_is_on_the_wire_what_its_response_is() {
         let event = |sequence| Event { sequence, name: "n".repeat(200), ..Default::default() };
-        let mut frame = WatchFrame::new(Vec::new(), "c".to_owned());
+        let mut frame = WatchFrame::default();
         for number in [1, 2] {
             WatchFrame::push_event(&mut frame.events, &event(number).encode_to_vec());
         }
@@ -107,6 +111,9 @@ mod tests {
         assert_eq!(frame.encode_to_vec(), response.encode_to_vec());
         assert_eq!(frame.encoded_len(), response.encoded_len());
         let decoded = WatchFrame::decode(&*frame.encode_to_vec()).expect("the same message");
-        assert_eq!(decoded, response.into());
+        assert_eq!(decoded.rest, response);
+
+        let bookmark = WatchTasksResponse { cursor: "c".to_owned(), ..Default::default() };
+        assert_eq!(WatchFrame::new(Vec::new(), "c".to_owned()).encode_to_vec(), bookmark.encode_to_vec());
     }
 }

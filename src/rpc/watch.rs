@@ -22,7 +22,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 pub(super) use self::encoded::Encodings;
-use self::frame::{Digested, Draft, FRAME_EVENTS, Gatherer};
+use self::frame::{Digested, Draft, Gatherer};
 use self::initial::{Expired, Part, Snapshot};
 pub(super) use self::shows::Shows;
 pub(super) use self::slots::{Slot, Slots};
@@ -34,8 +34,9 @@ use crate::pb::parse::{Start, WatchTasks};
 use crate::pb::v1::WatchTasksResponse;
 use crate::telemetry;
 
-/// The size of an encoded frame.
-const FRAME_BYTES: usize = 256 * 1024;
+/// The size of an encoded frame. What it is sent from grows by doubling, and is kept for as long as the client reads nothing: so less
+/// than a power of two.
+const FRAME_BYTES: usize = 120 * 1024;
 /// How long a stream is silent before a bookmark shows that it lives, and how far it is.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
 /// How long a small frame is held back when the one before it has only just gone: so a burst goes out in a hundred frames a
@@ -242,7 +243,7 @@ impl Watch {
                     self.through = Some(self.resources.journal.bounds().head);
                 }
                 () = sleep_until(self.ages) => return Ok(Cue::End(Error::StreamAged.into())),
-                fed = self.feed.next(FRAME_EVENTS) => match fed {
+                fed = self.feed.next(self.gatherer.room()) => match fed {
                     Ok(Some(fed)) => self.gatherer.push(fed),
                     // The journal ends after the streams, or because its thread has panicked.
                     Ok(None) => return Ok(Cue::End(Error::Draining.into())),
@@ -267,6 +268,9 @@ impl Watch {
     /// Makes a frame of what was gathered; a bookmark if that is nothing.
     fn flush(&mut self) {
         let (Draft { count, bytes, .. }, position) = self.gatherer.take();
+        if let Some(position) = self.gatherer.give_up_backlog() {
+            self.feed.rewind(position);
+        }
         self.resources.metrics.events_sent.inc_by(count as u64);
         self.ready.push_back(WatchFrame::new(bytes, self.resources.journal.cursor(position)));
     }

@@ -67,7 +67,12 @@ fn policy() -> CircuitPolicy {
 
 /// A task that checks the target every 100 ms, once it is ready.
 async fn watched(server: &Harness, target: &Target, circuit: CircuitPolicy) -> (Client, Circuits) {
-    let mut client = server.client().await;
+    watched_over(server.connect().await, target, circuit).await
+}
+
+/// The same, of whatever server is at the other end.
+async fn watched_over(channel: Channel, target: &Target, circuit: CircuitPolicy) -> (Client, Circuits) {
+    let mut client = Client::new(channel.clone());
     let monitor = Monitor::Tcp(TcpMonitor { address: target.address.to_string(), steps: Vec::new() });
     let request = with_spec(start("api", monitor), |spec| {
         spec.schedule = Some(Schedule { interval: span(100), timeout: span(100), max_runs: 0 });
@@ -75,7 +80,7 @@ async fn watched(server: &Harness, target: &Target, circuit: CircuitPolicy) -> (
     });
     client.start_task(request).await.expect("started");
     reach(&mut client, "api", State::Running).await;
-    (client, CircuitServiceClient::new(server.connect().await))
+    (client, CircuitServiceClient::new(channel))
 }
 
 async fn circuit(circuits: &mut Circuits) -> Circuit {

@@ -36,6 +36,7 @@ mod stall;
 mod stuck_limit;
 mod swap;
 mod task_files;
+mod unread;
 mod waits;
 mod walls;
 mod watch;

@@ -6,6 +6,8 @@ client.py SCENARIO GRPC_ADDRESS HTTP_ADDRESS: runs one of the functions marked @
 import contextlib
 import http.server
 import os
+import pathlib
+import re
 import subprocess
 import sys
 import threading
@@ -110,7 +112,7 @@ def millis(number):
 def target(port=0, before_answer=lambda run: None):
     """A real HTTP server; gives its URL and its log: for each request, when it came and the value of its header X-Run.
 
-    Each request is answered once `before_answer` has returned.
+    Each request is answered once `before_answer` has returned, with the status that it returned, if any.
     """
     served = []
 
@@ -118,11 +120,11 @@ def target(port=0, before_answer=lambda run: None):
         def do_GET(self):
             run = self.headers.get("X-Run", "")
             served.append((time.monotonic(), run))
-            before_answer(run)
+            status = before_answer(run) or 200
             body = b"all is well"
             # A check that is dropped, since its instance stops, closes its connection.
             with contextlib.suppress(ConnectionError):
-                self.send_response(200)
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -313,6 +315,59 @@ def a_circuit_trips_with_its_target_and_recovers_with_it(grpc_address, _):
             epochs = [event.circuit.epoch for event in down + up if event.HasField("circuit")]
             expect(epochs, list(range(2, 2 + len(epochs))))
             client.cancel(name)
+
+
+@scenario
+def the_example_opens_the_circuit_by_its_reports_and_closes_it_by_its_trial_calls(grpc_address, http_address):
+    root = pathlib.Path(__file__).resolve().parents[2]
+    circuit = specs.CircuitPolicy(
+        passive_min=2, open_base=millis(2_500), multiplier=1, close_successes=1, trial_permits=2, trial_interval=millis(100)
+    )
+    well = threading.Event()
+
+    def answer(run):
+        # Its checks pass, whatever becomes of its calls.
+        return 200 if run == "check" or well.is_set() else 503
+
+    with target(before_answer=answer) as (url, served), Client(grpc_address) as client:
+        begin = client.head()
+        name = client.start("called", url, checks(url, run="check", circuit=circuit)).task.name
+        assert client.wait(name, tasks.STATE_RUNNING).reached
+        command = [sys.executable, "-u", root / "examples/python/circuit_client.py", grpc_address, name, url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+            try:
+                said = [program.stdout.readline().strip() for _ in range(2)]
+                expect(said, ["HTTP Error 503: Service Unavailable"] * 2)
+                until_said(program, "the circuit is open")
+                well.set()
+                told, _ = follow(client.watch(begin), until=events.EVENT_TYPE_CIRCUIT_RECOVERED)
+                until_said(program, "200")
+            finally:
+                program.kill()
+        moves = [event for event in told if event.HasField("circuit")]
+        expect(moves[0].type, events.EVENT_TYPE_CIRCUIT_TRIPPED)
+        expect(moves[0].circuit.trip_source, tasks.EVIDENCE_SOURCE_PASSIVE)
+        expect(moves[-2].type, events.EVENT_TYPE_CIRCUIT_HALF_OPENED)
+        recovered = moves[-1]
+        expect(recovered.circuit.reason, tasks.CIRCUIT_REASON_RECOVERED)
+        assert recovered.cause.reason.endswith("2 trial calls went well"), recovered.cause
+        with urllib.request.urlopen(f"http://{http_address}/metrics", timeout=PATIENCE) as metrics:
+            text = metrics.read().decode()
+        leases = re.search(r'^circuit_breaker_circuit_permits_total\{answer="lease"\} (\d+)$', text, re.MULTILINE)
+        assert leases and int(leases[1]) >= 2, "it asks for permits while it is half-open"
+        assert 'circuit_permits_total{answer="free"} 0' in text or 'answer="free"' not in text, "and only then"
+        calls = [run for _, run in served if run != "check"]
+        assert len(calls) >= 4, calls
+
+
+def until_said(program, wanted):
+    """Reads what a program says, up to that line."""
+    said = []
+    for line in program.stdout:
+        said.append(line.strip())
+        if said[-1] == wanted:
+            return
+    raise AssertionError(f"it ended without {wanted!r}: {said}")
 
 
 @scenario

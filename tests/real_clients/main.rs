@@ -48,6 +48,11 @@ fn a_circuit_trips_with_its_target_and_recovers_with_it() {
 }
 
 #[test]
+fn the_example_opens_the_circuit_by_its_reports_and_closes_it_by_its_trial_calls() {
+    holds("the_example_opens_the_circuit_by_its_reports_and_closes_it_by_its_trial_calls");
+}
+
+#[test]
 fn a_paused_task_asks_nothing_and_a_check_on_demand_asks_once() {
     holds("a_paused_task_asks_nothing_and_a_check_on_demand_asks_once");
 }

@@ -19,7 +19,7 @@ const PASSED_OVER: usize = 1_000;
 
 /// How many frames are made at once where the events are read, at the most: a thread need not be woken for each.
 const DIGESTED: usize = 4;
-/// After so many bytes none is begun any more: a client that reads none of them should not cost much.
+/// After so many bytes the read ends: a client that reads none of them should not cost much, and there may be another read ahead.
 const DIGESTED_BYTES: usize = 96 * 1024;
 
 /// A frame in the making.
@@ -97,9 +97,12 @@ impl Digested {
         selection.is_brief().then(blank)
     }
 
-    fn has_all(&self) -> bool {
-        let bytes = self.whole.iter().chain([&self.draft]).map(|draft| draft.bytes.len()).sum::<usize>();
-        self.whole.len() + 1 >= DIGESTED || bytes >= DIGESTED_BYTES
+    fn has_all_frames(&self) -> bool {
+        self.whole.len() + 1 >= DIGESTED
+    }
+
+    fn has_all_bytes(&self) -> bool {
+        self.whole.iter().chain([&self.draft]).map(|draft| draft.bytes.len()).sum::<usize>() >= DIGESTED_BYTES
     }
 
     /// Begins the next frame.
@@ -113,7 +116,7 @@ impl Digested {
         WatchFrame::push_brief(bytes, event);
         if is_first {
             let frame = bytes.len() * (FRAME_EVENTS + FRAME_EVENTS / 8);
-            bytes.reserve_exact(frame.min(FRAME_BYTES) - bytes.len().min(FRAME_BYTES));
+            bytes.reserve_exact(frame.min(DIGESTED_BYTES));
         }
     }
 }
@@ -131,19 +134,21 @@ impl Digest for Digested {
         if !self.selection.selects_brief(event) {
             self.draft.pass_over(sequence);
         } else if !self.draft.try_add(sequence, encode) {
-            if self.has_all() {
+            if self.has_all_frames() {
                 return Taken::No;
             }
             self.cut();
             // An empty one has room for any.
             self.draft.try_add(sequence, encode);
         }
-        let is_last = Some(sequence) == self.bound || self.draft.has_to_go() && self.has_all();
+        let is_last =
+            Some(sequence) == self.bound || self.draft.has_to_go() && self.has_all_frames() || self.has_all_bytes();
         if is_last { Taken::Last } else { Taken::Yes }
     }
 }
 
-/// Events on their way from the log into frames.
+/// Events on their way from the log into frames. Between two frames it keeps none that were not looked at: they would live for as long
+/// as a client reads nothing, with all that they are about, when the log has long let go of them.
 pub(super) struct Gatherer {
     /// Read, but not looked at yet.
     backlog: VecDeque<Arc<Event>>,
@@ -155,12 +160,30 @@ pub(super) struct Gatherer {
     bound: Option<Sequence>,
     /// The next frame.
     draft: Draft,
+    /// How many events a frame has room for, as far as is known from the one before.
+    room: usize,
 }
 
 impl Gatherer {
     pub(super) fn new(position: Sequence, bound: Option<Sequence>) -> Self {
         let draft = Draft { position, ..Draft::default() };
-        Self { backlog: VecDeque::new(), digested: VecDeque::new(), read: position, bound, draft }
+        Self { backlog: VecDeque::new(), digested: VecDeque::new(), read: position, bound, draft, room: FRAME_EVENTS }
+    }
+
+    /// How many events to read: about as many as the frame has room for, and not so few that reading takes longer than all the rest.
+    pub(super) fn room(&self) -> usize {
+        FRAME_EVENTS.saturating_sub(self.draft.count).max(FRAME_EVENTS / 2).min(self.room)
+    }
+
+    /// Gives up what was read and not looked at; where to read it again.
+    pub(super) fn give_up_backlog(&mut self) -> Option<Sequence> {
+        // Frames are what is kept of digested events, and they are few.
+        if self.backlog.is_empty() {
+            return None;
+        }
+        self.backlog.clear();
+        self.read = self.draft.position;
+        Some(self.read)
     }
 
     /// Where to resume after what has been gathered.
@@ -219,6 +242,10 @@ impl Gatherer {
     /// The frame, and what is to resume after it; without events it is a bookmark.
     pub(super) fn take(&mut self) -> (Draft, Sequence) {
         let position = self.draft.position;
+        // One frame of large events makes the next reads short, and they grow again with frames of small ones.
+        if let Some(each) = self.draft.bytes.len().checked_div(self.draft.count) {
+            self.room = (FRAME_BYTES / each.max(1) + 1).min(2 * self.room).min(FRAME_EVENTS);
+        }
         (std::mem::replace(&mut self.draft, Draft { position, ..Draft::default() }), position)
     }
 }
