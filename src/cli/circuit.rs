@@ -22,8 +22,6 @@ use report::Report;
 use v1::watch_circuits_request::Start as CircuitsStart;
 use v1::watch_tasks_request::Start;
 
-/// What a page may hold at the most.
-
 /// Show, follow, override and reset circuits, and report to them what has come of calls.
 #[derive(Args, Debug)]
 #[command(after_help = "\

@@ -26,6 +26,13 @@ pub(super) struct Record {
     pub(super) latency: u64,
 }
 
+/// An outcome that so many calls in a row had. Where calls wait for nothing that is most of them, and then one cache line takes them all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) record: Record,
+    pub(super) calls: u32,
+}
+
 /// The outcome of a call that the server permitted by itself.
 #[derive(Debug)]
 pub(super) struct Trial {
@@ -38,7 +45,26 @@ pub(super) struct Trial {
 /// A lock to a cache line, or two, since neighbours are fetched in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Shard(Mutex<Vec<Record>>);
+struct Shard(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    runs: Vec<Run>,
+    /// How many outcomes those are.
+    outcomes: usize,
+}
+
+impl Held {
+    #[inline]
+    fn push(&mut self, record: Record) {
+        self.outcomes += 1;
+        match self.runs.last_mut() {
+            // The limit is far below what fits.
+            Some(run) if run.record == record => run.calls = run.calls.saturating_add(1),
+            _ => self.runs.push(Run { record, calls: 1 }),
+        }
+    }
+}
 
 /// What waits to be told.
 #[derive(Debug)]
@@ -63,7 +89,8 @@ impl Outbox {
             shards: array::from_fn(|_| Shard::default()),
             trials: Mutex::default(),
             limit,
-            batch: batch.min(limit),
+            // However much of it is successes.
+            batch: batch.min(room_for_all(limit)),
             begun: Notify::new(),
             urgent: Notify::new(),
             dropped: AtomicU64::new(0),
@@ -75,11 +102,11 @@ impl Outbox {
     #[inline]
     pub(super) fn push(&self, record: Record) {
         let room = match record.verdict {
-            Verdict::Success => self.limit - self.limit / 4,
+            Verdict::Success => room_for_all(self.limit),
             _ => self.limit,
         };
         let mut shard = self.shards[shard()].0.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = shard.len();
+        let held = shard.outcomes;
         if held >= room {
             drop(shard);
             self.drop_one();
@@ -119,9 +146,11 @@ impl Outbox {
     }
 
     /// Takes everything out, shard by shard into `emptied`, whose vectors are left in their place.
-    pub(super) fn drain(&self, emptied: &mut [Vec<Record>; SHARDS]) -> Vec<Trial> {
+    pub(super) fn drain(&self, emptied: &mut [Vec<Run>; SHARDS]) -> Vec<Trial> {
         for (shard, emptied) in self.shards.iter().zip(emptied) {
-            swap(&mut *shard.0.lock().unwrap_or_else(PoisonError::into_inner), emptied);
+            let mut held = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
+            held.outcomes = 0;
+            swap(&mut held.runs, emptied);
         }
         std::mem::take(&mut *self.trials.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -130,6 +159,11 @@ impl Outbox {
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
+}
+
+/// What of a shard's room is not kept for what did not go well.
+const fn room_for_all(limit: usize) -> usize {
+    limit - limit / 4
 }
 
 /// This thread's shard.
@@ -160,10 +194,32 @@ mod tests {
         assert_eq!(outbox.dropped(), 15);
         let mut records = array::from_fn(|_| Vec::new());
         assert!(outbox.drain(&mut records).is_empty());
-        let failures = records.iter().flatten().filter(|record| record.verdict == Verdict::Failure).count();
-        assert_eq!((records.iter().flatten().count(), failures), (8, 2));
+        let told = records.iter().flatten().map(|run: &Run| (run.record.verdict, run.calls));
+        assert_eq!(told.collect::<Vec<_>>(), [(Verdict::Success, 6), (Verdict::Failure, 2)]);
         outbox.push(record(Verdict::Success));
         assert_eq!(outbox.dropped(), 15, "there is room again");
+    }
+
+    #[test]
+    fn outcomes_that_differ_stay_apart_and_in_order() {
+        let outbox = Outbox::new(100 * SHARDS, 100);
+        let slow = Record { latency: 7, ..record(Verdict::Success) };
+        let later = Record { version: 2, ..record(Verdict::Success) };
+        let pushed = [record(Verdict::Success), record(Verdict::Success), slow, record(Verdict::Success), later, later];
+        pushed.into_iter().for_each(|record| outbox.push(record));
+        let mut records = array::from_fn(|_| Vec::new());
+        outbox.drain(&mut records);
+        let told = records.iter().flatten().flat_map(|run: &Run| std::iter::repeat_n(run.record, run.calls as usize));
+        assert_eq!(told.collect::<Vec<_>>(), pushed);
+    }
+
+    #[tokio::test]
+    async fn a_small_outbox_says_that_it_is_urgent_before_it_has_no_room_for_successes() {
+        let outbox = Outbox::new(8 * SHARDS, 1_000);
+        (0..6).for_each(|_| outbox.push(record(Verdict::Success)));
+        let mut urgent = std::pin::pin!(outbox.urgent.notified());
+        assert!(futures_util::poll!(&mut urgent).is_ready());
+        assert_eq!(outbox.dropped(), 0);
     }
 
     #[test]

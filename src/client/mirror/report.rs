@@ -12,7 +12,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::Verdict;
-use super::outbox::{Record, SHARDS, Trial};
+use super::outbox::{Record, Run, SHARDS, Trial};
 use super::shared::Shared;
 use crate::client::backoff::Backoff;
 use crate::client::{DEADLINE, Error, call};
@@ -51,7 +51,7 @@ impl Reporter {
     }
 
     pub(super) async fn run(mut self) {
-        let mut records: [Vec<Record>; SHARDS] = array::from_fn(|_| Vec::new());
+        let mut runs: [Vec<Run>; SHARDS] = array::from_fn(|_| Vec::new());
         let shared = Arc::clone(&self.shared);
         loop {
             let mut flush = tokio::select! {
@@ -68,7 +68,7 @@ impl Reporter {
                     flush = self.flushes.recv() => flush,
                 };
             }
-            self.tell_all(&mut records).await;
+            self.tell_all(&mut runs).await;
             if let Some(flush) = flush {
                 // Who does not wait any more need not know.
                 let _ = flush.send(());
@@ -77,13 +77,14 @@ impl Reporter {
     }
 
     /// Tells of everything that waits now.
-    async fn tell_all(&mut self, records: &mut [Vec<Record>; SHARDS]) {
+    async fn tell_all(&mut self, runs: &mut [Vec<Run>; SHARDS]) {
         let shared = Arc::clone(&self.shared);
-        let trials = shared.outbox.drain(records).into_iter().map(|trial| {
+        let trials = shared.outbox.drain(runs).into_iter().map(|trial| {
             let Trial { name, token, verdict, latency } = trial;
             outcome(name, token, verdict, latency)
         });
-        let others = records.iter_mut().flat_map(|records| records.drain(..));
+        let others = runs.iter_mut().flat_map(|runs| runs.drain(..));
+        let others = others.flat_map(|Run { record, calls }| (0..calls).map(move |_| record));
         let mut outcomes = trials.chain(others.filter_map(|record| resolve(&shared, record)));
         loop {
             let mut some: Vec<_> = outcomes.by_ref().take(IN_A_CALL).collect();

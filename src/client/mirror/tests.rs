@@ -45,7 +45,10 @@ impl Bench {
     fn told(&self) -> (Vec<Trial>, Vec<Record>) {
         let mut records = array::from_fn(|_| Vec::new());
         let trials = self.shared.outbox.drain(&mut records);
-        (trials, records.into_iter().flatten().collect())
+        (
+            trials,
+            records.into_iter().flatten().flat_map(|run| std::iter::repeat_n(run.record, run.calls as usize)).collect(),
+        )
     }
 
     fn verdicts(&self) -> Vec<Verdict> {

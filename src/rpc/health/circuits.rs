@@ -120,7 +120,10 @@ impl Watched {
         match &mut self.of {
             Some((_, changes)) => changes.next().await.map(drop).map_err(|_| Refusal::ServerDraining.into()),
             // No change tells of a task that is not there.
-            None => Ok(sleep(LOOK_AGAIN).await),
+            None => {
+                sleep(LOOK_AGAIN).await;
+                Ok(())
+            }
         }
     }
 }
