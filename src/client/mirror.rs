@@ -12,6 +12,8 @@ mod report;
 mod shared;
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -1,5 +1,8 @@
 //! Keeps the copy alive.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -95,7 +98,7 @@ impl Follower {
         }
         for event in events.iter().filter(|event| event.r#type() == v1::EventType::TaskDeleted) {
             if let Some(local) = self.shared.directory.find(&event.name) {
-                local.delete(event.time.as_ref());
+                local.delete(&event.uid);
             }
         }
         if !cursor.is_empty() {

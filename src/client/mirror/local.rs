@@ -122,7 +122,8 @@ pub(super) struct Local {
 
 #[derive(Debug, Default)]
 struct Shown {
-    since: Option<prost_types::Timestamp>,
+    /// The uid of its task.
+    uid: Box<str>,
     /// The newest last.
     tokens: VecDeque<(u64, Box<str>)>,
 }
@@ -159,7 +160,9 @@ impl Local {
                 version
             }
         };
-        shown.since = circuit.since_time;
+        if *shown.uid != *circuit.task_uid {
+            shown.uid = circuit.task_uid.as_str().into();
+        }
         let left = circuit.open_until.and_then(|until| {
             let until = SystemTime::try_from(until).ok()?;
             // The server's clock against ours: only ever a hint to callers, and no decision hangs on it.
@@ -173,11 +176,10 @@ impl Local {
         self.word.store(Word::new(circuit, version).0, Ordering::Release);
     }
 
-    /// Its task was deleted at that time. What has begun since is a later task's.
-    pub(super) fn delete(&self, time: Option<&prost_types::Timestamp>) {
+    /// The task of that uid was deleted. What is shown may be that of a later task under the name.
+    pub(super) fn delete(&self, uid: &str) {
         let shown = self.shown();
-        let at = |time: &prost_types::Timestamp| (time.seconds, time.nanos);
-        if shown.since.as_ref().map(at) <= time.map(at) {
+        if *shown.uid == *uid {
             self.forget();
         }
     }
@@ -302,17 +304,6 @@ mod tests {
         assert_eq!(local.word().version(), 1, "the same token has the same version");
         (1..=TOKENS).for_each(|number| show(&format!("t{number}")));
         assert_eq!((local.token(1), local.token(2)), (None, Some("t1".to_owned())));
-    }
-
-    #[test]
-    fn a_deletion_leaves_what_a_later_task_has_shown() {
-        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
-        let local = Local::new("a".into(), 0);
-        local.show(&v1::Circuit { since_time: at(5), state: 1, ..Default::default() }, 0, || 1);
-        local.delete(at(4).as_ref());
-        assert_ne!(local.word(), Word(0));
-        local.delete(at(6).as_ref());
-        assert_eq!(local.word(), Word(0));
     }
 
     #[test]
