@@ -30,6 +30,8 @@ pub(super) enum Asked {
     Permitted(Lease),
     /// And when it is worth asking again, if anybody knows.
     Denied(Option<Duration>),
+    /// There is no such task any more.
+    Unknown,
     Unanswered,
 }
 

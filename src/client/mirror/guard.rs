@@ -165,7 +165,11 @@ impl Guard {
             Asked::Unanswered if self.shared.policy == Policy::FailOpen => {
                 return Ok(self.pass(Instant::now(), Held::Version(0)));
             }
+            Asked::Unknown if self.shared.policy != Policy::FailClosed => {
+                return Ok(self.pass(Instant::now(), Held::Version(0)));
+            }
             Asked::Unanswered => (Reason::Unreachable, None),
+            Asked::Unknown => (Reason::Unknown, None),
             Asked::Denied(wait) => (Reason::HalfOpen, wait),
         };
         // If the circuit has moved on, what was answered holds no more.
@@ -226,6 +230,13 @@ impl Pass<'_> {
 
     /// The call has ended, and took until now.
     pub fn finish(self, verdict: Verdict) {
+        self.end(verdict, true);
+    }
+
+    /// The call has ended, and its answer had come after that time: for calls whose answer goes on, such as streams.
+    pub fn finish_after(mut self, verdict: Verdict, latency: Duration) {
+        // As if it had begun so long ago.
+        self.began = Instant::now().checked_sub(latency).unwrap_or(self.began);
         self.end(verdict, true);
     }
 
