@@ -189,6 +189,15 @@ impl Local {
         self.word.store(0, Ordering::Release);
     }
 
+    /// Nothing is known of it any more, unless something else was shown since.
+    pub(super) fn forget_if(&self, seen: Word) {
+        // What is shown changes under this lock alone.
+        let _shown = self.shown();
+        if self.word() == seen {
+            self.forget();
+        }
+    }
+
     /// The token of that version; `None` if it is too long ago.
     pub(super) fn token(&self, version: u64) -> Option<String> {
         let shown = self.shown();
