@@ -1,5 +1,8 @@
 //! Tells the server what has come of calls.
 
+#[cfg(test)]
+mod tests;
+
 use std::array;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,6 @@
 //! Callers who mirror circuits, and what they call.
 
+mod followed;
 mod relay;
 mod upstream;
 
