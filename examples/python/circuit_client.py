@@ -31,7 +31,7 @@ STALENESS = 30
 # How long not to ask for a permit again, where the server does not say.
 ASK_AGAIN = 1
 # Without them nobody would notice a server that has vanished: a watch only reads.
-KEEPALIVE = [("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 10_000), ("grpc.http2.max_pings_without_data", 0)]
+KEEPALIVE = [("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 10_000), ("grpc.http2.ping_timeout_ms", 10_000)]
 
 
 class Rejected(Exception):
