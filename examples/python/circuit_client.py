@@ -7,6 +7,7 @@
     PYTHONPATH=stubs python examples/python/circuit_client.py 127.0.0.1:6710 namespaces/default/tasks/api http://127.0.0.1:8080/
 
 It follows the circuit, so that a call of a closed or open one asks nobody. While the circuit is half-open it asks for a permit.
+A fourth argument is what to do in doubt: last-known (the default), fail-open or fail-closed.
 """
 
 import itertools
@@ -24,23 +25,34 @@ from switchyard.v1 import circuit_service_pb2_grpc
 from switchyard.v1 import event_pb2 as events
 from switchyard.v1 import task_pb2 as tasks
 
+# A watch that has nothing to tell is silent for 10 s.
+STALENESS = 30
+# How long not to ask for a permit again, where the server does not say.
+ASK_AGAIN = 1
+# Without them nobody would notice a server that has vanished: a watch only reads.
+KEEPALIVE = [("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 10_000), ("grpc.http2.ping_timeout_ms", 10_000)]
+
 
 class Rejected(Exception):
     """The call was not made."""
 
 
 class Circuit:
-    """A copy of one circuit. While the server is out of reach it is what was last known; of what was never known, calls are made."""
+    """A copy of one circuit. It is in doubt while the server has been silent for too long, nobody checks the target, or there is no such
+    task; then a policy decides. "last-known": what was right when it was last known, and a call of what never was; "fail-open": a call;
+    "fail-closed": none."""
 
-    def __init__(self, channel, name):
-        self.stub = circuit_service_pb2_grpc.CircuitServiceStub(channel)
-        self.name = name
+    def __init__(self, server, name, policy="last-known"):
+        self.stub = circuit_service_pb2_grpc.CircuitServiceStub(grpc.insecure_channel(server, options=KEEPALIVE))
+        self.name, self.policy = name, policy
         self.reporter = f"python-{uuid.uuid4()}"
         # Numbers arrive in order, and one that does not is a duplicate: so a report is made while the lock is held.
-        self.sequence = itertools.count(1)
-        self.reports = threading.Lock()
-        self.circuit = None
+        self.sequence, self.reports = itertools.count(1), threading.Lock()
+        self.circuit, self.heard = None, float("-inf")
         self.known = threading.Event()
+        # One call asks for a permit at a time; and when that is worth it again, of which token.
+        self.asking = threading.Lock()
+        self.ask_again = ("", 0)
         threading.Thread(target=self._follow, daemon=True).start()
 
     def call(self, function):
@@ -60,21 +72,59 @@ class Circuit:
                 self._report(token, verdict, time.monotonic() - began)
 
     def _admit(self):
+        """What the call's outcome is to bear; None: nothing is to be told of it."""
         circuit = self.circuit
+        doubt = self._doubt(circuit)
+        if doubt and self.policy == "fail-closed":
+            raise Rejected(doubt)
         if circuit is None:
             return None
         over = circuit.override
-        if over in (tasks.OVERRIDE_FORCED_CLOSED, tasks.OVERRIDE_SHADOW):
+        if over in (tasks.OVERRIDE_FORCED_CLOSED, tasks.OVERRIDE_SHADOW) or doubt and self.policy == "fail-open":
             return circuit.token
         if over == tasks.OVERRIDE_FORCED_OPEN or circuit.state == tasks.CIRCUIT_STATE_OPEN:
             raise Rejected("the circuit is open")
-        if circuit.state != tasks.CIRCUIT_STATE_HALF_OPEN:
-            return circuit.token
-        answer = self.stub.AcquirePermit(api.AcquirePermitRequest(name=self.name), timeout=1)
-        if answer.WhichOneof("answer") == "denied":
-            wait = answer.denied.retry_after.ToTimedelta()
-            raise Rejected(f"the circuit is half-open, and others try its target; try again after {wait}")
-        return answer.permit.token
+        return self._ask(circuit) if circuit.state == tasks.CIRCUIT_STATE_HALF_OPEN else circuit.token
+
+    def _doubt(self, circuit):
+        if not self._is_fresh():
+            return "the server has been silent for too long"
+        if circuit is None:
+            return "there is no such circuit"
+        # An override holds whether or not anybody checks the target.
+        if circuit.suspended and circuit.override == tasks.OVERRIDE_NONE:
+            return "nobody checks the target"
+        return None
+
+    def _is_fresh(self):
+        return time.monotonic() - self.heard <= STALENESS
+
+    def _ask(self, circuit):
+        """Asks for a permit. Whatever else a server says that is there, it denies one; without an answer the policy decides."""
+        if not self.asking.acquire(blocking=False):
+            raise Rejected("the circuit is half-open, and another call asks for a permit")
+        try:
+            token, again = self.ask_again
+            if token == circuit.token and time.monotonic() < again:
+                raise Rejected("the circuit is half-open, and it is too early to ask for a permit again")
+            wait, why = ASK_AGAIN, "others try its target"
+            try:
+                answer = self.stub.AcquirePermit(api.AcquirePermitRequest(name=self.name), timeout=1)
+                if answer.WhichOneof("answer") == "permit":
+                    return answer.permit.token
+                if answer.denied.HasField("retry_after"):
+                    wait = answer.denied.retry_after.ToTimedelta().total_seconds()
+            except grpc.RpcError as error:
+                # The server's own errors have details, which those of the way there have not.
+                answered = any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
+                gone = answered and error.code() == grpc.StatusCode.NOT_FOUND
+                if self.policy == "fail-open" and not answered or self.policy != "fail-closed" and gone:
+                    return None
+                why = f"there is no permit: {error.code().name}"
+            self.ask_again = (circuit.token, time.monotonic() + wait)
+            raise Rejected(f"the circuit is half-open, and {why}; try again after {wait:.1f} s")
+        finally:
+            self.asking.release()
 
     def _report(self, token, verdict, seconds):
         latency = Duration()
@@ -92,30 +142,46 @@ class Circuit:
                 print(f"not told: {error.code().name}")
 
     def _follow(self):
-        parent = self.name.rsplit("/tasks/", 1)[0]
+        parent, task = self.name.rsplit("/tasks/", 1)
         cursor = ""
         while True:
-            start = {"cursor": cursor} if cursor else {"send_initial_state": True}
+            # What follows a cursor is at first as old as the copy. So one that is too old is made anew, from the state as it is.
+            resumes = bool(cursor) and self._is_fresh()
+            self.shown = False
+            start = {"cursor": cursor} if resumes else {"send_initial_state": True}
             try:
-                for frame in self.stub.WatchCircuits(api.WatchCircuitsRequest(parent=parent, **start)):
-                    for circuit in frame.circuits:
-                        if circuit.name == self.name:
-                            self.circuit = circuit
-                    for event in frame.events:
-                        if event.type == events.EVENT_TYPE_TASK_DELETED and event.name == self.name:
-                            self.circuit = None
+                frames = self.stub.WatchCircuits(api.WatchCircuitsRequest(parent=parent, filter=f"name = {task}", **start))
+                for frame in frames:
+                    if resumes and not self._is_fresh():
+                        frames.cancel()
+                        break
+                    self._take_over(frame)
                     cursor = frame.cursor or cursor
-                    if cursor:
-                        self.known.set()
             except grpc.RpcError as error:
                 if error.code() in (grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.INVALID_ARGUMENT):
                     cursor = ""
+                print(f"the watch has ended: {error.code().name}")
             time.sleep(1)
+
+    def _take_over(self, frame):
+        for circuit in frame.circuits:
+            self.circuit = circuit
+            self.shown = True
+        for event in frame.events:
+            # By its uid: a circuit that is shown in the same frame may be that of a later task under the name.
+            if event.type == events.EVENT_TYPE_TASK_DELETED and self.circuit and event.uid == self.circuit.task_uid:
+                self.circuit = None
+        # Frames of an initial state bear no cursor before it is complete.
+        if frame.initial_complete and not self.shown:
+            self.circuit = None
+        if frame.cursor:
+            self.heard = time.monotonic()
+            self.known.set()
 
 
 def main():
-    server, name, url = sys.argv[1:]
-    circuit = Circuit(grpc.insecure_channel(server), name)
+    server, name, url, *policy = sys.argv[1:]
+    circuit = Circuit(server, name, *policy)
     circuit.known.wait(timeout=5)
     while True:
         try:

@@ -8,10 +8,15 @@ mod grpc;
 mod guard;
 mod layer;
 mod local;
+mod name;
 mod outbox;
+mod policy;
 mod report;
 mod shared;
+mod word;
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +35,7 @@ use crate::pb::v1;
 use v1::circuit_service_client::CircuitServiceClient;
 
 use self::ask::Asker;
-use self::follow::Follower;
+use self::follow::{Follower, Trouble};
 use self::outbox::Outbox;
 use self::report::{Flush, Reporter};
 use self::shared::Shared;
@@ -38,6 +43,7 @@ use self::shared::Shared;
 pub use self::grpc::{GrpcCircuitLayer, GuardedBody, GuardedGrpc, grpc_verdict};
 pub use self::guard::{CallError, Guard, Pass, Reason, Rejected};
 pub use self::layer::{CircuitLayer, Guarded, HttpStatus, Judge};
+pub use self::policy::Policy;
 pub use self::shared::Stats;
 
 /// Every namespace.
@@ -50,19 +56,6 @@ const ASKS: usize = 1_024;
 const REPORTER_BYTES: usize = 128 - 37;
 /// What a message of a report may hold.
 const BATCH: usize = 1_000;
-
-/// What to do about a circuit whose copy cannot be relied on: the server has been out of reach for longer than the staleness bound, no
-/// instance checks the target (the circuit is suspended), or the server knows no such circuit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// Call.
-    FailOpen,
-    /// Do not call.
-    FailClosed,
-    /// Do what was right when it was last known. Where nothing ever was: call.
-    #[default]
-    LastKnown,
-}
 
 /// What a call says of its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +107,8 @@ impl Builder {
         self
     }
 
-    /// Which of these, as WatchTasks filters tasks: best by what does not change, such as names and labels. Default: all.
+    /// Which of these, as WatchTasks filters tasks: by names and labels, but not by types of events, since the copy needs them all.
+    /// Default: all.
     #[must_use]
     pub fn filter(mut self, filter: impl Into<String>) -> Self {
         self.filter = filter.into();
@@ -136,7 +130,7 @@ impl Builder {
     }
 
     /// How long after the server was last heard the copy is relied on. A server that has nothing to tell is silent for 10 s, so
-    /// anything below makes a copy stale that is not. Default: 30 s.
+    /// anything below makes a copy stale that is not. A copy that has become stale is relied on again once it was made anew. Default: 30 s.
     #[must_use]
     pub fn staleness(mut self, bound: Duration) -> Self {
         self.staleness = bound;
@@ -185,7 +179,9 @@ impl Builder {
     }
 
     /// Connects in the background, for as long as that takes; until then the policy decides. For services that must begin whether or not
-    /// the server is there. Only an address that is none is told. Must be called within a tokio runtime.
+    /// the server is there. Only an address that is none is told. A server that refuses the watch (no such filter, no leave to watch) may
+    /// be mended or replaced, so it is asked again and again: that is logged as a warning, once, and told by
+    /// [`last_error`](CircuitMirror::last_error). Must be called within a tokio runtime.
     pub fn connect_lazy(self) -> Result<CircuitMirror, Error> {
         let channel = endpoint(&self.server)?.connect_lazy();
         Ok(self.begin(channel, None))
@@ -206,9 +202,10 @@ impl Builder {
         let follower = Follower::new(Arc::clone(&shared), client, request, tell);
         let spared = Arc::clone(&shared);
         let spared = async move { spared.freshness.keep().await };
+        let trouble = follower.trouble();
         let spawned =
             [tokio::spawn(asker.run()), tokio::spawn(told.run()), tokio::spawn(follower.run()), tokio::spawn(spared)];
-        CircuitMirror { shared, flush, _tasks: Arc::new(spawned.map(AbortOnDropHandle::new)) }
+        CircuitMirror { shared, flush, trouble, _tasks: Arc::new(spawned.map(AbortOnDropHandle::new)) }
     }
 }
 
@@ -233,6 +230,7 @@ impl Builder {
 pub struct CircuitMirror {
     shared: Arc<Shared>,
     flush: mpsc::Sender<Flush>,
+    trouble: Trouble,
     _tasks: Arc<[AbortOnDropHandle<()>; 4]>,
 }
 
@@ -259,10 +257,21 @@ impl CircuitMirror {
         }
     }
 
-    /// What guards calls of a task's target, by the task's name: `namespaces/default/tasks/api`. The server need not know it yet. Keep it:
-    /// it costs a look into a table.
+    /// What guards calls of a task's target, by the task's name: `namespaces/default/tasks/api`, or `api` for short, which is in the
+    /// namespace `default` whatever is mirrored. The server need not know it yet. A name that no task can have is logged as a warning, and
+    /// its circuit stays unknown. Keep the guard: it costs a look into a table.
     pub fn guard(&self, name: &str) -> Guard {
-        Guard::new(Arc::clone(&self.shared), self.shared.directory.of(name))
+        let (name, directory) = (name::full(name), &self.shared.directory);
+        if !name::is_possible(&name) && directory.find(&name).is_none() {
+            tracing::warn!(?name, "no task can have the name that a guard was made for: its circuit stays unknown");
+        }
+        Guard::new(Arc::clone(&self.shared), directory.of(&name))
+    }
+
+    /// What the watch of circuits was last refused or ended with; `None` once the server has shown anything since. Such as UNAVAILABLE while
+    /// it is out of reach; but INVALID_ARGUMENT, UNIMPLEMENTED, PERMISSION_DENIED or UNAUTHENTICATED does not pass by itself.
+    pub fn last_error(&self) -> Option<Error> {
+        self.trouble.get()
     }
 
     /// What has been done and left undone so far.

@@ -1,18 +1,22 @@
 //! Permits, which only calls of half-open circuits need.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tonic::Code;
 use tonic::transport::Channel;
 
 use super::Verdict;
 use super::local::Local;
 use super::outbox::Trial;
 use super::shared::Shared;
-use crate::client::call;
+use crate::client::{Error, call};
 use crate::pb::v1;
 use v1::acquire_permit_response::Answer;
 use v1::circuit_service_client::CircuitServiceClient;
@@ -28,8 +32,10 @@ pub(super) struct Ask {
 #[derive(Debug)]
 pub(super) enum Asked {
     Permitted(Lease),
-    /// And when it is worth asking again, if anybody knows.
+    /// And when it is worth asking again, if anybody knows. Whatever the reason: such as that the server cannot decide just now.
     Denied(Option<Duration>),
+    /// There is no such task any more.
+    Unknown,
     Unanswered,
 }
 
@@ -60,7 +66,7 @@ impl Lease {
     fn push(&mut self, verdict: Verdict, latency: u64) {
         let token = std::mem::take(&mut self.token);
         if !token.is_empty() {
-            self.shared.outbox.push_trial(Trial { name: self.circuit.name.to_string(), token, verdict, latency });
+            self.shared.outbox.push_trial(Trial { circuit: Arc::clone(&self.circuit), token, verdict, latency });
         }
     }
 }
@@ -112,6 +118,7 @@ async fn ask_one(
     timeout: Duration,
     Ask { circuit, answer }: Ask,
 ) {
+    let seen = circuit.word();
     let request = v1::AcquirePermitRequest { name: circuit.name.to_string() };
     let response = call(timeout, request, |request| async move { client.acquire_permit(request).await }).await;
     let asked = match response.map(|response| response.answer) {
@@ -123,8 +130,29 @@ async fn ask_one(
         Ok(Some(Answer::Denied(v1::Denied { retry_after }))) => {
             Asked::Denied(retry_after.and_then(|wait| wait.try_into().ok()))
         }
-        Ok(None) | Err(_) => Asked::Unanswered,
+        // What a later version of the server says and this one does not know.
+        Ok(None) => Asked::Denied(None),
+        Err(error) if error.reason == "TASK_NOT_FOUND" => {
+            // The watch will say so, too.
+            circuit.forget_if(seen);
+            Asked::Unknown
+        }
+        Err(error) if is_answer(&error) => {
+            tracing::debug!(%error, circuit = %circuit.name, "the server grants no permit");
+            Asked::Denied(error.retry_after)
+        }
+        Err(_) => Asked::Unanswered,
     };
     // Where nobody waits any more, what comes back is dropped: a lease gives itself back.
     let _ = answer.send(asked);
+}
+
+/// Whether the server said it, and not somebody on the way there, or nobody.
+fn is_answer(error: &Error) -> bool {
+    match error.code {
+        Code::DeadlineExceeded | Code::Cancelled => false,
+        // Proxies, too, say these of a server that they do not reach, but never why.
+        Code::Unavailable | Code::Unknown => !error.reason.is_empty(),
+        _ => true,
+    }
 }

@@ -1,11 +1,15 @@
 //! Keeps the copy alive.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
@@ -24,8 +28,29 @@ pub(super) struct Follower {
     /// Where to resume; none: from the state as it is.
     cursor: Option<String>,
     backoff: Backoff,
+    trouble: Trouble,
+    /// As what a mistake was logged that has stood in the way since.
+    warned: Option<Code>,
     /// Who waits for the copy to be complete, or for why it cannot be.
     tell: Option<oneshot::Sender<Result<(), Error>>>,
+}
+
+/// Why the watch does not stand, for those who ask. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trouble(Arc<Mutex<Option<Error>>>);
+
+impl Trouble {
+    pub(super) fn get(&self) -> Option<Error> {
+        self.lock().clone()
+    }
+
+    fn set(&self, error: Option<Error>) {
+        *self.lock() = error;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Error>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Follower {
@@ -35,7 +60,13 @@ impl Follower {
         request: v1::WatchCircuitsRequest,
         tell: Option<oneshot::Sender<Result<(), Error>>>,
     ) -> Self {
-        Self { shared, client, request, cursor: None, backoff: Backoff::new(), tell }
+        let (backoff, trouble) = (Backoff::new(), Trouble::default());
+        Self { shared, client, request, cursor: None, backoff, trouble, warned: None, tell }
+    }
+
+    /// What tells of trouble, for as long as anybody wants to know.
+    pub(super) fn trouble(&self) -> Trouble {
+        self.trouble.clone()
     }
 
     pub(super) async fn run(mut self) {
@@ -54,13 +85,28 @@ impl Follower {
                 self.cursor = None;
             }
             let wait = self.backoff.wait(error.retry_after);
-            tracing::debug!(%error, ?wait, "the mirror has lost its watch of circuits");
+            self.log(&error, wait);
+            self.trouble.set(Some(error));
             sleep(wait).await;
             self.shared.counters.reconnects.fetch_add(1, Ordering::Relaxed);
         }
     }
 
+    /// What passes by itself is no news. A mistake is, once: nobody else may ever tell of it.
+    fn log(&mut self, error: &Error, wait: Duration) {
+        if is_mistake(error) && self.warned != Some(error.code) {
+            self.warned = Some(error.code);
+            let code = error.code_name();
+            tracing::warn!(%error, code, "the server refuses the mirror's watch of circuits, which is tried again and again");
+        } else {
+            tracing::debug!(%error, ?wait, "the mirror has lost its watch of circuits");
+        }
+    }
+
     async fn open(&mut self) -> Result<Streaming<v1::WatchCircuitsResponse>, Error> {
+        if !self.is_fresh() {
+            self.cursor = None;
+        }
         let start = self.cursor.clone().map_or(Start::SendInitialState(true), Start::Cursor);
         let request = v1::WatchCircuitsRequest { start: Some(start), ..self.request.clone() };
         // The deadline is for the answer's head only, so the server is not told of it: it would end the stream.
@@ -68,10 +114,17 @@ impl Follower {
         Ok(answer.map_err(|_| Error::deadline(DEADLINE))??.into_inner())
     }
 
+    /// Whether the copy can be relied on. If not, what comes after its cursor cannot either: it is as old at first, and nothing says where
+    /// it has caught up. Then only the state as it is makes a good copy.
+    fn is_fresh(&self) -> bool {
+        self.shared.freshness.is_fresh(self.shared.freshness.at(Instant::now()))
+    }
+
     /// Takes over what comes, until no more does.
     async fn receive(&mut self, mut stream: Streaming<v1::WatchCircuitsResponse>) -> Error {
         self.shared.back.notify_one();
-        let mut initial = self.cursor.is_none().then(HashSet::new);
+        let resumed = self.cursor.is_some();
+        let mut initial = (!resumed).then(HashSet::new);
         loop {
             let frame = match stream.message().await {
                 Ok(Some(frame)) => frame,
@@ -80,6 +133,12 @@ impl Follower {
                 Err(status) => return status.into(),
             };
             self.backoff = Backoff::new();
+            self.warned = None;
+            self.trouble.set(None);
+            if resumed && !self.is_fresh() {
+                self.cursor = None;
+                return Error::new(Code::Unavailable, "what the watch has resumed is too old");
+            }
             self.take_over(frame, &mut initial);
         }
     }
@@ -95,7 +154,7 @@ impl Follower {
         }
         for event in events.iter().filter(|event| event.r#type() == v1::EventType::TaskDeleted) {
             if let Some(local) = self.shared.directory.find(&event.name) {
-                local.delete(event.time.as_ref());
+                local.delete(&event.uid);
             }
         }
         if !cursor.is_empty() {
@@ -116,5 +175,14 @@ impl Follower {
                 let _ = tell.send(Ok(()));
             }
         }
+    }
+}
+
+/// Whether the server would refuse the same watch again, until somebody mends the mirror's request, or the server.
+fn is_mistake(error: &Error) -> bool {
+    match error.code {
+        // A cursor is forgotten, and not tried again.
+        Code::InvalidArgument => error.reason != "CURSOR_INVALID",
+        code => matches!(code, Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated),
     }
 }

@@ -91,11 +91,12 @@ impl Freshness {
     }
 }
 
-/// Leaves the decision to the clock, however the timer comes to its end.
+/// The timer ends with the mirror: what nobody keeps up any more is not relied on.
 struct Uncertain<'a>(&'a Freshness);
 
 impl Drop for Uncertain<'_> {
     fn drop(&mut self) {
+        self.0.until.store(0, Ordering::Release);
         self.0.certain.store(false, Ordering::Release);
     }
 }

@@ -3,14 +3,19 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper::body::{Body, Frame, SizeHint};
-use tonic::{Code, Status};
+use tokio::time::Instant;
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::{ErrorDetails, StatusExt};
 use tower::{Layer, Service};
 
 use super::layer::take_ready;
 use super::{Guard, Pass, Reason, Rejected, Verdict};
+
+/// As tonic has it of services, which its generated clients take.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a status says of the target, where nothing else is said: UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL, UNKNOWN and DATA_LOSS are
 /// failures; CANCELLED means that the call was given up; all other errors are the request's own.
@@ -41,7 +46,11 @@ impl From<Rejected> for Status {
 }
 
 /// Puts a guard before a tonic channel. A call that it rejects is answered as by a server that is UNAVAILABLE, which the generated
-/// client makes a `tonic::Status` of. A call ends with its status; one whose answer is dropped before was given up.
+/// client makes a `tonic::Status` of.
+///
+/// A call ends with its status; one whose answer is dropped before was given up. Its latency ends with the answer's head, so a stream may
+/// go on for long and is not slow. But a trial call whose stream goes on for longer than its lease (`lease_ttl`) decides nothing: its
+/// outcome comes too late, and by then the next call may try.
 #[derive(Clone, Debug)]
 pub struct GrpcCircuitLayer {
     guard: Guard,
@@ -54,7 +63,9 @@ impl GrpcCircuitLayer {
         Self { guard, judge: grpc_verdict }
     }
 
-    /// Has statuses judged otherwise.
+    /// Has statuses judged otherwise. Where there was no answer: DEADLINE_EXCEEDED is the caller's own deadline, for which tonic gives its
+    /// callers CANCELLED; a status that a service beneath failed with is that; and all else is UNAVAILABLE, as is an answer that breaks
+    /// off, whichever way.
     #[must_use]
     pub fn judged(self, judge: fn(Code) -> Verdict) -> Self {
         Self { judge, ..self }
@@ -79,16 +90,17 @@ pub struct GuardedGrpc<S> {
 impl<S, Q, B> Service<http::Request<Q>> for GuardedGrpc<S>
 where
     S: Service<http::Request<Q>, Response = http::Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
     S::Future: Send,
     Q: Send + 'static,
     B: Body,
 {
     type Response = http::Response<GuardedBody<B>>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
     }
 
     fn call(&mut self, request: http::Request<Q>) -> Self::Future {
@@ -99,16 +111,18 @@ where
                 Ok(pass) => pass.into_owned(),
                 Err(rejected) => return Ok(Status::from(rejected).into_http()),
             };
+            let began = Instant::now();
             let response = match inner.call(request).await {
                 Ok(response) => response,
                 Err(error) => {
-                    // The channel's own: there was no answer.
-                    pass.finish(judge(Code::Unavailable));
+                    let error = error.into();
+                    pass.finish(judge(unanswered(&*error)));
                     return Err(error);
                 }
             };
             let (head, body) = response.into_parts();
-            let mut body = GuardedBody { body: Some(body), ending: Some((pass, judge)) };
+            let ending = Ending { pass, judge, latency: began.elapsed() };
+            let mut body = GuardedBody { body: Some(body), ending: Some(ending) };
             if let Some(status) = Status::from_header_map(&head.headers) {
                 body.end(status.code());
             } else if !head.status.is_success() {
@@ -120,8 +134,24 @@ where
     }
 }
 
+/// Why there was no answer.
+fn unanswered(error: &(dyn std::error::Error + 'static)) -> Code {
+    if let Some(status) = error.downcast_ref::<Status>() {
+        status.code()
+    } else if error.is::<TimeoutExpired>() {
+        Code::DeadlineExceeded
+    } else {
+        error.source().map_or(Code::Unavailable, unanswered)
+    }
+}
+
 /// Who is told of the status, and by what it is judged.
-type Ending = (Pass<'static>, fn(Code) -> Verdict);
+#[derive(Debug)]
+struct Ending {
+    pass: Pass<'static>,
+    judge: fn(Code) -> Verdict,
+    latency: Duration,
+}
 
 /// The answer's body, which ends with what the call has come to.
 #[derive(Debug)]
@@ -138,8 +168,8 @@ impl<B> Default for GuardedBody<B> {
 
 impl<B> GuardedBody<B> {
     fn end(&mut self, code: Code) {
-        if let Some((pass, judge)) = self.ending.take() {
-            pass.finish(judge(code));
+        if let Some(Ending { pass, judge, latency }) = self.ending.take() {
+            pass.finish_after(judge(code), latency);
         }
     }
 }

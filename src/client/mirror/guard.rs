@@ -12,9 +12,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::ask::{Ask, Asked, Lease};
-use super::local::{Decision, Local, nanos};
+use super::local::{Local, nanos};
 use super::outbox::Record;
 use super::shared::Shared;
+use super::word::Decision;
 use super::{Policy, Verdict};
 
 /// How long a circuit is not asked about again, where the server did not say, or did not answer.
@@ -201,14 +202,15 @@ impl Guard {
             Asked::Unanswered if self.shared.policy == Policy::FailOpen => {
                 return Ok(self.pass(Some(Instant::now()), Held::Version(0)));
             }
+            Asked::Unknown if self.shared.policy != Policy::FailClosed => {
+                return Ok(self.pass(Some(Instant::now()), Held::Version(0)));
+            }
             Asked::Unanswered => (Reason::Unreachable, None),
+            Asked::Unknown => (Reason::Unknown, None),
             Asked::Denied(wait) => (Reason::HalfOpen, wait),
         };
-        // If the circuit has moved on, what was answered holds no more.
-        if self.local.word() == seen {
-            let again = nanos(wait.unwrap_or(ASK_AGAIN));
-            self.local.ask_again(self.now().saturating_add(again));
-        }
+        let again = nanos(wait.unwrap_or(ASK_AGAIN));
+        self.local.put_off(seen, self.now().saturating_add(again));
         drop(asking);
         Err(self.reject(reason, wait))
     }
@@ -263,7 +265,7 @@ impl Pass<'_> {
 
     /// The call has ended, and took until now.
     pub fn finish(mut self, verdict: Verdict) {
-        self.tell(verdict);
+        self.tell(verdict, self.waited());
     }
 
     /// The call waits for something.
@@ -276,22 +278,32 @@ impl Pass<'_> {
         }
     }
 
-    fn tell(&mut self, verdict: Verdict) {
-        let began = self.began;
-        let latency = || began.map_or(0, |began| nanos(began.elapsed()));
+    /// The call has ended, and its answer had come after that time: for calls whose answer goes on, such as streams.
+    pub fn finish_after(mut self, verdict: Verdict, latency: Duration) {
+        self.tell(verdict, nanos(latency));
+    }
+
+    /// How long it has waited until now, in nanoseconds.
+    fn waited(&self) -> u64 {
+        self.began.map_or(0, |began| nanos(began.elapsed()))
+    }
+
+    fn tell(&mut self, verdict: Verdict, latency: u64) {
         match std::mem::replace(&mut self.held, Held::Told) {
             Held::Version(0) | Held::Told => {}
             Held::Version(version) => {
-                let record = Record { circuit: self.guard.local.id, version, verdict, latency: latency() };
+                let record = Record { circuit: self.guard.local.id, version, verdict, latency };
                 self.guard.shared.outbox.push(record);
             }
-            Held::Lease(lease) => lease.tell(verdict, latency()),
+            Held::Lease(lease) => lease.tell(verdict, latency),
         }
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        self.tell(Verdict::Cancelled);
+        if !matches!(self.held, Held::Told) {
+            self.tell(Verdict::Cancelled, self.waited());
+        }
     }
 }

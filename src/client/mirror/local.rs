@@ -1,4 +1,4 @@
-//! The copy of one circuit: what decides, in one word, and what outcomes are to bear.
+//! The copy of one circuit: what decides, and what outcomes are to bear.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,104 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 
-use super::{Policy, Reason};
+use super::word::Word;
 use crate::pb::v1;
 
 /// How many epochs back an outcome still finds its token. One that began under an earlier one would be told as STALE anyway.
 const TOKENS: usize = 8;
-
-/// A circuit as it was last shown, packed: the state in bits 0 and 1, the override in 2 and 3, whether it is suspended in 4, and from
-/// bit 8 on the version, which is another one for each token. Zero: nothing is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Word(u64);
-
-const CLOSED: u64 = 1;
-const OPEN: u64 = 2;
-const HALF_OPEN: u64 = 3;
-const STATE: u64 = 3;
-const FORCED_OPEN: u64 = 1 << 2;
-const FREE: u64 = 2 << 2;
-const OVERRIDE: u64 = 3 << 2;
-const SUSPENDED: u64 = 1 << 4;
-const VERSION_AT: u32 = 8;
-
-/// What a caller is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decision {
-    /// Call; the outcome bears the token of this version. Zero: nothing is told of it.
-    Call(u64),
-    /// Do not.
-    Reject(Reason),
-    /// Ask the server.
-    Ask,
-}
-
-impl Word {
-    fn new(circuit: &v1::Circuit, version: u64) -> Self {
-        let state = match circuit.state() {
-            v1::CircuitState::Unspecified => 0,
-            v1::CircuitState::Closed => CLOSED,
-            v1::CircuitState::Open => OPEN,
-            v1::CircuitState::HalfOpen => HALF_OPEN,
-        };
-        // FORCED_CLOSED and SHADOW are one to those who call.
-        let over = match circuit.r#override() {
-            v1::Override::Unspecified | v1::Override::None => 0,
-            v1::Override::ForcedOpen => FORCED_OPEN,
-            v1::Override::ForcedClosed | v1::Override::Shadow => FREE,
-        };
-        Self(state | over | if circuit.suspended { SUSPENDED } else { 0 } | version << VERSION_AT)
-    }
-
-    pub(super) fn version(self) -> u64 {
-        self.0 >> VERSION_AT
-    }
-
-    /// Whether the server has shown it.
-    pub(super) fn is_known(self) -> bool {
-        self.state() != 0
-    }
-
-    fn state(self) -> u64 {
-        self.0 & STATE
-    }
-
-    /// What to do; `fresh`: whether the copy can be relied on.
-    #[inline]
-    pub(super) fn decide(self, fresh: bool, policy: Policy) -> Decision {
-        if fresh && self.0 & (STATE | OVERRIDE | SUSPENDED) == CLOSED {
-            return Decision::Call(self.version());
-        }
-        self.decide_slowly(fresh, policy)
-    }
-
-    #[cold]
-    fn decide_slowly(self, fresh: bool, policy: Policy) -> Decision {
-        let known = self.is_known();
-        let overridden = known && self.0 & OVERRIDE != 0;
-        let doubt = match (fresh, known) {
-            (false, _) => Some(Reason::Stale),
-            (true, false) => Some(Reason::Unknown),
-            // An override holds whether or not anybody checks the target.
-            (true, true) => (self.0 & SUSPENDED != 0 && !overridden).then_some(Reason::Suspended),
-        };
-        match (doubt, policy) {
-            (Some(_), Policy::FailOpen) => Decision::Call(self.version()),
-            (Some(reason), Policy::FailClosed) => Decision::Reject(reason),
-            (Some(_), Policy::LastKnown) | (None, _) => self.as_shown(),
-        }
-    }
-
-    fn as_shown(self) -> Decision {
-        match (self.0 & OVERRIDE, self.state()) {
-            (FORCED_OPEN, _) => Decision::Reject(Reason::ForcedOpen),
-            (0, OPEN) => Decision::Reject(Reason::Open),
-            (0, HALF_OPEN) => Decision::Ask,
-            // Closed, free by an override, or never heard of: as if there were no circuit.
-            _ => Decision::Call(self.version()),
-        }
-    }
-}
 
 /// The copy of one circuit.
 #[derive(Debug)]
@@ -126,7 +33,8 @@ pub(super) struct Local {
 
 #[derive(Debug, Default)]
 struct Shown {
-    since: Option<prost_types::Timestamp>,
+    /// The uid of its task.
+    uid: Box<str>,
     /// The newest last.
     tokens: VecDeque<(u64, Box<str>)>,
 }
@@ -147,7 +55,7 @@ impl Local {
 
     #[inline]
     pub(super) fn word(&self) -> Word {
-        Word(self.word.load(Ordering::Acquire))
+        Word::of(self.word.load(Ordering::Acquire))
     }
 
     /// Takes over what the server shows; `fresh_version` numbers a token that is new.
@@ -164,7 +72,9 @@ impl Local {
                 version
             }
         };
-        shown.since = circuit.since_time;
+        if *shown.uid != *circuit.task_uid {
+            shown.uid = circuit.task_uid.as_str().into();
+        }
         let left = circuit.open_until.and_then(|until| {
             let until = SystemTime::try_from(until).ok()?;
             // The server's clock against ours: only ever a hint to callers, and no decision hangs on it.
@@ -178,22 +88,21 @@ impl Local {
         self.move_to(Word::new(circuit, version));
     }
 
-    /// Its task was deleted at that time. What has begun since is a later task's.
-    pub(super) fn delete(&self, time: Option<&prost_types::Timestamp>) {
+    /// The task of that uid was deleted. What is shown may be that of a later task under the name.
+    pub(super) fn delete(&self, uid: &str) {
         let shown = self.shown();
-        let at = |time: &prost_types::Timestamp| (time.seconds, time.nanos);
-        if shown.since.as_ref().map(at) <= time.map(at) {
+        if *shown.uid == *uid {
             self.forget();
         }
     }
 
     /// Nothing is known of it any more.
     pub(super) fn forget(&self) {
-        self.move_to(Word(0));
+        self.move_to(Word::UNKNOWN);
     }
 
     fn move_to(&self, word: Word) {
-        self.word.store(word.0, Ordering::Release);
+        self.word.store(word.bits(), Ordering::Release);
         self.moved.notify_waiters();
     }
 
@@ -206,6 +115,15 @@ impl Local {
                 return;
             }
             moved.await;
+        }
+    }
+
+    /// Nothing is known of it any more, unless something else was shown since.
+    pub(super) fn forget_if(&self, seen: Word) {
+        // What is shown changes under this lock alone.
+        let _shown = self.shown();
+        if self.word() == seen {
+            self.forget();
         }
     }
 
@@ -226,9 +144,18 @@ impl Local {
         }
     }
 
-    /// It is not worth asking before that time.
-    pub(super) fn ask_again(&self, at: u64) {
-        self.ask_again.store(at, Ordering::Relaxed);
+    /// It is not worth asking before that time; unless the circuit has moved on, so that what was answered holds no more.
+    pub(super) fn put_off(&self, seen: Word, until: u64) {
+        // What is shown changes under this lock alone.
+        let _shown = self.shown();
+        if self.word() == seen {
+            self.ask_again.store(until, Ordering::Relaxed);
+        }
+    }
+
+    /// A trial call of ours has ended, and the server knows: there may be a permit again.
+    pub(super) fn ask_at_once(&self) {
+        self.ask_again.store(0, Ordering::Relaxed);
     }
 
     /// How long it will stay open, if that is known.
@@ -263,51 +190,6 @@ pub(super) fn nanos(span: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    fn circuit(state: v1::CircuitState, over: v1::Override, suspended: bool) -> v1::Circuit {
-        v1::Circuit { state: state.into(), r#override: over.into(), suspended, ..Default::default() }
-    }
-
-    #[test]
-    fn a_fresh_copy_decides_by_override_then_state() {
-        use v1::CircuitState::{Closed, HalfOpen, Open};
-        use v1::Override::{ForcedClosed, ForcedOpen, None, Shadow};
-        let decided = |state, over| Word::new(&circuit(state, over, false), 7).decide(true, Policy::FailClosed);
-        assert_eq!(decided(Closed, None), Decision::Call(7));
-        assert_eq!(decided(Open, None), Decision::Reject(Reason::Open));
-        assert_eq!(decided(HalfOpen, None), Decision::Ask);
-        for state in [Closed, Open, HalfOpen] {
-            assert_eq!(decided(state, ForcedOpen), Decision::Reject(Reason::ForcedOpen));
-            assert_eq!(decided(state, ForcedClosed), Decision::Call(7));
-            assert_eq!(decided(state, Shadow), Decision::Call(7));
-        }
-    }
-
-    #[test]
-    fn in_doubt_the_policy_decides() {
-        use v1::CircuitState::{Closed, Open};
-        use v1::Override::{ForcedOpen, None};
-        let open = Word::new(&circuit(Open, None, false), 7);
-        let closed = Word::new(&circuit(Closed, None, false), 7);
-        for (fresh, open, closed, reason) in [
-            (false, open, closed, Reason::Stale),
-            (
-                true,
-                Word::new(&circuit(Open, None, true), 7),
-                Word::new(&circuit(Closed, None, true), 7),
-                Reason::Suspended,
-            ),
-        ] {
-            assert_eq!(open.decide(fresh, Policy::FailOpen), Decision::Call(7));
-            assert_eq!(closed.decide(fresh, Policy::FailClosed), Decision::Reject(reason));
-            assert_eq!(open.decide(fresh, Policy::LastKnown), Decision::Reject(Reason::Open));
-            assert_eq!(closed.decide(fresh, Policy::LastKnown), Decision::Call(7));
-        }
-        let forced = Word::new(&circuit(Closed, ForcedOpen, true), 7);
-        assert_eq!(forced.decide(true, Policy::FailOpen), Decision::Reject(Reason::ForcedOpen));
-        assert_eq!(Word(0).decide(true, Policy::FailClosed), Decision::Reject(Reason::Unknown));
-        assert_eq!(Word(0).decide(true, Policy::LastKnown), Decision::Call(0));
-    }
-
     #[test]
     fn an_outcome_finds_the_token_of_its_own_version_until_it_is_long_gone() {
         let local = Local::new("a".into(), 0);
@@ -327,23 +209,12 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_leaves_what_a_later_task_has_shown() {
-        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
-        let local = Local::new("a".into(), 0);
-        local.show(&v1::Circuit { since_time: at(5), state: 1, ..Default::default() }, 0, || 1);
-        local.delete(at(4).as_ref());
-        assert_ne!(local.word(), Word(0));
-        local.delete(at(6).as_ref());
-        assert_eq!(local.word(), Word(0));
-    }
-
-    #[test]
     fn one_asks_at_a_time_and_not_before_it_is_time() {
         let local = Local::new("a".into(), 0);
         let asking = local.begin_to_ask(0).expect("nobody asks");
         assert_eq!(local.begin_to_ask(0).err(), Some(None));
         drop(asking);
-        local.ask_again(10);
+        local.put_off(local.word(), 10);
         assert_eq!(local.begin_to_ask(4).err(), Some(Some(Duration::from_nanos(6))));
         assert!(local.begin_to_ask(10).is_ok());
     }

@@ -3,11 +3,12 @@
 use std::array;
 use std::mem::swap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::Verdict;
+use super::local::Local;
 
 /// So that threads which call at the same time seldom meet at a lock.
 pub(super) const SHARDS: usize = 8;
@@ -36,7 +37,7 @@ pub(super) struct Run {
 /// The outcome of a call that the server permitted by itself.
 #[derive(Debug)]
 pub(super) struct Trial {
-    pub(super) name: String,
+    pub(super) circuit: Arc<Local>,
     pub(super) token: String,
     pub(super) verdict: Verdict,
     pub(super) latency: u64,
@@ -226,8 +227,8 @@ mod tests {
     fn trials_that_nobody_fetches_are_bounded_too() {
         let outbox = Outbox::new(8, 100);
         for _ in 0..TRIALS + 5 {
-            let (name, token) = (String::new(), String::new());
-            outbox.push_trial(Trial { name, token, verdict: Verdict::Cancelled, latency: 0 });
+            let (circuit, token) = (Arc::new(Local::new("api".into(), 0)), String::new());
+            outbox.push_trial(Trial { circuit, token, verdict: Verdict::Cancelled, latency: 0 });
         }
         assert_eq!(outbox.dropped(), 5);
     }

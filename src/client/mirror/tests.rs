@@ -1,5 +1,7 @@
 //! Guards without a server, by a clock that the test turns.
 
+mod grpc;
+
 use std::array;
 use std::future::{pending, ready};
 use std::task::Poll;
@@ -252,7 +254,7 @@ async fn grpc_answers_are_judged_by_their_status_wherever_it_stands() {
         let (code, in_head) = request.into_body();
         let head = Status::new(code, "").into_http::<String>();
         if in_head {
-            return Ok::<_, ()>(head.map(|_| tonic::body::Body::default()));
+            return Ok::<_, std::convert::Infallible>(head.map(|_| tonic::body::Body::default()));
         }
         let trailers = ready(Some(Ok(head.headers().clone())));
         let body = http_body_util::BodyExt::with_trailers(String::new(), trailers);

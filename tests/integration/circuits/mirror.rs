@@ -1,5 +1,6 @@
 //! Callers who mirror circuits, and what they call.
 
+mod followed;
 mod out_of_reach;
 mod over_grpc;
 mod over_http;

@@ -123,7 +123,10 @@ async fn grpc_calls_are_told_by_their_status() {
         assert_eq!(scene.told().await, [verdict], "{code:?}");
     }
     scene.relay.lead_to(None);
-    scene.check(0).await.expect_err("nobody is there");
+    // Some get through before the relay has cut them off.
+    while scene.check(0).await.is_ok() {
+        assert_eq!(scene.told().await, [Success]);
+    }
     assert_eq!(scene.told().await, [Failure]);
     assert_eq!(scene.witness.asks(), 0, "closed: nobody asks for a permit");
 }

@@ -30,7 +30,7 @@ impl Relay {
                     },
                     accepted = listener.accept() => {
                         let (mut stream, _) = accepted.expect("accepts");
-                        let Some(to) = *target.borrow_and_update() else { continue };
+                        let Some(to) = *target.borrow() else { continue };
                         relayed.spawn(async move {
                             let Ok(mut server) = TcpStream::connect(to).await else { return };
                             // However it ends, it has ended.

@@ -1,0 +1,229 @@
+//! Followers of a server that the test plays.
+
+use std::io;
+
+use super::super::testing::{API, circuit, deleted, mirror, refusal, settle};
+use super::super::{CallError, Guard, Policy, Reason};
+use super::*;
+use v1::CircuitState::{Closed, Open};
+
+const OTHER: &str = "namespaces/default/tasks/other";
+/// Less than any bound of staleness in these tests, and more than a wait before the first tries.
+const SOON: Duration = Duration::from_secs(1);
+
+fn closed(builder: super::super::Builder) -> super::super::Builder {
+    builder.policy(Policy::FailClosed)
+}
+
+fn from_cursor(cursor: &str) -> Start {
+    Start::Cursor(cursor.to_owned())
+}
+
+fn cut() -> tonic::Status {
+    tonic::Status::unavailable("cut")
+}
+
+/// Why a call would not be made.
+async fn why(guard: &Guard) -> Option<Reason> {
+    match guard.call(std::future::ready(Ok::<_, ()>(()))).await {
+        Err(CallError::Rejected(rejected)) => Some(rejected.reason),
+        Ok(()) | Err(CallError::Failed(())) => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_leaves_the_circuit_that_has_come_under_the_name_since() {
+    let (mut stage, mirror) = mirror(closed);
+    let api = mirror.guard(API);
+    let watch = stage.watch().await.stands();
+    watch.show_all(&[circuit(API, "first", Closed)], "c1").await;
+    assert_eq!(why(&api).await, None);
+    watch.show(&[circuit(API, "second", Open)], &[deleted(API, "first")], "c2").await;
+    assert_eq!(why(&api).await, Some(Reason::Open), "that of the second one");
+
+    // By its clock, which was set back, this was before anything else.
+    let ancient = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
+    let since = Some(prost_types::Timestamp { seconds: 2, nanos: 0 });
+    watch.show(&[v1::Circuit { since_time: since, ..circuit(API, "third", Closed) }], &[], "c3").await;
+    assert_eq!(why(&api).await, None);
+    watch.show(&[], &[v1::Event { time: ancient, ..deleted(API, "third") }], "c4").await;
+    assert_eq!(why(&api).await, Some(Reason::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_under_a_filter_is_gone_once_its_name_comes_back_without_it() {
+    let (mut stage, mirror) = mirror(|builder| closed(builder).filter("labels.team = core"));
+    let (api, other) = (mirror.guard(API), mirror.guard("other"));
+    let opened = stage.watch().await;
+    assert_eq!(opened.request.filter, "labels.team = core");
+    let watch = opened.stands();
+    watch.show_all(&[circuit(API, "first", Closed), circuit(OTHER, "other", Closed)], "c1").await;
+    // Of the next task under the name, whose labels are others, such a watch says nothing.
+    watch.show(&[], &[deleted(API, "first")], "c2").await;
+    assert_eq!((why(&api).await, why(&other).await), (Some(Reason::Unknown), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_gone_while_nobody_looked_is_forgotten_once_the_state_is_complete() {
+    let (mut stage, mirror) = mirror(closed);
+    let (api, other) = (mirror.guard(API), mirror.guard(OTHER));
+    let watch = stage.watch().await.stands();
+    watch.show_all(&[circuit(API, "first", Closed), circuit(OTHER, "other", Closed)], "c1").await;
+    watch.end(cut()).await;
+    let opened = stage.watch().await;
+    assert_eq!(opened.start(), from_cursor("c1"));
+    opened.answer(Err(refusal(Code::OutOfRange, "CURSOR_EXPIRED", None)));
+    let opened = stage.watch().await;
+    assert_eq!(opened.start(), Start::SendInitialState(true));
+    let watch = opened.stands();
+    watch.show(&[circuit(OTHER, "other", Open)], &[], "").await;
+    assert_eq!((why(&api).await, why(&other).await), (None, Some(Reason::Open)), "that may come yet");
+    watch.complete("c9").await;
+    assert_eq!((why(&api).await, why(&other).await), (Some(Reason::Unknown), Some(Reason::Open)));
+    watch.end(cut()).await;
+    assert_eq!(stage.watch().await.start(), from_cursor("c9"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_breaks_off_forgets_nothing_and_is_asked_for_anew() {
+    let (mut stage, mirror) = mirror(closed);
+    let api = mirror.guard(API);
+    let watch = stage.watch().await.stands();
+    watch.show(&[circuit(API, "first", Closed)], &[], "").await;
+    assert_eq!(why(&api).await, Some(Reason::Stale), "of a part nobody knows how old it is");
+    watch.end(cut()).await;
+    let opened = stage.watch().await;
+    assert_eq!(opened.start(), Start::SendInitialState(true));
+    opened.stands().show_all(&[circuit(API, "first", Closed)], "c1").await;
+    assert_eq!(why(&api).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn within_the_bound_a_watch_is_resumed_and_after_it_the_copy_is_made_anew() {
+    let bound = Duration::from_secs(60);
+    let (mut stage, mirror) = mirror(|builder| closed(builder).staleness(bound));
+    let (api, other) = (mirror.guard(API), mirror.guard(OTHER));
+    let watch = stage.watch().await.stands();
+    watch.show_all(&[circuit(API, "first", Closed), circuit(OTHER, "other", Closed)], "c1").await;
+    watch.end(cut()).await;
+    sleep(SOON).await;
+    let opened = stage.watch().await;
+    assert_eq!(opened.start(), from_cursor("c1"));
+    let watch = opened.stands();
+    watch.show(&[], &[], "c2").await;
+
+    watch.end(cut()).await;
+    let refused = sleep(bound + SOON);
+    tokio::pin!(refused);
+    loop {
+        tokio::select! {
+            () = &mut refused => break,
+            opened = stage.watch() => opened.answer(Err(cut())),
+        }
+    }
+    let opened = stage.watch().await;
+    assert_eq!(opened.start(), Start::SendInitialState(true), "what follows the cursor is as old as the copy");
+    let watch = opened.stands();
+    watch.show(&[circuit(API, "first", Closed)], &[], "").await;
+    assert_eq!(why(&api).await, Some(Reason::Stale));
+    watch.complete("c8").await;
+    assert_eq!((why(&api).await, why(&other).await), (None, Some(Reason::Unknown)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_resumed_in_time_and_comes_too_late_makes_no_copy_fresh() {
+    let bound = Duration::from_secs(60);
+    let (mut stage, mirror) = mirror(|builder| closed(builder).staleness(bound));
+    let api = mirror.guard(API);
+    let watch = stage.watch().await.stands();
+    watch.show_all(&[circuit(API, "first", Closed)], "c1").await;
+    watch.end(cut()).await;
+    let opened = stage.watch().await;
+    assert_eq!(opened.start(), from_cursor("c1"));
+    let watch = opened.stands();
+    sleep(bound + SOON).await;
+    // It was open for a minute, and is not any more.
+    watch.show(&[circuit(API, "first", Closed)], &[], "c2").await;
+    assert_eq!(why(&api).await, Some(Reason::Stale));
+    let opened = stage.watch().await;
+    assert_eq!(opened.start(), Start::SendInitialState(true));
+    opened.stands().show_all(&[circuit(API, "first", Open)], "c9").await;
+    assert_eq!(why(&api).await, Some(Reason::Open));
+}
+
+/// What is logged as a warning.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Warnings {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Warnings {
+    fn begin(&self) -> tracing::subscriber::DefaultGuard {
+        let (level, log) = (tracing::Level::WARN, self.clone());
+        let log = tracing_subscriber::fmt().with_max_level(level).with_writer(move || log.clone());
+        tracing::subscriber::set_default(log.finish())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).lines().map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mistake_is_told_and_logged_once_and_tried_again() {
+    let warnings = Warnings::default();
+    let _logs = warnings.begin();
+    let (mut stage, mirror) = mirror(|builder| builder.filter("wrong"));
+    assert_eq!(mirror.last_error(), None);
+    let code = || mirror.last_error().map(|error| error.code);
+    for _ in 0..3 {
+        stage.watch().await.answer(Err(refusal(Code::InvalidArgument, "INVALID_FIELD", None)));
+        settle().await;
+        assert_eq!((code(), warnings.lines().len()), (Some(Code::InvalidArgument), 1), "{:?}", warnings.lines());
+    }
+    stage.watch().await.answer(Err(cut()));
+    settle().await;
+    assert_eq!((code(), warnings.lines().len()), (Some(Code::Unavailable), 1), "{:?}", warnings.lines());
+    stage.watch().await.answer(Err(refusal(Code::PermissionDenied, "NO", None)));
+    settle().await;
+    assert_eq!((code(), warnings.lines().len()), (Some(Code::PermissionDenied), 2), "another one");
+
+    let watch = stage.watch().await.stands();
+    watch.show_all(&[], "c1").await;
+    assert_eq!(mirror.last_error(), None);
+    watch.end(cut()).await;
+    stage.watch().await.answer(Err(refusal(Code::InvalidArgument, "CURSOR_INVALID", None)));
+    stage.watch().await.answer(Err(refusal(Code::PermissionDenied, "NO", None)));
+    settle().await;
+    assert_eq!(
+        warnings.lines().len(),
+        3,
+        "that one again, after it had gone, and none of a cursor: {:?}",
+        warnings.lines()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_takes_short_names_and_warns_of_impossible_ones_once() {
+    let warnings = Warnings::default();
+    let _logs = warnings.begin();
+    let (mut stage, mirror) = mirror(closed);
+    let watch = stage.watch().await.stands();
+    watch.show_all(&[circuit(API, "first", Open)], "c1").await;
+    assert_eq!(why(&mirror.guard("api")).await, Some(Reason::Open));
+    assert_eq!(mirror.guard("api").name(), API);
+    assert!(warnings.lines().is_empty(), "{:?}", warnings.lines());
+    let guards = ["default/api", "default/api", "My Api"].map(|name| mirror.guard(name));
+    assert_eq!(why(&guards[0]).await, Some(Reason::Unknown));
+    let lines = warnings.lines();
+    assert!(lines.len() == 2 && lines[0].contains("default/api") && lines[1].contains("tasks/My Api"), "{lines:?}");
+}
