@@ -9,6 +9,7 @@ mod mirror;
 mod watch;
 
 #[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;
 
 use std::future::Future;

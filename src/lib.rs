@@ -78,9 +78,9 @@
 //! - No sequence, generation, attempt or epoch that anybody has seen is used again, restarts included.
 //! - No event is dropped silently: a watcher gets every matching one in order, or is told `OUT_OF_RANGE`.
 //! - No panic of a monitor reaches anything but its own instance. (A panic while unwinding from a panic aborts the process:
-//!   Rust leaves no way to contain it.) With `panic = "abort"` that would be untrue, so the crate does not compile with it.
+//!   Rust leaves no way to contain it.) With `panic = "abort"` that would be untrue, so a server does not compile with it.
 
-#[cfg(panic = "abort")]
+#[cfg(all(feature = "server", panic = "abort"))]
 compile_error!("Switchyard contains the panics of monitors; it cannot do so with panic = \"abort\"");
 
 /// The README's example compiles.

@@ -30,7 +30,13 @@ STALENESS = 30
 # How long not to ask for a permit again, where the server does not say.
 ASK_AGAIN = 1
 # Without them nobody would notice a server that has vanished: a watch only reads.
-KEEPALIVE = [("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 10_000), ("grpc.http2.ping_timeout_ms", 10_000)]
+KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+POLICIES = ("last-known", "fail-open", "fail-closed")
 
 
 class Rejected(Exception):
@@ -43,6 +49,8 @@ class Circuit:
     "fail-closed": none."""
 
     def __init__(self, server, name, policy="last-known"):
+        if policy not in POLICIES:
+            raise ValueError(f"no policy {policy}: {', '.join(POLICIES)}")
         self.stub = circuit_service_pb2_grpc.CircuitServiceStub(grpc.insecure_channel(server, options=KEEPALIVE))
         self.name, self.policy = name, policy
         self.reporter = f"python-{uuid.uuid4()}"

@@ -56,6 +56,10 @@ impl Checks {
         let output = Output::new(&self.output);
         let (parent, filter) = self.which.terms()?;
         let client = self.remote.connect().await?;
+        if let Some(name) = self.which.name() {
+            // A filter would only find nothing, whether there is such a task or not.
+            client.get(v1::GetTaskRequest { name }).await?;
+        }
         if self.follow {
             self.tail(&client, parent, filter, output).await
         } else {

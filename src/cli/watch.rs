@@ -121,7 +121,7 @@ impl Following {
                 None => self.start(client).await?,
             };
             let mut stream = open(start);
-            let mut view = View { namespaces, output, skip: Skip::until(since) };
+            let mut view = View { namespaces, output, skip: Skip::until(since), last: String::new() };
             match view.follow(&mut stream, file, ended).await? {
                 End::Asked => {
                     leave(&stream, output, file.as_ref());
@@ -182,6 +182,8 @@ struct View {
     namespaces: bool,
     output: Output,
     skip: Skip,
+    /// The last line that was shown.
+    last: String,
 }
 
 impl View {
@@ -246,27 +248,39 @@ impl View {
         }
     }
 
-    fn lines(&self, shown: &Shown) -> String {
-        let Self { namespaces, output: Output { paint, .. }, skip: _ } = *self;
+    fn lines(&mut self, shown: &Shown) -> String {
+        let Self { namespaces, output: Output { paint, .. }, .. } = *self;
         let Shown { events, tasks, circuits, initial_complete: _ } = shown;
         let tasks = tasks.iter().map(|task| event_view::initial(task, namespaces, paint));
         let mut lines: Vec<_> = tasks.collect();
         let mut rest = events.as_slice();
+        let told = |event| event_view::line(event, namespaces, paint);
         for circuit in circuits {
-            // Both are in the log's order. A circuit that an event has brought about is told by that event.
-            let (told, later) = match rest.iter().position(|event| shows(event, circuit)) {
-                Some(place) => rest.split_at(place + 1),
-                None => {
-                    lines.push(event_view::circuit(circuit, namespaces, paint));
-                    continue;
-                }
+            // Both are in the log's order, and each event of a circuit has its circuit. So one that is not the next such event's stood so
+            // before it; but for a task that has the name of a deleted one, that was deleted first.
+            let next = rest.iter().position(|event| matches!(event.detail, Some(v1::event::Detail::Circuit(_))));
+            let until = match next.filter(|place| shows(&rest[*place], circuit)) {
+                Some(place) => Some(place),
+                None => rest[..next.unwrap_or(rest.len())].iter().rposition(|event| deletes_before(event, circuit)),
             };
-            lines.extend(told.iter().map(|event| event_view::line(event, namespaces, paint)));
-            rest = later;
+            if let Some(place) = until {
+                lines.extend(rest[..=place].iter().map(told));
+                rest = &rest[place + 1..];
+            }
+            if until.is_none() || until != next {
+                lines.push(event_view::circuit(circuit, namespaces, paint));
+            }
         }
-        lines.extend(rest.iter().map(|event| event_view::line(event, namespaces, paint)));
+        lines.extend(rest.iter().map(told));
+        // A pause has several events, which leave the circuit as it is.
+        lines.retain(|line| std::mem::replace(&mut self.last, line.clone()) != *line);
         lines.into_iter().map(|line| line + "\n").collect()
     }
+}
+
+/// Whether an event says that a task is gone whose name the circuit's has.
+fn deletes_before(event: &v1::Event, circuit: &v1::Circuit) -> bool {
+    event.r#type() == v1::EventType::TaskDeleted && event.name == circuit.name && event.uid != circuit.task_uid
 }
 
 /// Whether an event shows this circuit, which bears what no event does.
@@ -369,7 +383,7 @@ mod tests {
         };
         let shown = |circuits: Vec<v1::Circuit>, events| {
             let output = Output { format: Format::Table, paint: Paint(false), width: None };
-            let view = View { namespaces: false, output, skip: Skip::until(None) };
+            let mut view = View { namespaces: false, output, skip: Skip::until(None), last: String::new() };
             let text = view.lines(&Shown { events, tasks: Vec::new(), circuits, initial_complete: false });
             let stands = |line: &str| if line.contains("(has stood since)") { "stands" } else { "event" };
             text.lines().map(stands).collect::<Vec<_>>()
@@ -380,7 +394,20 @@ mod tests {
         assert_eq!(shown(vec![told.clone(), circuit(2, true)], vec![tripped.clone()]), ["event", "stands"]);
         assert_eq!(shown(vec![circuit(1, true), told], vec![tripped.clone()]), ["stands", "event"]);
         assert_eq!(shown(vec![circuit(1, false)], vec![]), ["stands"]);
-        assert_eq!(shown(vec![], vec![tripped]), ["event"]);
+        assert_eq!(shown(vec![], vec![tripped.clone()]), ["event"]);
+        let again = v1::Event { detail: Some(v1::event::Detail::Circuit(circuit(4, false))), ..tripped.clone() };
+        let stands = [circuit(2, false), circuit(3, true), circuit(3, true), circuit(4, false)];
+        assert_eq!(shown(stands.to_vec(), vec![tripped.clone(), again]), ["event", "stands", "event"], "each once");
+        // The one of before is told by no event here; and none of after is mistaken for it.
+        assert_eq!(shown(vec![circuit(4, false), circuit(2, false)], vec![tripped]), ["stands", "event"]);
+        let deleted = v1::Event {
+            r#type: v1::EventType::TaskDeleted.into(),
+            name: circuit(0, false).name,
+            uid: "old".to_owned(),
+            ..v1::Event::default()
+        };
+        let of = |uid: &str, epoch| v1::Circuit { task_uid: uid.to_owned(), ..circuit(epoch, true) };
+        assert_eq!(shown(vec![of("old", 5), of("new", 1)], vec![deleted]), ["stands", "event", "stands"]);
     }
 
     #[test]

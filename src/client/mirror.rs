@@ -16,8 +16,10 @@ mod shared;
 mod word;
 
 #[cfg(test)]
+#[cfg(feature = "server")]
 mod testing;
 #[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;
 
 use std::fmt;

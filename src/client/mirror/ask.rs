@@ -1,6 +1,7 @@
 //! Permits, which only calls of half-open circuits need.
 
 #[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;
 
 use std::sync::Arc;

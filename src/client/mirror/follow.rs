@@ -1,6 +1,7 @@
 //! Keeps the copy alive.
 
 #[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;
 
 use std::collections::HashSet;
@@ -19,6 +20,9 @@ use crate::client::{DEADLINE, Error};
 use crate::pb::v1;
 use v1::circuit_service_client::CircuitServiceClient;
 use v1::watch_circuits_request::Start;
+
+/// How long a live watch has something to tell at the latest, which the server does every ten seconds.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// Follows the circuits for as long as the mirror lives, across whatever happens to the connection.
 pub(super) struct Follower {
@@ -125,6 +129,7 @@ impl Follower {
         self.shared.back.notify_one();
         let resumed = self.cursor.is_some();
         let mut initial = (!resumed).then(HashSet::new);
+        let mut last = Instant::now();
         loop {
             let frame = match stream.message().await {
                 Ok(Some(frame)) => frame,
@@ -135,10 +140,13 @@ impl Follower {
             self.backoff = Backoff::new();
             self.warned = None;
             self.trouble.set(None);
-            if resumed && !self.is_fresh() {
+            // A live watch is never silent for so long. Where this process was, what comes first has waited, and nothing says how much of it.
+            let silent = last.elapsed() > SILENCE.max(self.shared.freshness.bound());
+            if silent || resumed && !self.is_fresh() {
                 self.cursor = None;
-                return Error::new(Code::Unavailable, "what the watch has resumed is too old");
+                return Error::new(Code::Unavailable, "what the watch shows is too old");
             }
+            last = Instant::now();
             self.take_over(frame, &mut initial);
         }
     }

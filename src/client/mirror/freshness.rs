@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::local::nanos;
 
@@ -21,6 +21,8 @@ pub(super) struct Freshness {
     until: AtomicU64,
     /// When the server was last heard; zero: never.
     heard: AtomicU64,
+    /// Nobody follows the server any more.
+    ended: AtomicBool,
     /// That the copy is relied on whatever the clock says. Set only while a timer runs that takes it back in time; else the clock decides.
     certain: AtomicBool,
     again: Notify,
@@ -33,9 +35,15 @@ impl Freshness {
             bound: nanos(bound),
             until: AtomicU64::new(0),
             heard: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
             certain: AtomicBool::new(false),
             again: Notify::new(),
         }
+    }
+
+    /// For how long the server may be silent.
+    pub(super) fn bound(&self) -> Duration {
+        Duration::from_nanos(self.bound)
     }
 
     /// That time, in nanoseconds since the mirror began, plus one: zero stands for never.
@@ -66,7 +74,7 @@ impl Freshness {
     /// Whether the copy is relied on at that time. Who has read the clock for other reasons finds out, too, if no timer has fired that
     /// should have, as where the mirror's runtime is held up.
     pub(super) fn is_fresh(&self, at: u64) -> bool {
-        let fresh = at <= self.until.load(Ordering::Acquire);
+        let fresh = at <= self.until.load(Ordering::Acquire) && !self.ended.load(Ordering::Acquire);
         if !fresh && self.is_certain() {
             self.certain.store(false, Ordering::Release);
         }
@@ -77,15 +85,15 @@ impl Freshness {
     pub(super) async fn keep(&self) {
         let _end = Uncertain(self);
         loop {
-            let left = self.until.load(Ordering::Acquire).saturating_sub(self.at(Instant::now()));
-            match left.checked_sub(MARGIN) {
-                Some(left) if left > 0 => {
-                    self.certain.store(true, Ordering::Release);
-                    sleep(Duration::from_nanos(left)).await;
-                    // It may have been heard meanwhile: then that is found next.
-                    self.certain.store(false, Ordering::Release);
-                }
-                _ => self.again.notified().await,
+            let until = self.until.load(Ordering::Acquire).saturating_sub(MARGIN);
+            if self.at(Instant::now()) < until {
+                self.certain.store(true, Ordering::Release);
+                // The time is that of before: so this thread may be stopped at any point.
+                sleep_until(self.origin + Duration::from_nanos(until)).await;
+                // It may have been heard meanwhile: then that is found next.
+                self.certain.store(false, Ordering::Release);
+            } else {
+                self.again.notified().await;
             }
         }
     }
@@ -96,7 +104,7 @@ struct Uncertain<'a>(&'a Freshness);
 
 impl Drop for Uncertain<'_> {
     fn drop(&mut self) {
-        self.0.until.store(0, Ordering::Release);
+        self.0.ended.store(true, Ordering::Release);
         self.0.certain.store(false, Ordering::Release);
     }
 }

@@ -64,8 +64,8 @@ impl GrpcCircuitLayer {
     }
 
     /// Has statuses judged otherwise. Where there was no answer: DEADLINE_EXCEEDED is the caller's own deadline, for which tonic gives its
-    /// callers CANCELLED; a status that a service beneath failed with is that; and all else is UNAVAILABLE, as is an answer that breaks
-    /// off, whichever way.
+    /// callers CANCELLED; a status that a service beneath failed with is that; and all else is UNAVAILABLE, as is an answer whose
+    /// connection breaks. An answer that ends without a status is UNKNOWN.
     #[must_use]
     pub fn judged(self, judge: fn(Code) -> Verdict) -> Self {
         Self { judge, ..self }
@@ -126,8 +126,8 @@ where
             if let Some(status) = Status::from_header_map(&head.headers) {
                 body.end(status.code());
             } else if !head.status.is_success() {
-                // No gRPC server, such as a proxy that has nowhere to go; gRPC has it that way too.
-                body.end(if head.status.is_client_error() { Code::Internal } else { Code::Unavailable });
+                // No gRPC server, such as a proxy that has nowhere to go.
+                body.end(code_of(head.status));
             }
             Ok(http::Response::from_parts(head, body))
         })
@@ -142,6 +142,18 @@ fn unanswered(error: &(dyn std::error::Error + 'static)) -> Code {
         Code::DeadlineExceeded
     } else {
         error.source().map_or(Code::Unavailable, unanswered)
+    }
+}
+
+/// What gRPC takes an HTTP status for that comes without one of its own (its "HTTP to gRPC Status Code Mapping").
+fn code_of(status: http::StatusCode) -> Code {
+    match status.as_u16() {
+        400 => Code::Internal,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        429 | 502..=504 => Code::Unavailable,
+        _ => Code::Unknown,
     }
 }
 

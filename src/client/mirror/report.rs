@@ -1,6 +1,7 @@
 //! Tells the server what has come of calls.
 
 #[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;
 
 use std::array;

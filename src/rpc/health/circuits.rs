@@ -113,7 +113,12 @@ impl Watched {
         // After the changes have been asked for: so nothing is missed that happens after the look.
         let view = self.journal.view();
         let task = view.get(&self.name).filter(|task| Some(task.uid) == present);
-        task.map_or(ServingStatus::ServiceUnknown, |task| status(&task.circuit))
+        let status = task.map(|task| status(&task.circuit));
+        if status.is_none() {
+            // It may have gone between the two looks, and then nothing tells of it any more.
+            self.of = None;
+        }
+        status.unwrap_or(ServingStatus::ServiceUnknown)
     }
 
     async fn change(&mut self) -> Result<(), Error> {

@@ -147,7 +147,7 @@ impl Digest for Digested {
     }
 }
 
-/// Events on their way from the log into frames. Between two frames it keeps none that were not looked at: they would live for as long
+/// Events on their way from the log into frames. Between two frames it keeps one at the most that was not looked at: they would live for as long
 /// as a client reads nothing, with all that they are about, when the log has long let go of them.
 pub(super) struct Gatherer {
     /// Read, but not looked at yet.
@@ -175,10 +175,10 @@ impl Gatherer {
         FRAME_EVENTS.saturating_sub(self.draft.count).max(FRAME_EVENTS / 2).min(self.room)
     }
 
-    /// Gives up what was read and not looked at; where to read it again.
+    /// Gives up what was read and not looked at, unless that is the one event that found no room; where to read it again.
     pub(super) fn give_up_backlog(&mut self) -> Option<Sequence> {
         // Frames are what is kept of digested events, and they are few.
-        if self.backlog.is_empty() {
+        if self.backlog.len() <= 1 {
             return None;
         }
         self.backlog.clear();
@@ -243,9 +243,8 @@ impl Gatherer {
     pub(super) fn take(&mut self) -> (Draft, Sequence) {
         let position = self.draft.position;
         // One frame of large events makes the next reads short, and they grow again with frames of small ones.
-        if let Some(each) = self.draft.bytes.len().checked_div(self.draft.count) {
-            self.room = (FRAME_BYTES / each.max(1) + 1).min(2 * self.room).min(FRAME_EVENTS);
-        }
+        let fits = self.draft.bytes.len().checked_div(self.draft.count).map(|each| FRAME_BYTES / each.max(1) + 1);
+        self.room = fits.unwrap_or(FRAME_EVENTS).min(2 * self.room).min(FRAME_EVENTS);
         (std::mem::replace(&mut self.draft, Draft { position, ..Draft::default() }), position)
     }
 }

@@ -179,6 +179,23 @@ impl Warnings {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_after_a_silence_that_no_live_watch_has_makes_no_copy_fresh() {
+    let (mut stage, mirror) = mirror(|builder| closed(builder).staleness(SOON));
+    let api = mirror.guard(API);
+    let watch = stage.watch().await.stands();
+    watch.show_all(&[circuit(API, "first", Closed)], "c1").await;
+    assert_eq!(why(&api).await, None);
+    // As where this process was stopped meanwhile.
+    tokio::time::advance(SILENCE + SOON).await;
+    watch.show(&[circuit(API, "first", Closed)], &[], "c2").await;
+    assert_eq!(why(&api).await, Some(Reason::Stale));
+    let again = stage.watch().await;
+    assert_eq!(again.start(), Start::SendInitialState(true));
+    again.stands().show_all(&[circuit(API, "first", Closed)], "c3").await;
+    assert_eq!(why(&api).await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_mistake_is_told_and_logged_once_and_tried_again() {
     let warnings = Warnings::default();
     let _logs = warnings.begin();
