@@ -11,6 +11,7 @@ A fourth argument is what to do in doubt: last-known (the default), fail-open or
 """
 
 import itertools
+import queue
 import sys
 import threading
 import time
@@ -27,6 +28,8 @@ from switchyard.v1 import task_pb2 as tasks
 
 # A watch that has nothing to tell is silent for 10 s.
 STALENESS = 30
+# How many outcomes a message may have.
+IN_A_MESSAGE = 1_000
 # How long not to ask for a permit again, where the server does not say.
 ASK_AGAIN = 1
 # Without them nobody would notice a server that has vanished: a watch only reads.
@@ -54,14 +57,14 @@ class Circuit:
         self.stub = circuit_service_pb2_grpc.CircuitServiceStub(grpc.insecure_channel(server, options=KEEPALIVE))
         self.name, self.policy = name, policy
         self.reporter = f"python-{uuid.uuid4()}"
-        # Numbers arrive in order, and one that does not is a duplicate: so a report is made while the lock is held.
-        self.sequence, self.reports = itertools.count(1), threading.Lock()
+        self.sequence, self.outcomes = itertools.count(1), queue.Queue(10 * IN_A_MESSAGE)
         self.circuit, self.heard = None, float("-inf")
         self.known = threading.Event()
         # One call asks for a permit at a time; and when that is worth it again, of which token.
         self.asking = threading.Lock()
         self.ask_again = ("", 0)
-        threading.Thread(target=self._follow, daemon=True).start()
+        for work in (self._follow, self._tell):
+            threading.Thread(target=work, daemon=True).start()
 
     def call(self, function):
         """Calls the function if the circuit lets it; what it raises counts as a failure, and is raised."""
@@ -137,17 +140,31 @@ class Circuit:
     def _report(self, token, verdict, seconds):
         latency = Duration()
         latency.FromNanoseconds(int(seconds * 1e9))
-        with self.reports:
-            outcome = api.CallOutcome(
-                name=self.name, token=token, sequence=next(self.sequence), outcome=verdict, latency=latency
-            )
-            request = api.ReportOutcomesRequest(reporter=self.reporter, outcomes=[outcome])
-            try:
-                # A program with more calls would gather them, up to a thousand in a message, and tell them again, with the same
-                # numbers, where it does not know whether they have arrived.
-                self.stub.ReportOutcomes(iter([request]), timeout=1)
-            except grpc.RpcError as error:
-                print(f"not told: {error.code().name}")
+        outcome = api.CallOutcome(name=self.name, token=token, outcome=verdict, latency=latency)
+        try:
+            self.outcomes.put_nowait(outcome)
+        except queue.Full:
+            print("not told: too many outcomes wait")
+
+    def _tell(self):
+        """Tells of outcomes, apart from those who call: nobody waits for the server."""
+        while True:
+            outcomes = [self.outcomes.get()]
+            while len(outcomes) < IN_A_MESSAGE and not self.outcomes.empty():
+                outcomes.append(self.outcomes.get())
+            for outcome in outcomes:
+                outcome.sequence = next(self.sequence)
+            request = api.ReportOutcomesRequest(reporter=self.reporter, outcomes=outcomes)
+            while True:
+                try:
+                    self.stub.ReportOutcomes(iter([request]), timeout=10)
+                    break
+                except grpc.RpcError as error:
+                    print(f"not told yet: {error.code().name}")
+                    if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+                        break
+                    # Again with the same numbers: so what has arrived counts once.
+                    time.sleep(1)
 
     def _follow(self):
         parent, task = self.name.rsplit("/tasks/", 1)

@@ -3,6 +3,7 @@
 mod cursor_file;
 mod documents;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -121,7 +122,7 @@ impl Following {
                 None => self.start(client).await?,
             };
             let mut stream = open(start);
-            let mut view = View { namespaces, output, skip: Skip::until(since), last: String::new() };
+            let mut view = View { namespaces, output, skip: Skip::until(since), stood: HashMap::new() };
             match view.follow(&mut stream, file, ended).await? {
                 End::Asked => {
                     leave(&stream, output, file.as_ref());
@@ -182,8 +183,8 @@ struct View {
     namespaces: bool,
     output: Output,
     skip: Skip,
-    /// The last line that was shown.
-    last: String,
+    /// How each circuit stood when that was last told.
+    stood: HashMap<String, String>,
 }
 
 impl View {
@@ -268,12 +269,14 @@ impl View {
                 rest = &rest[place + 1..];
             }
             if until.is_none() || until != next {
-                lines.push(event_view::circuit(circuit, namespaces, paint));
+                // A pause has several events, which leave the circuit as it is.
+                let line = event_view::circuit(circuit, namespaces, paint);
+                if self.stood.insert(circuit.name.clone(), line.clone()).as_ref() != Some(&line) {
+                    lines.push(line);
+                }
             }
         }
         lines.extend(rest.iter().map(told));
-        // A pause has several events, which leave the circuit as it is.
-        lines.retain(|line| std::mem::replace(&mut self.last, line.clone()) != *line);
         lines.into_iter().map(|line| line + "\n").collect()
     }
 }
@@ -383,7 +386,7 @@ mod tests {
         };
         let shown = |circuits: Vec<v1::Circuit>, events| {
             let output = Output { format: Format::Table, paint: Paint(false), width: None };
-            let mut view = View { namespaces: false, output, skip: Skip::until(None), last: String::new() };
+            let mut view = View { namespaces: false, output, skip: Skip::until(None), stood: HashMap::new() };
             let text = view.lines(&Shown { events, tasks: Vec::new(), circuits, initial_complete: false });
             let stands = |line: &str| if line.contains("(has stood since)") { "stands" } else { "event" };
             text.lines().map(stands).collect::<Vec<_>>()

@@ -39,7 +39,8 @@ const LONGEST_PREFACE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Streams of one connection: the watches that it may have, and calls beside them.
 const STREAMS: u32 = 256;
-/// Streams that we had to reset before the connection is taken for an attack (RUSTSEC-2024-0003).
+/// Streams that we had to reset, or that were before we came to them, until the connection is taken for an attack (RUSTSEC-2024-0003,
+/// CVE-2023-44487). Calls whose deadlines pass together are none, and would take the watches beside them along.
 const RESET_STREAMS: usize = 1_024;
 /// What is buffered for each stream of a client that does not read. hyper's default of 400 KiB would be 80 MiB for one peer.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -73,6 +74,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, closing
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_local_error_reset_streams(RESET_STREAMS)
+        .max_pending_accept_reset_streams(RESET_STREAMS)
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)

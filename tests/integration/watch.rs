@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use switchyard::config::Layer;
 use switchyard::pb::v1::watch_tasks_request::Start;
 use switchyard::pb::v1::{
-    DeleteTaskRequest, Event, EventType, EventView, State, Task, WatchTasksRequest, WatchTasksResponse,
+    DeleteTaskRequest, Event, EventType, EventView, GetTaskRequest, State, Task, WatchTasksRequest, WatchTasksResponse,
 };
 use switchyard::server::Ended;
 use tonic::{Code, Status, Streaming};
@@ -244,4 +244,26 @@ async fn a_drain_is_shown_to_its_end() {
     use EventType::{InstanceEnded, InstanceStopping, ServerDraining};
     assert_eq!(types, [ServerDraining, InstanceStopping, InstanceEnded]);
     assert_eq!(server.ended().await, Ended::Clean);
+}
+
+/// Deadlines that pass together are no attack: what else goes over the connection goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_given_up_by_the_hundred_end_no_watch_beside_them() {
+    let server = Harness::start(Layer::default()).await;
+    let client = server.client().await;
+    let mut frames = watch(&mut client.clone(), WatchTasksRequest::default()).await;
+    frame(&mut frames).await;
+    for _ in 0..40 {
+        let calls = (0..200).map(|_| {
+            let mut client = client.clone();
+            tokio::spawn(async move { client.get_task(GetTaskRequest { name: name("api") }).await.map(drop) })
+        });
+        let calls: Vec<_> = calls.collect();
+        tokio::task::yield_now().await;
+        calls.iter().for_each(tokio::task::JoinHandle::abort);
+        join_all(calls).await;
+    }
+    client.clone().start_task(idle("api")).await.expect("the connection stands");
+    let seen = through(&mut frames, 1).await;
+    assert_eq!(events(seen).first().map(|event| event.name.clone()), Some(name("api")));
 }
