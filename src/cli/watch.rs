@@ -255,7 +255,6 @@ impl View {
         let tasks = tasks.iter().map(|task| event_view::initial(task, namespaces, paint));
         let mut lines: Vec<_> = tasks.collect();
         let mut rest = events.as_slice();
-        let told = |event| event_view::line(event, namespaces, paint);
         for circuit in circuits {
             // Both are in the log's order, and each event of a circuit has its circuit. So one that is not the next such event's stood so
             // before it; but for a task that has the name of a deleted one, that was deleted first.
@@ -265,8 +264,9 @@ impl View {
                 None => rest[..next.unwrap_or(rest.len())].iter().rposition(|event| deletes_before(event, circuit)),
             };
             if let Some(place) = until {
-                lines.extend(rest[..=place].iter().map(told));
-                rest = &rest[place + 1..];
+                let (told, later) = rest.split_at(place + 1);
+                lines.extend(self.told(told));
+                rest = later;
             }
             if until.is_none() || until != next {
                 // A pause has several events, which leave the circuit as it is.
@@ -276,8 +276,15 @@ impl View {
                 }
             }
         }
-        lines.extend(rest.iter().map(told));
+        lines.extend(self.told(rest));
         lines.into_iter().map(|line| line + "\n").collect()
+    }
+
+    fn told(&mut self, events: &[v1::Event]) -> Vec<String> {
+        for event in events.iter().filter(|event| event.r#type() == v1::EventType::TaskDeleted) {
+            self.stood.remove(&event.name);
+        }
+        events.iter().map(|event| event_view::line(event, self.namespaces, self.output.paint)).collect()
     }
 }
 
