@@ -19,7 +19,8 @@ const PASSED_OVER: usize = 1_000;
 
 /// How many frames are made at once where the events are read, at the most: a thread need not be woken for each.
 const DIGESTED: usize = 4;
-/// After so many bytes the read ends: a client that reads none of them should not cost much, and there may be another read ahead.
+/// After so many bytes no frame is begun any more, and one that has so many ends the read: a client that reads none of them should not
+/// cost much, and there may be another read ahead.
 const DIGESTED_BYTES: usize = 96 * 1024;
 
 /// A frame in the making.
@@ -97,12 +98,9 @@ impl Digested {
         selection.is_brief().then(blank)
     }
 
-    fn has_all_frames(&self) -> bool {
-        self.whole.len() + 1 >= DIGESTED
-    }
-
-    fn has_all_bytes(&self) -> bool {
-        self.whole.iter().chain([&self.draft]).map(|draft| draft.bytes.len()).sum::<usize>() >= DIGESTED_BYTES
+    fn has_all(&self) -> bool {
+        let bytes = self.whole.iter().chain([&self.draft]).map(|draft| draft.bytes.len()).sum::<usize>();
+        self.whole.len() + 1 >= DIGESTED || bytes >= DIGESTED_BYTES
     }
 
     /// Begins the next frame.
@@ -134,15 +132,15 @@ impl Digest for Digested {
         if !self.selection.selects_brief(event) {
             self.draft.pass_over(sequence);
         } else if !self.draft.try_add(sequence, encode) {
-            if self.has_all_frames() {
+            if self.has_all() {
                 return Taken::No;
             }
             self.cut();
             // An empty one has room for any.
             self.draft.try_add(sequence, encode);
         }
-        let is_last =
-            Some(sequence) == self.bound || self.draft.has_to_go() && self.has_all_frames() || self.has_all_bytes();
+        let is_full = self.draft.has_to_go() && self.has_all() || self.draft.bytes.len() >= DIGESTED_BYTES;
+        let is_last = Some(sequence) == self.bound || is_full;
         if is_last { Taken::Last } else { Taken::Yes }
     }
 }
