@@ -1,5 +1,5 @@
-//! WatchTasks and WatchCircuits: a stream is a place in the log and a selection. It pulls when its client has room, queues nothing, and falls off
-//! only when retention has overtaken it.
+//! WatchTasks and WatchCircuits: a stream is a place in the log and a selection. It pulls when its client has room, queues nothing,
+//! and falls off only when retention has overtaken it.
 
 mod encoded;
 mod frame;

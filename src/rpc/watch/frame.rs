@@ -145,8 +145,8 @@ impl Digest for Digested {
     }
 }
 
-/// Events on their way from the log into frames. Between two frames it keeps one at the most that was not looked at: they would live for as long
-/// as a client reads nothing, with all that they are about, when the log has long let go of them.
+/// Events on their way from the log into frames. Between two frames it keeps one at the most that was not looked at: they would live
+/// for as long as a client reads nothing, with all that they are about, when the log has long let go of them.
 pub(super) struct Gatherer {
     /// Read, but not looked at yet.
     backlog: VecDeque<Arc<Event>>,

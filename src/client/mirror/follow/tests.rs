@@ -110,7 +110,9 @@ async fn within_the_bound_a_watch_is_resumed_and_after_it_the_copy_is_made_anew(
     let opened = stage.watch().await;
     assert_eq!(opened.start(), from_cursor("c1"));
     let watch = opened.stands();
+    assert_eq!((why(&api).await, why(&other).await), (None, None), "what is known stays known");
     watch.show(&[], &[], "c2").await;
+    assert_eq!((why(&api).await, why(&other).await), (None, None));
 
     watch.end(cut()).await;
     let refused = sleep(bound + SOON);
