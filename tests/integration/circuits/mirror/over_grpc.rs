@@ -182,15 +182,16 @@ async fn a_rejected_grpc_call_is_unavailable_and_says_why_and_when_to_try_again(
     scene.server.shut_down();
 }
 
-/// Calls until one is rejected like that: a mirror hears of what has happened in far fewer calls.
+/// Calls whenever the mirror's copy has changed, until a call is rejected like that.
 async fn rejection(scene: &mut Scene, wanted: impl Fn(&Status) -> bool) -> Status {
-    for _ in 0..FLOOD {
+    let guard = scene.mirror.guard(&name("api"));
+    loop {
+        let changed = guard.changed();
         match scene.check(0).await {
             Err(status) if wanted(&status) => return status,
-            _ => tokio::task::yield_now().await,
+            _ => changed.await,
         }
     }
-    panic!("no call was rejected so");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
