@@ -101,6 +101,14 @@ impl Run {
         }
     }
 
+    /// How long the present piece of work may take until LONG_RUNNING_TASK. A check that is given up after its timeout takes a moment
+    /// longer than that: where the threshold is the timeout, as it is by default, that is no reason for an alert.
+    pub(super) fn long_after(&self) -> Duration {
+        let (after, timeout) = (self.spec.watchdog().long_running_after(), self.spec.schedule().timeout());
+        if self.marks_checks && timeout <= after { after.max(timeout + timeout / 10) } else { after }
+    }
+
+
     /// One that lived under an earlier server, as the log last showed it.
     pub(super) fn past(id: InstanceId, spec: Arc<TaskSpec>, instance: &Instance, now: Now) -> Self {
         let Instance { generation, attempt, state, start_time, ready_time, shutdown, blocked_since, .. } = *instance;

@@ -21,7 +21,7 @@ impl<C: Chance> Lifecycle<C> {
         let Some(run) = entry.run_mut(id) else { return };
         run.work.since = Some(at);
         run.marks_checks = true;
-        let due = at + run.spec.watchdog().long_running_after();
+        let due = at + run.long_after();
         if !self.timers.is_set(Timer::LongRunning(id)) {
             self.timers.set(Timer::LongRunning(id), due);
         }
@@ -31,7 +31,7 @@ impl<C: Chance> Lifecycle<C> {
         let Some((_, entry)) = self.entry_of(id) else { return };
         let Some(run) = entry.run_mut(id) else { return };
         let Some(since) = run.work.since.take() else { return };
-        if at.since(since) < run.spec.watchdog().long_running_after() {
+        if at.since(since) < run.long_after() {
             self.resolve_live(id, AlertKind::LongRunningTask, now);
         }
     }
@@ -39,7 +39,7 @@ impl<C: Chance> Lifecycle<C> {
     pub(super) fn on_long_running(&mut self, id: InstanceId, now: Now) {
         let Some((_, entry)) = self.entry_of(id) else { return };
         let Some(run) = entry.run(id) else { return };
-        let after = run.spec.watchdog().long_running_after();
+        let after = run.long_after();
         match run.work.since {
             Some(since) if since + after <= now.mono => {
                 let took = Pretty::about(now.mono.since(since));

@@ -33,6 +33,8 @@ struct Known {
     was_ready: bool,
     /// Since when the present piece of work goes on.
     work: Option<Mono>,
+    /// Whether such a piece is a check, which its timeout ends.
+    checks: bool,
     /// How long the last one took.
     took: Option<Duration>,
     /// Whether one has ended in time.
@@ -61,7 +63,7 @@ impl Promises {
             }
             Input::CheckBegan(id, at) => {
                 if let Some(known) = self.live.get_mut(id) {
-                    known.work = Some(*at);
+                    (known.work, known.checks) = (Some(*at), true);
                 }
             }
             Input::CheckEnded(id, at, _) => {
@@ -94,8 +96,9 @@ impl Promises {
                 // Another's time goes on.
                 let goes_on = self.displaced.get(&(key.0, key.1)).copied().filter(|_| is_candidate);
                 let (ready_by, work) = (goes_on.unwrap_or(now.mono + within), Some(now.mono));
-                let known =
-                    Known { key, spec, ready_by, was_ready: false, work, took: None, was_in_time: false, stop: None };
+                let checks = spec.monitor().is_built_in();
+                let (was_ready, took, was_in_time, stop) = (false, None, false, None);
+                let known = Known { key, spec, ready_by, was_ready, work, checks, took, was_in_time, stop };
                 self.live.insert(launch.instance, known);
                 Ok(())
             }
@@ -155,7 +158,7 @@ impl Promises {
         let state = roles.get(&known.key).map(|live| live.instance.state);
         let is_over = |since: Option<Mono>, after: Duration| since.is_some_and(|since| since + after <= now.mono);
         let right = match alert.kind {
-            AlertKind::LongRunningTask => is_over(known.work, watchdog.long_running_after()),
+            AlertKind::LongRunningTask => is_over(known.work, known.long_after()),
             AlertKind::SlowCancellation => {
                 is_over(known.stop.as_ref().map(|stop| stop.signalled), watchdog.slow_cancellation_after())
             }
@@ -228,7 +231,14 @@ impl Promises {
 impl Known {
     /// Whether its last piece of work was done in time.
     fn is_in_time(&self) -> bool {
-        self.took.is_some_and(|took| took < self.spec.watchdog().long_running_after())
+        self.took.is_some_and(|took| took < self.long_after())
+    }
+
+    /// From when on a piece of work takes long. A check has a tenth of its timeout to be given up, where that is not over before.
+    fn long_after(&self) -> Duration {
+        let (after, timeout) = (self.spec.watchdog().long_running_after(), self.spec.schedule().timeout());
+        let given_up = timeout.saturating_mul(11) / 10;
+        if self.checks && (timeout..given_up).contains(&after) { given_up } else { after }
     }
 
     /// Whether the alerts and the phases of its shutdown are what they must be by now.
@@ -245,7 +255,7 @@ impl Known {
         };
         let fails = |holds: bool, missed: &str| check(holds, || missed.to_owned());
         let watchdog = self.spec.watchdog();
-        let is_long = self.work.is_some_and(|since| late(since + watchdog.long_running_after()));
+        let is_long = self.work.is_some_and(|since| late(since + self.long_after()));
         fails(!is_long || open(AlertKind::LongRunningTask), "its work takes long, and no alert says so")?;
         let in_time = admits && self.work.is_none() && self.is_in_time();
         fails(!in_time || !open(AlertKind::LongRunningTask), "its work was done in time, and an alert says otherwise")?;
