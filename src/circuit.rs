@@ -77,10 +77,12 @@ pub struct Circuit {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
-    /// The callers' window is there from the first outcome on: few circuits have any.
     Closed {
         window: Window,
+        /// It is there from the first outcome on: few circuits have any.
         passive: Option<Box<PassiveWindow>>,
+        /// How long the stable period lasts that was under way at a retune; `None`: as long as the policy says. Few have any.
+        stable: Option<Box<Duration>>,
     },
     Open {
         lasts: Duration,
@@ -91,7 +93,7 @@ enum Phase {
 
 impl Phase {
     fn closed() -> Self {
-        Self::Closed { window: Window::default(), passive: None }
+        Self::Closed { window: Window::default(), passive: None, stable: None }
     }
 }
 
@@ -126,8 +128,11 @@ impl Circuit {
         }
         let stopwatch = self.stopwatch;
         let is_over = |lasts: Duration| stopwatch.elapsed(now) >= lasts;
-        match &self.phase {
-            Phase::Closed { .. } => {
+        match &mut self.phase {
+            Phase::Closed { passive, .. } => {
+                if let Some(passive) = passive {
+                    passive.roll(now.mono);
+                }
                 self.decay(policy, now);
                 None
             }
@@ -164,7 +169,10 @@ impl Circuit {
         self.decay(from, now);
         let elapsed = self.stopwatch.elapsed(now);
         match &mut self.phase {
-            Phase::Closed { window, passive } => {
+            Phase::Closed { window, passive, stable } => {
+                let period = stable.as_deref().copied().unwrap_or_else(|| from.stable_for());
+                let period = period.min(elapsed + to.stable_for());
+                *stable = (self.streak > 0 && period != to.stable_for()).then(|| Box::new(period));
                 window.fit(to);
                 if let Some(passive) = passive {
                     passive.fit(to.passive());
@@ -218,14 +226,21 @@ impl Circuit {
 
     /// A closed circuit's streak shrinks by one for each stable period.
     fn decay(&mut self, policy: &CircuitPolicy, now: Now) {
-        let (Phase::Closed { .. }, Stopwatch::Running { since }) = (&self.phase, &mut self.stopwatch) else { return };
-        let period = policy.stable_for();
-        if period.is_zero() {
-            self.streak = 0;
+        let (Phase::Closed { stable, .. }, Stopwatch::Running { since }) = (&mut self.phase, &mut self.stopwatch)
+        else {
+            return;
+        };
+        if policy.stable_for().is_zero() {
+            (self.streak, *stable) = (0, None);
         }
-        while self.streak > 0 && now.mono.since(since.mono) >= period {
+        while self.streak > 0 {
+            let period = stable.as_deref().copied().unwrap_or_else(|| policy.stable_for());
+            if now.mono.since(since.mono) < period {
+                break;
+            }
             self.streak -= 1;
             *since = Now { mono: since.mono + period, wall: since.wall + period };
+            *stable = None;
         }
     }
 

@@ -17,24 +17,24 @@ impl Circuit {
     ) -> (Disposition, Option<Transition>) {
         let settled = self.settle(policy, chance, now);
         let now = self.clamp(now);
-        // A transition that was due begins a new epoch, so there is never a second one.
-        if sample.epoch != self.epoch {
+        // What was due has begun a new epoch, under which nothing can have begun yet, whatever the sample says: so there is never a
+        // second transition.
+        if settled.is_some() || sample.epoch != self.epoch {
             return (Disposition::Stale, settled);
         }
         if let Err(disposition) = self.take_back(sample.source, now) {
-            return (disposition, settled);
+            return (disposition, None);
         }
         if self.stopwatch.is_stopped() {
-            return (Disposition::Stale, settled);
+            return (Disposition::Stale, None);
         }
         let failed = match sample.verdict {
             Verdict::Pass => false,
             Verdict::Fail => true,
-            Verdict::Neutral => return (Disposition::Neutral, settled),
+            Verdict::Neutral => return (Disposition::Neutral, None),
         };
         let slow = policy.slow_threshold().is_some_and(|threshold| sample.latency > threshold);
-        let (disposition, transition) = self.count(Mark::new(failed, slow), sample.source, policy, chance, now);
-        (disposition, settled.or(transition))
+        self.count(Mark::new(failed, slow), sample.source, policy, chance, now)
     }
 
     /// Takes the lease back that a call had, whatever came of the call.
@@ -59,7 +59,7 @@ impl Circuit {
             self.flapping.push(mark.bad());
         }
         let transition = match &mut self.phase {
-            Phase::Closed { window, passive } => {
+            Phase::Closed { window, passive, .. } => {
                 let tripped = match source {
                     Source::Active => {
                         window.push(mark, policy);

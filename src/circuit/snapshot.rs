@@ -60,7 +60,7 @@ impl Circuit {
     /// The evidence so far.
     pub fn counts(&self) -> WindowCounts {
         match &self.phase {
-            Phase::Closed { window, passive } => {
+            Phase::Closed { window, passive, .. } => {
                 let passive = passive.as_ref().map_or_else(PassiveCounts::default, |window| window.counts());
                 WindowCounts { passive, ..window.counts() }
             }

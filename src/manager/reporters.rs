@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Mutex as Turn;
+use tokio::sync::{Mutex as Turn, Semaphore};
 
 use super::desk::Desk;
 use crate::journal::Journal;
@@ -15,9 +15,21 @@ use crate::telemetry::Circuits;
 /// then would count twice, if the circuit's epoch is still that of its call.
 const KEPT: usize = 10_000;
 
+/// How many reports are under way at once, callers who have gone away since included. Each has up to a thousand outcomes.
+const UNDER_WAY: usize = 256;
+
 /// Every reporter that is remembered.
-#[derive(Debug, Default)]
-pub(super) struct Reporters(Mutex<Known>);
+#[derive(Debug)]
+pub(super) struct Reporters {
+    known: Mutex<Known>,
+    room: Arc<Semaphore>,
+}
+
+impl Default for Reporters {
+    fn default() -> Self {
+        Self { known: Mutex::default(), room: Arc::new(Semaphore::new(UNDER_WAY)) }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -34,8 +46,8 @@ struct Reporter {
 }
 
 impl Reporters {
-    /// Takes a report in, and says what has become of each outcome. Goes on though nobody waits for it any more, or nobody would know
-    /// whether it has counted.
+    /// Takes a report in, and says what has become of each outcome. Once it has its turn it goes on though nobody waits for it any
+    /// more, or nobody would know whether it has counted.
     pub(super) async fn report(
         self: &Arc<Self>,
         report: Report,
@@ -43,9 +55,11 @@ impl Reporters {
         journal: Journal,
         metrics: Circuits,
     ) -> Result<Vec<Disposition>, Refusal> {
-        let heard = self.heard(&report.reporter);
+        // Those who wait here are as many as callers do: what goes on without a caller must be few.
+        let mut heard = self.heard(&report.reporter).lock_owned().await;
+        let room = Arc::clone(&self.room).acquire_owned().await;
         let counted = tokio::spawn(async move {
-            let mut heard = heard.lock().await;
+            let _room = room;
             let (told, last) = sort(report.outcomes, *heard, &journal);
             let fresh: Vec<CallOutcome> = told.iter().filter_map(|told| told.err()).collect();
             let mut fresh = match fresh.is_empty() {
@@ -67,7 +81,7 @@ impl Reporters {
     }
 
     fn heard(&self, reporter: &str) -> Arc<Turn<u64>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.clock += 1;
         let now = known.clock;
         if let Some(reporter) = known.reporters.get_mut(reporter) {

@@ -68,7 +68,7 @@ struct Watch {
     is_first: bool,
     last_frame: Instant,
     ages: Instant,
-    /// What the stream ends with, once a look has found nothing more.
+    /// What the stream ends with: in a drain once there is nothing more, and otherwise after the next frame.
     end: Option<Error>,
     resources: Resources,
 }
@@ -76,6 +76,13 @@ struct Watch {
 impl Watch {
     /// The next frame, or what the stream ends with.
     async fn next(&mut self) -> Result<v1::WatchChecksResponse, Error> {
+        // Where results come faster than they are read, there is always a frame full of them.
+        if let Some(aged) = self.end.take_if(|end| matches!(end, Error::StreamAged)) {
+            return Err(aged);
+        }
+        if self.end.is_none() && Instant::now() >= self.ages {
+            self.end = Some(Error::StreamAged);
+        }
         while !std::mem::take(&mut self.is_first) {
             self.gather();
             if self.frame.checks.len() >= FRAME_CHECKS {
@@ -139,3 +146,6 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

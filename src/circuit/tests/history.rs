@@ -68,8 +68,8 @@ impl Turn {
         (self.expected(&sample) == Disposition::Accepted).then_some(sample)
     }
 
-    /// What is to become of a sample. Thought out anew: it counts if it bears the epoch that stands once time has had its due, an
-    /// instance is ready, it says something, and, where a trial is on, it is a check or a call with a lease that is live.
+    /// What is to become of a sample. Thought out anew: it counts if it bears the epoch that stands before and after time has had its
+    /// due, an instance is ready, it says something, and, where a trial is on, it is a check or a call with a lease that is live.
     pub(super) fn expected(&self, sample: &Sample) -> Disposition {
         let settled = self.settled().0.status();
         let half_open = settled.state == HalfOpen;
@@ -79,7 +79,7 @@ impl Turn {
         };
         let now = self.now.mono.max(self.before.last_seen);
         match lease {
-            _ if sample.epoch != settled.epoch => Disposition::Stale,
+            _ if [self.before.epoch(), settled.epoch] != [sample.epoch; 2] => Disposition::Stale,
             Some(lease) if !half_open || lease.number >= self.given => Disposition::Stale,
             Some(lease) if !self.live.contains(&lease) => {
                 if lease.until <= now {
@@ -279,7 +279,7 @@ impl History {
     }
 }
 
-/// A result; one in eight is of an older epoch.
+/// A result; one in eight is of an older epoch, or of one that was never given out.
 fn some_sample(circuit: &Circuit, a: u8, b: u8) -> Sample {
     // Most results of a trial are good, or few would get far.
     let failures = if circuit.state() == HalfOpen { 1 } else { 3 };
@@ -289,8 +289,12 @@ fn some_sample(circuit: &Circuit, a: u8, b: u8) -> Sample {
         _ => Verdict::Pass,
     };
     let latency = [10, 10, 50, 51][usize::from(b) % 4] * MS;
-    let back = if b < 32 { u64::from(a / 8 % 4) + 1 } else { 0 };
-    Sample { epoch: Epoch::new(circuit.epoch().get().saturating_sub(back)), verdict, latency, source: Source::Active }
+    let epoch = match (circuit.epoch(), u64::from(a / 8 % 4)) {
+        (epoch, _) if b >= 32 => epoch,
+        (epoch, 0) => epoch.next(),
+        (epoch, back) => Epoch::new(epoch.get().saturating_sub(back)),
+    };
+    Sample { epoch, verdict, latency, source: Source::Active }
 }
 
 /// A policy whose thresholds are low, so that short histories reach them.

@@ -127,3 +127,37 @@ fn stability_up_to_a_retune_is_forgiven_by_the_old_policy() {
     bench.settle();
     assert_eq!(bench.circuit.status().streak, 0);
 }
+
+/// A streak of two, which was not forgiven anything yet, `elapsed` after the circuit has closed.
+fn closed_for(elapsed: Duration, stable_for: Duration) -> Bench {
+    let mut bench = Bench::half_open(CircuitDraft { stable_for: Some(stable_for), ..in_a_row() });
+    bench.check(Fail);
+    bench.trial();
+    bench.recover();
+    bench.advance(elapsed);
+    bench
+}
+
+/// Settles at each of these times after the one before; the streak then.
+fn streaks<const N: usize>(bench: &mut Bench, spans: [Duration; N]) -> [u32; N] {
+    spans.map(|span| {
+        bench.advance(span);
+        bench.settle();
+        bench.circuit.status().streak
+    })
+}
+
+#[test]
+fn of_a_stable_period_no_more_is_left_than_a_shorter_one_lasts_and_what_has_passed_is_forgiven_once() {
+    let mut bench = closed_for(3_000 * SECOND, 3_600 * SECOND);
+    bench.retune(CircuitDraft { stable_for: Some(60 * SECOND), ..in_a_row() });
+    let spans = [Duration::ZERO, 59 * SECOND, SECOND, 59 * SECOND, SECOND];
+    assert_eq!(streaks(&mut bench, spans), [2, 2, 1, 1, 0]);
+}
+
+#[test]
+fn a_longer_stable_period_begins_once_the_one_under_way_is_over() {
+    let mut bench = closed_for(50 * SECOND, 60 * SECOND);
+    bench.retune(CircuitDraft { stable_for: Some(3_600 * SECOND), ..in_a_row() });
+    assert_eq!(streaks(&mut bench, [9 * SECOND, SECOND, 3_599 * SECOND, SECOND]), [2, 1, 1, 0]);
+}

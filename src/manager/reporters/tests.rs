@@ -122,6 +122,43 @@ async fn a_report_whose_caller_goes_away_is_counted_all_the_same() {
 }
 
 #[tokio::test]
+async fn callers_who_go_away_before_their_turn_leave_nothing_behind() {
+    let mut bench = Bench::new().await;
+    let first = bench.report("a", outcomes(1..=1));
+    let asked = bench.asked().await;
+    let waiting: Vec<_> = (2..100).map(|number| bench.report("a", outcomes(number..=number))).collect();
+    assert!(!bench.is_asked().await);
+    for gone in waiting {
+        gone.abort();
+        assert!(gone.await.expect_err("aborted").is_cancelled());
+    }
+    accept(asked);
+    assert_eq!(first.await.expect("no panic"), Ok(vec![Accepted]));
+    assert!(!bench.is_asked().await, "none of them is under way");
+    let again = bench.report("a", outcomes(2..=2));
+    assert_eq!(accept(bench.asked().await).len(), 1, "it has not counted");
+    assert_eq!(again.await.expect("no panic"), Ok(vec![Accepted]));
+}
+
+#[tokio::test]
+async fn no_more_reports_are_under_way_than_there_is_room_for_though_their_callers_have_gone() {
+    let mut bench = Bench::new().await;
+    let reports: Vec<_> = (0..=UNDER_WAY).map(|number| bench.report(&number.to_string(), outcomes(1..=1))).collect();
+    let mut asked = Vec::new();
+    for _ in 0..UNDER_WAY {
+        asked.push(bench.asked().await);
+    }
+    for gone in reports.iter().take(UNDER_WAY) {
+        gone.abort();
+    }
+    assert!(!bench.is_asked().await, "there is no more room");
+    asked.truncate(UNDER_WAY - 1);
+    accept(bench.asked().await);
+    let last = reports.into_iter().next_back().expect("there is one");
+    assert_eq!(last.await.expect("no panic"), Ok(vec![Accepted]));
+}
+
+#[tokio::test]
 async fn what_was_refused_is_heard_when_it_is_sent_again() {
     let mut bench = Bench::new().await;
     let refused = bench.report("a", outcomes(1..=2));
@@ -156,7 +193,7 @@ async fn a_loop_that_has_ended_refuses() {
 #[test]
 fn no_more_reporters_are_remembered_than_that_and_the_most_silent_are_forgotten() {
     let reporters = Reporters::default();
-    let known = |name: &str| reporters.0.lock().expect("whole").reporters.contains_key(name);
+    let known = |name: &str| reporters.known.lock().expect("whole").reporters.contains_key(name);
     for number in 0..KEPT {
         *reporters.heard(&number.to_string()).try_lock().expect("free") = 7;
     }
@@ -165,7 +202,7 @@ fn no_more_reporters_are_remembered_than_that_and_the_most_silent_are_forgotten(
     for number in KEPT..3 * KEPT {
         reporters.heard(&number.to_string());
         reporters.heard("0");
-        assert!(reporters.0.lock().expect("whole").reporters.len() <= KEPT);
+        assert!(reporters.known.lock().expect("whole").reporters.len() <= KEPT);
     }
     assert!(known("0") && !known("1") && !known(&KEPT.to_string()));
     assert!((3 * KEPT - KEPT / 2..3 * KEPT).all(|number| known(&number.to_string())));
