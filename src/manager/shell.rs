@@ -3,16 +3,18 @@
 
 mod act;
 mod answer;
+mod sources;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::future::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, unconstrained};
 use tokio_util::sync::CancellationToken;
+
+pub(super) use sources::Sources;
 
 use super::Counts;
 use super::dice::Dice;
@@ -23,10 +25,11 @@ use super::shards::{Relief, ShardId, Shards};
 use super::vetting::{Built, Vetting};
 use super::watchdog::News;
 use crate::journal::{Append, Condition, Journal, Release, Vigil};
-use crate::lifecycle::{Effect, Input, Launch, Lifecycle, Limits, Past, RootEnd};
-use crate::model::{Event, InstanceId, Refusal, Remembered, Sequence};
+use crate::lifecycle::{Effect, Input, Lifecycle, Limits, Past, RootEnd};
+use crate::model::{Event, InstanceId, Refusal, Remembered};
 use crate::monitor::{Children, Clock, Fact, LiveCell, Orders, Report};
 use crate::telemetry::Metrics;
+use sources::{Build, Incoming, Source};
 
 /// What one turn takes from each source, so that none starves the others or the timers.
 const TURN: usize = 256;
@@ -38,12 +41,9 @@ const BREATH: Duration = Duration::from_millis(1);
 
 /// What the loop is connected with.
 pub(super) struct Wiring {
-    pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) reports: mpsc::Receiver<Report>,
-    /// The other end of `reports`, for monitors.
+    pub(super) sources: Sources,
+    /// The other end of the reports' source, for monitors.
     pub(super) reporter: mpsc::Sender<Report>,
-    /// What the watchdog has seen.
-    pub(super) news: mpsc::Receiver<News>,
     /// Whether too many instances are stuck for any of a custom kind to be started.
     pub(super) stuck_limit: watch::Sender<bool>,
     /// How the journal does.
@@ -64,13 +64,9 @@ pub(super) struct Shell {
     lifecycle: Lifecycle<Dice>,
     observer: Observer,
     clock: Clock,
-    reapers: FuturesUnordered<BoxFuture<'static, Reaped>>,
-    builds: FuturesUnordered<BoxFuture<'static, Build>>,
     running: HashMap<InstanceId, Running>,
     /// Candidates that are built and wait for their launch.
     candidates: HashMap<InstanceId, Built>,
-    /// Cut-overs that wait for their commit; each yields the instance that was replaced.
-    commits: FuturesUnordered<BoxFuture<'static, InstanceId>>,
     drained: Vec<oneshot::Sender<usize>>,
     vigil: Vigil,
     condition: Condition,
@@ -84,14 +80,6 @@ struct Running {
     orders: Arc<Orders>,
     /// Where it runs; `None` while its monitor is being built.
     root: Option<(AbortHandle, ShardId)>,
-}
-
-/// What came of building a monitor.
-enum Build {
-    /// For an instance; `None` where it was asked to stop before that.
-    Instance(Launch, Option<Result<Built, String>>),
-    /// For a swap's candidate.
-    Candidate(InstanceId, Result<Built, String>),
 }
 
 /// What one turn has gathered: events and answers for the journal first, everything else after that.
@@ -113,11 +101,8 @@ impl Shell {
             lifecycle: Lifecycle::restore(past, limits, Dice::new(), clock.now()),
             observer: Observer::new(&wiring.metrics, wiring.journal.view().tasks()),
             clock,
-            reapers: FuturesUnordered::new(),
-            builds: FuturesUnordered::new(),
             running: HashMap::new(),
             candidates: HashMap::new(),
-            commits: FuturesUnordered::new(),
             drained: Vec::new(),
             vigil: wiring.journal.vigil(),
             condition: Condition::default(),
@@ -135,8 +120,10 @@ impl Shell {
                 self.wait(&mut turn).await;
             }
             let timer = self.wiring.metrics.manager.step.start_timer();
-            let every_exit = self.take_exits(&mut turn);
-            self.take_what_is_ready(&mut turn);
+            let every_exit = self.take(Source::Exits, TURN, &mut turn);
+            for source in Source::AFTER_EXITS {
+                self.take(source, TURN, &mut turn);
+            }
             // An exit that came in time must not be overtaken by the deadline that it met, however many came at once.
             if every_exit && self.lifecycle.next_due().is_some_and(|due| due <= self.clock.now().mono) {
                 self.on_held_up(&mut turn);
@@ -187,50 +174,28 @@ impl Shell {
             biased;
             () = self.wiring.stop.cancelled() => {}
             condition = self.vigil.next() => self.on_condition(condition, turn),
-            Some(reaped) = self.reapers.next() => self.on_reaped(reaped, turn),
-            Some(built) = self.builds.next() => self.on_built(built, turn),
-            Some(replaced) = self.commits.next() => self.step(Input::Committed(replaced), turn),
-            Some(news) = self.wiring.news.recv() => self.on_news(news, turn),
-            Some(report) = self.wiring.reports.recv() => self.on_report(&report, turn),
-            Some(request) = self.wiring.requests.recv() => self.on_request(request, turn),
+            incoming = self.wiring.sources.next() => self.dispatch(incoming, turn),
             () = timer => {}
         }
     }
 
-    /// Whether these were all exits that there are.
-    fn take_exits(&mut self, turn: &mut Turn) -> bool {
-        for _ in 0..TURN {
-            // Tokio's own budget for a turn is smaller, and would have exits that are there look as if they were not.
-            let Some(Some(reaped)) = unconstrained(self.reapers.next()).now_or_never() else { return true };
-            self.on_reaped(reaped, turn);
+    /// Takes what is there of a source, this many at the most; whether that was all.
+    fn take(&mut self, source: Source, most: usize, turn: &mut Turn) -> bool {
+        for _ in 0..most {
+            let Some(incoming) = self.wiring.sources.ready(source) else { return true };
+            self.dispatch(incoming, turn);
         }
         false
     }
 
-    fn take_what_is_ready(&mut self, turn: &mut Turn) {
-        for _ in 0..TURN {
-            let Some(Some(build)) = unconstrained(self.builds.next()).now_or_never() else { break };
-            self.on_built(build, turn);
-        }
-        for _ in 0..TURN {
-            let Some(Some(replaced)) = unconstrained(self.commits.next()).now_or_never() else { break };
-            self.step(Input::Committed(replaced), turn);
-        }
-        for _ in 0..TURN {
-            let Ok(news) = self.wiring.news.try_recv() else { break };
-            self.on_news(news, turn);
-        }
-        self.take_reports(TURN, turn);
-        for _ in 0..TURN {
-            let Ok(request) = self.wiring.requests.try_recv() else { break };
-            self.on_request(request, turn);
-        }
-    }
-
-    fn take_reports(&mut self, most: usize, turn: &mut Turn) {
-        for _ in 0..most {
-            let Ok(report) = self.wiring.reports.try_recv() else { break };
-            self.on_report(&report, turn);
+    fn dispatch(&mut self, incoming: Incoming, turn: &mut Turn) {
+        match incoming {
+            Incoming::Exit(reaped) => self.on_reaped(reaped, turn),
+            Incoming::Build(build) => self.on_built(build, turn),
+            Incoming::Commit(replaced) => self.step(Input::Committed(replaced), turn),
+            Incoming::News(news) => self.on_news(news, turn),
+            Incoming::Report(report) => self.on_report(&report, turn),
+            Incoming::Request(request) => self.on_request(request, turn),
         }
     }
 
@@ -335,12 +300,12 @@ impl Shell {
 
     fn on_reaped(&mut self, reaped: Reaped, turn: &mut Turn) {
         // What an instance has said it said before it ended: that it was ready, and what its last check has found.
-        self.take_reports(self.wiring.reports.len(), turn);
+        self.take(Source::Reports, self.wiring.sources.reports(), turn);
         match reaped {
             Reaped::Root { instance, end, children } => {
                 let live = !children.is_empty();
                 if live {
-                    self.reapers.push(reap_children(instance, children).boxed());
+                    self.wiring.sources.reap(reap_children(instance, children));
                 } else {
                     self.leave(instance);
                 }
@@ -403,7 +368,7 @@ impl Shell {
         self.wiring.stuck_limit.send_if_modified(|was| std::mem::replace(was, full) != full);
         for (effect, _) in &actions {
             if let Effect::AwaitCommit { after, instance } = *effect {
-                releases.push(self.await_commit(after, instance));
+                releases.push(self.wiring.sources.commit(after, instance));
             }
         }
         if !(events.is_empty() && requests.is_empty() && releases.is_empty()) {
@@ -426,19 +391,6 @@ impl Shell {
     fn count(&self) {
         self.wiring.counts.set(self.lifecycle.live());
         self.wiring.metrics.manager.tasks_left.set(i64::try_from(self.lifecycle.orphans()).unwrap_or(i64::MAX));
-    }
-
-    fn await_commit(&mut self, after: Sequence, replaced: InstanceId) -> Release {
-        let (committed, commit) = oneshot::channel::<()>();
-        self.commits.push(
-            async move {
-                // A writer that is gone commits nothing any more, and then the process ends.
-                let _ = commit.await;
-                replaced
-            }
-            .boxed(),
-        );
-        Release { after, run: Box::new(move || drop(committed)) }
     }
 }
 

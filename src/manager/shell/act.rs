@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Build, Running, Shell, With};
+use super::sources::Build;
+use super::{Running, Shell, With};
 use crate::lifecycle::{Effect, Launch};
 use crate::manager::reaper::{Body, reap_root, spawn};
 use crate::manager::shards::Tenant;
@@ -66,7 +66,7 @@ impl Shell {
     /// Builds a swap's candidate, which is launched or discarded later.
     fn build(&mut self, instance: InstanceId, spec: Arc<TaskSpec>) {
         let vetting = self.wiring.vetting.clone();
-        self.builds.push(async move { Build::Candidate(instance, vetting.build_for(&spec).await) }.boxed());
+        self.wiring.sources.build(async move { Build::Candidate(instance, vetting.build_for(&spec).await) });
     }
 
     fn launch(&mut self, launch: Launch, monitor: Option<Built>) {
@@ -92,7 +92,7 @@ impl Shell {
                     };
                     Build::Instance(launch, built)
                 };
-                self.builds.push(build.boxed());
+                self.wiring.sources.build(build);
             }
         }
     }
@@ -105,7 +105,7 @@ impl Shell {
             Err(error) => {
                 // The loop hears of it as of any other end: what acts does not decide. The monitor is dropped on the blocking pool.
                 let failed = Build::Instance(launch.clone(), Some(Err(format!("no thread to run on: {error}"))));
-                return self.builds.push(async move { failed }.boxed());
+                return self.wiring.sources.build(async move { failed });
             }
         };
         let declares_readiness = built.declares_readiness;
@@ -136,7 +136,7 @@ impl Shell {
         let occupant = Occupant::new(instance, spec.watchdog().blocked_poll_after());
         let root = spawn(&runtime, occupant, body);
         running.root = Some((root.abort_handle(), shard));
-        self.reapers.push(reap_root(instance, root, running.children.clone()).boxed());
+        self.wiring.sources.reap(reap_root(instance, root, running.children.clone()));
     }
 }
 
