@@ -19,14 +19,14 @@ pub(super) use sources::Sources;
 
 use super::Counts;
 use super::dice::Dice;
-use super::handle::{Lives, Request, With};
+use super::handle::{Lives, With};
 use super::observe::Observer;
 use super::reaper::{Reaped, reap_children};
 use super::shards::{ShardId, Shards};
 use super::vetting::{Built, Vetting};
 use crate::journal::{Append, Condition, Journal, Release, Vigil};
 use crate::lifecycle::{Effect, Input, Lifecycle, Limits, Past, RootEnd};
-use crate::model::{Event, InstanceId, Refusal, Remembered};
+use crate::model::{Event, InstanceId, Remembered};
 use crate::monitor::{Children, Clock, Fact, LiveCell, Orders, Report};
 use crate::telemetry::Metrics;
 use sources::{Build, Incoming, Source};
@@ -196,39 +196,6 @@ impl Shell {
             Incoming::News(news) => self.on_news(news, turn),
             Incoming::Report(report) => self.on_report(&report, turn),
             Incoming::Request(request) => self.on_request(request, turn),
-        }
-    }
-
-    fn on_request(&mut self, request: Request, turn: &mut Turn) {
-        match request {
-            Request::Command { command, with, answer } => {
-                let unanswered = command.unanswered();
-                // The client may have stopped waiting.
-                let tell = move |reply| drop(answer.send(reply));
-                self.answered(Input::Command(command), with, (tell, unanswered), turn);
-            }
-            Request::Call { call, caller } => {
-                let tell = move |reply| caller.tell(reply);
-                self.answered(Input::Call(call), With::default(), (tell, Refusal::JournalStalled), turn);
-            }
-            // Whoever asked may have stopped waiting.
-            Request::Sync(tell) => {
-                let drains = self.lifecycle.is_draining();
-                turn.at_once.push(Box::new(move || tell.send(drains).unwrap_or_default()));
-            }
-            Request::Drain { bound, cause, begun, done } => {
-                self.drained.push(done);
-                let bound = self.clock.now().mono + bound;
-                self.step(Input::Drain { bound, cause }, turn);
-                if let Some(begun) = begun {
-                    let after = self.lifecycle.draining_since();
-                    let run = Box::new(move || {
-                        // Whoever asked may have stopped waiting.
-                        let _ = begun.send(after);
-                    });
-                    turn.releases.push(Release { after, run });
-                }
-            }
         }
     }
 
