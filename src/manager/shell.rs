@@ -3,6 +3,7 @@
 
 mod act;
 mod answer;
+mod instances;
 mod relief;
 mod sources;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::future::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, unconstrained};
+use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use sources::Sources;
@@ -21,15 +22,15 @@ use super::Counts;
 use super::dice::Dice;
 use super::handle::{Lives, With};
 use super::observe::Observer;
-use super::reaper::{Reaped, reap_children};
-use super::shards::{ShardId, Shards};
+use super::shards::Shards;
 use super::vetting::{Built, Vetting};
 use crate::journal::{Append, Condition, Journal, Release, Vigil};
-use crate::lifecycle::{Effect, Input, Lifecycle, Limits, Past, RootEnd};
+use crate::lifecycle::{Effect, Input, Lifecycle, Limits, Past};
 use crate::model::{Event, InstanceId, Remembered};
-use crate::monitor::{Children, Clock, Fact, LiveCell, Orders, Report};
+use crate::monitor::{Clock, Fact, Report};
 use crate::telemetry::Metrics;
-use sources::{Build, Incoming, Source};
+use instances::Running;
+use sources::{Incoming, Source};
 
 /// What one turn takes from each source, so that none starves the others or the timers.
 const TURN: usize = 256;
@@ -70,16 +71,6 @@ pub(super) struct Shell {
     drained: Vec<oneshot::Sender<usize>>,
     vigil: Vigil,
     condition: Condition,
-}
-
-/// A live instance, as far as it can be reached.
-struct Running {
-    token: CancellationToken,
-    children: Children,
-    live: Arc<LiveCell>,
-    orders: Arc<Orders>,
-    /// Where it runs; `None` while its monitor is being built.
-    root: Option<(AbortHandle, ShardId)>,
 }
 
 /// What one turn has gathered: events and answers for the journal first, everything else after that.
@@ -212,50 +203,6 @@ impl Shell {
             Fact::CheckEnded(evidence) => Input::CheckEnded(instance, at, evidence),
         };
         self.step(input, turn);
-    }
-
-    fn on_reaped(&mut self, reaped: Reaped, turn: &mut Turn) {
-        // What an instance has said it said before it ended: that it was ready, and what its last check has found.
-        self.take(Source::Reports, self.wiring.sources.reports(), turn);
-        match reaped {
-            Reaped::Root { instance, end, children } => {
-                let live = !children.is_empty();
-                if live {
-                    self.wiring.sources.reap(reap_children(instance, children));
-                } else {
-                    self.leave(instance);
-                }
-                self.step(Input::RootEnded { instance, end, children: live }, turn);
-            }
-            Reaped::Children { instance, aborted } => {
-                self.leave(instance);
-                self.step(Input::ChildrenEnded { instance, aborted }, turn);
-            }
-        }
-    }
-
-    fn on_built(&mut self, build: Build, turn: &mut Turn) {
-        let (instance, end) = match build {
-            Build::Candidate(instance, Ok(built)) => {
-                self.candidates.insert(instance, built);
-                return self.step(Input::Built(instance, Ok(())), turn);
-            }
-            Build::Candidate(instance, Err(problem)) => return self.step(Input::Built(instance, Err(problem)), turn),
-            Build::Instance(launch, Some(Ok(built))) => return self.place(&launch, built),
-            Build::Instance(launch, Some(Err(problem))) => (launch.instance, RootEnd::Failed(problem)),
-            Build::Instance(launch, None) => (launch.instance, RootEnd::Returned),
-        };
-        self.leave(instance);
-        self.step(Input::RootEnded { instance, end, children: false }, turn);
-    }
-
-    fn leave(&mut self, instance: InstanceId) {
-        let Some(Running { root, children, .. }) = self.running.remove(&instance) else { return };
-        if let Some((_, shard)) = root {
-            self.wiring.shards.leave(shard);
-        }
-        // Code that the monitor has left behind untracked may still spawn children: they would live beside the next instance.
-        children.abort_all();
     }
 
     fn step(&mut self, input: Input, turn: &mut Turn) {

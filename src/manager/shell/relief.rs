@@ -1,5 +1,6 @@
 //! Polls that do not return: what comes of the watchdog's news, and who must not suffer from another's.
 
+use super::instances::Running;
 use super::{Shell, Turn};
 use crate::lifecycle::Input;
 use crate::manager::shards::{Relief, ShardId};
@@ -35,7 +36,7 @@ impl Shell {
                 || quarantined && self.wiring.shards.may_leave(place, *id) && self.kind(*id) == kind.as_deref();
             place == shard || back == Some(place) || shares()
         };
-        let places = self.running.iter().filter_map(|(id, running)| Some((id, running.root.as_ref()?.1)));
+        let places = self.running.iter().filter_map(|(id, running)| Some((id, running.shard()?)));
         let others = places.filter(|(id, place)| **id != culprit && is_in_the_way(id, *place));
         let mut displaced: Vec<_> = others.map(|(id, _)| *id).collect();
         displaced.sort_unstable();
@@ -47,8 +48,8 @@ impl Shell {
     /// stuck: it is given up there.
     pub(super) fn on_held_up(&mut self, turn: &mut Turn) {
         for id in self.lifecycle.running_out(self.clock.now().mono) {
-            let place = self.running.get(&id).and_then(|running| running.root.as_ref()).map(|(_, place)| *place);
-            if place.is_some_and(|place| self.wiring.shards.is_held_up(place, id)) {
+            let shard = self.running.get(&id).and_then(Running::shard);
+            if shard.is_some_and(|shard| self.wiring.shards.is_held_up(shard, id)) {
                 self.step(Input::HeldUp(id), turn);
             }
         }
