@@ -1,5 +1,6 @@
-//! The loop: one turn takes what has happened, has the machine decide, appends the events, and acts (`act`). Commands are answered
-//! (`answer`) once what they have brought about is committed.
+//! The loop: one turn takes what has happened (`sources`), has the machine decide, appends the events, and acts (`act`). Commands are
+//! answered (`answer`) once what they have brought about is committed. What runs is in `instances`, and moved by `relief` where another
+//! instance blocks its thread.
 
 mod act;
 mod answer;
