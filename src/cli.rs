@@ -29,6 +29,7 @@ mod run;
 mod salvage;
 mod selection;
 mod serve;
+mod signals;
 mod spec_flags;
 mod start;
 mod stop;

@@ -46,7 +46,7 @@ use desk::Desk;
 use handle::{Lives, Request};
 use runs::Runs;
 use shards::Shards;
-use shell::{Shell, Wiring};
+use shell::{Shell, Sources, Wiring};
 use vetting::Vetting;
 use watchdog::{Watch, Watchdog};
 
@@ -144,10 +144,8 @@ impl Manager {
         let stop = CancellationToken::new();
         let past = past(&journal, &vetting, remembered);
         let wiring = Wiring {
-            requests: commanded,
-            reports: reported,
+            sources: Sources::new(commanded, reported, news),
             reporter: reporter.clone(),
-            news,
             stuck_limit,
             condition: tell_condition,
             stop: stop.clone(),

@@ -8,8 +8,8 @@ use super::json::{self, Entry};
 use super::output::{Format, Output, OutputArgs, Paint, Tone, check_reader, clean, note, out};
 use super::remote::Remote;
 use super::selection::Which;
+use super::signals::Signals;
 use super::table::{self, Cell, Column};
-use super::watch::Asked;
 use super::{Failure, read, words};
 use crate::client::{CheckUpdate, Client};
 use crate::pb::v1;
@@ -89,7 +89,7 @@ impl Checks {
 
     /// Shows checks as they come, until it is asked to end.
     async fn tail(&self, client: &Client, parent: String, filter: String, output: Output) -> Result<(), Failure> {
-        let mut ended = Asked::listen()?;
+        let mut ended = Signals::new()?;
         let request = match self.which.name() {
             Some(name) if self.which.takes_all() => v1::WatchChecksRequest { name, ..Default::default() },
             _ => v1::WatchChecksRequest { name: String::new(), parent, filter },

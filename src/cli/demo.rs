@@ -16,7 +16,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Failure;
 use super::output::out;
-use super::serve::{CONTROL_THREADS, Signals, refused};
+use super::serve::{CONTROL_THREADS, refused};
+use super::signals::Signals;
 use crate::config::{Config, Layer, StoreKind};
 use crate::server::{Ended, Server};
 use stage::Stage;

@@ -4,10 +4,11 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 use super::Failure;
 use super::output::out;
+use super::signals::{Signals, listen};
 use crate::config::{Config, Key, Sources};
 use crate::server::{self, Reload, Server};
 use crate::telemetry;
@@ -193,29 +194,6 @@ fn hangups(reload: Option<Reload>) -> Result<impl Future<Output = Infallible>, F
             reload.again();
         }
     })
-}
-
-fn listen(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(|error| Failure::Local(format!("cannot await signals: {error}")))
-}
-
-/// SIGTERM and SIGINT, each of which asks for the same.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> Result<Self, Failure> {
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 pub(super) fn refused(error: &server::Error) -> Failure {

@@ -1,32 +1,37 @@
-//! The loop: one turn takes what has happened, has the machine decide, appends the events, and acts (`act`). Commands are answered
-//! (`answer`) once what they have brought about is committed.
+//! The loop: one turn takes what has happened (`sources`), has the machine decide, appends the events, and acts (`act`). Commands are
+//! answered (`answer`) once what they have brought about is committed. What runs is in `instances`, and moved by `relief` where another
+//! instance blocks its thread.
 
 mod act;
 mod answer;
+mod instances;
+mod relief;
+mod sources;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::future::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, unconstrained};
+use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
+
+pub(super) use sources::Sources;
 
 use super::Counts;
 use super::dice::Dice;
-use super::handle::{Lives, Request, With};
+use super::handle::{Lives, With};
 use super::observe::Observer;
-use super::reaper::{Reaped, reap_children};
-use super::shards::{Relief, ShardId, Shards};
+use super::shards::Shards;
 use super::vetting::{Built, Vetting};
-use super::watchdog::News;
 use crate::journal::{Append, Condition, Journal, Release, Vigil};
-use crate::lifecycle::{Effect, Input, Launch, Lifecycle, Limits, Past, RootEnd};
-use crate::model::{Event, InstanceId, Refusal, Remembered, Sequence};
-use crate::monitor::{Children, Clock, Fact, LiveCell, Orders, Report};
+use crate::lifecycle::{Effect, Input, Lifecycle, Limits, Past};
+use crate::model::{Event, InstanceId, Remembered};
+use crate::monitor::{Clock, Fact, Report};
 use crate::telemetry::Metrics;
+use instances::Running;
+use sources::{Incoming, Source};
 
 /// What one turn takes from each source, so that none starves the others or the timers.
 const TURN: usize = 256;
@@ -38,12 +43,9 @@ const BREATH: Duration = Duration::from_millis(1);
 
 /// What the loop is connected with.
 pub(super) struct Wiring {
-    pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) reports: mpsc::Receiver<Report>,
-    /// The other end of `reports`, for monitors.
+    pub(super) sources: Sources,
+    /// The other end of the reports' source, for monitors.
     pub(super) reporter: mpsc::Sender<Report>,
-    /// What the watchdog has seen.
-    pub(super) news: mpsc::Receiver<News>,
     /// Whether too many instances are stuck for any of a custom kind to be started.
     pub(super) stuck_limit: watch::Sender<bool>,
     /// How the journal does.
@@ -64,34 +66,12 @@ pub(super) struct Shell {
     lifecycle: Lifecycle<Dice>,
     observer: Observer,
     clock: Clock,
-    reapers: FuturesUnordered<BoxFuture<'static, Reaped>>,
-    builds: FuturesUnordered<BoxFuture<'static, Build>>,
     running: HashMap<InstanceId, Running>,
     /// Candidates that are built and wait for their launch.
     candidates: HashMap<InstanceId, Built>,
-    /// Cut-overs that wait for their commit; each yields the instance that was replaced.
-    commits: FuturesUnordered<BoxFuture<'static, InstanceId>>,
     drained: Vec<oneshot::Sender<usize>>,
     vigil: Vigil,
     condition: Condition,
-}
-
-/// A live instance, as far as it can be reached.
-struct Running {
-    token: CancellationToken,
-    children: Children,
-    live: Arc<LiveCell>,
-    orders: Arc<Orders>,
-    /// Where it runs; `None` while its monitor is being built.
-    root: Option<(AbortHandle, ShardId)>,
-}
-
-/// What came of building a monitor.
-enum Build {
-    /// For an instance; `None` where it was asked to stop before that.
-    Instance(Launch, Option<Result<Built, String>>),
-    /// For a swap's candidate.
-    Candidate(InstanceId, Result<Built, String>),
 }
 
 /// What one turn has gathered: events and answers for the journal first, everything else after that.
@@ -113,11 +93,8 @@ impl Shell {
             lifecycle: Lifecycle::restore(past, limits, Dice::new(), clock.now()),
             observer: Observer::new(&wiring.metrics, wiring.journal.view().tasks()),
             clock,
-            reapers: FuturesUnordered::new(),
-            builds: FuturesUnordered::new(),
             running: HashMap::new(),
             candidates: HashMap::new(),
-            commits: FuturesUnordered::new(),
             drained: Vec::new(),
             vigil: wiring.journal.vigil(),
             condition: Condition::default(),
@@ -135,8 +112,10 @@ impl Shell {
                 self.wait(&mut turn).await;
             }
             let timer = self.wiring.metrics.manager.step.start_timer();
-            let every_exit = self.take_exits(&mut turn);
-            self.take_what_is_ready(&mut turn);
+            let every_exit = self.take(Source::Exits, TURN, &mut turn);
+            for source in Source::AFTER_EXITS {
+                self.take(source, TURN, &mut turn);
+            }
             // An exit that came in time must not be overtaken by the deadline that it met, however many came at once.
             if every_exit && self.lifecycle.next_due().is_some_and(|due| due <= self.clock.now().mono) {
                 self.on_held_up(&mut turn);
@@ -187,83 +166,28 @@ impl Shell {
             biased;
             () = self.wiring.stop.cancelled() => {}
             condition = self.vigil.next() => self.on_condition(condition, turn),
-            Some(reaped) = self.reapers.next() => self.on_reaped(reaped, turn),
-            Some(built) = self.builds.next() => self.on_built(built, turn),
-            Some(replaced) = self.commits.next() => self.step(Input::Committed(replaced), turn),
-            Some(news) = self.wiring.news.recv() => self.on_news(news, turn),
-            Some(report) = self.wiring.reports.recv() => self.on_report(&report, turn),
-            Some(request) = self.wiring.requests.recv() => self.on_request(request, turn),
+            incoming = self.wiring.sources.next() => self.dispatch(incoming, turn),
             () = timer => {}
         }
     }
 
-    /// Whether these were all exits that there are.
-    fn take_exits(&mut self, turn: &mut Turn) -> bool {
-        for _ in 0..TURN {
-            // Tokio's own budget for a turn is smaller, and would have exits that are there look as if they were not.
-            let Some(Some(reaped)) = unconstrained(self.reapers.next()).now_or_never() else { return true };
-            self.on_reaped(reaped, turn);
+    /// Takes what is there of a source, this many at the most; whether that was all.
+    fn take(&mut self, source: Source, most: usize, turn: &mut Turn) -> bool {
+        for _ in 0..most {
+            let Some(incoming) = self.wiring.sources.ready(source) else { return true };
+            self.dispatch(incoming, turn);
         }
         false
     }
 
-    fn take_what_is_ready(&mut self, turn: &mut Turn) {
-        for _ in 0..TURN {
-            let Some(Some(build)) = unconstrained(self.builds.next()).now_or_never() else { break };
-            self.on_built(build, turn);
-        }
-        for _ in 0..TURN {
-            let Some(Some(replaced)) = unconstrained(self.commits.next()).now_or_never() else { break };
-            self.step(Input::Committed(replaced), turn);
-        }
-        for _ in 0..TURN {
-            let Ok(news) = self.wiring.news.try_recv() else { break };
-            self.on_news(news, turn);
-        }
-        self.take_reports(TURN, turn);
-        for _ in 0..TURN {
-            let Ok(request) = self.wiring.requests.try_recv() else { break };
-            self.on_request(request, turn);
-        }
-    }
-
-    fn take_reports(&mut self, most: usize, turn: &mut Turn) {
-        for _ in 0..most {
-            let Ok(report) = self.wiring.reports.try_recv() else { break };
-            self.on_report(&report, turn);
-        }
-    }
-
-    fn on_request(&mut self, request: Request, turn: &mut Turn) {
-        match request {
-            Request::Command { command, with, answer } => {
-                let unanswered = command.unanswered();
-                // The client may have stopped waiting.
-                let tell = move |reply| drop(answer.send(reply));
-                self.answered(Input::Command(command), with, (tell, unanswered), turn);
-            }
-            Request::Call { call, caller } => {
-                let tell = move |reply| caller.tell(reply);
-                self.answered(Input::Call(call), With::default(), (tell, Refusal::JournalStalled), turn);
-            }
-            // Whoever asked may have stopped waiting.
-            Request::Sync(tell) => {
-                let drains = self.lifecycle.is_draining();
-                turn.at_once.push(Box::new(move || tell.send(drains).unwrap_or_default()));
-            }
-            Request::Drain { bound, cause, begun, done } => {
-                self.drained.push(done);
-                let bound = self.clock.now().mono + bound;
-                self.step(Input::Drain { bound, cause }, turn);
-                if let Some(begun) = begun {
-                    let after = self.lifecycle.draining_since();
-                    let run = Box::new(move || {
-                        // Whoever asked may have stopped waiting.
-                        let _ = begun.send(after);
-                    });
-                    turn.releases.push(Release { after, run });
-                }
-            }
+    fn dispatch(&mut self, incoming: Incoming, turn: &mut Turn) {
+        match incoming {
+            Incoming::Exit(reaped) => self.on_reaped(reaped, turn),
+            Incoming::Build(build) => self.on_built(build, turn),
+            Incoming::Commit(replaced) => self.step(Input::Committed(replaced), turn),
+            Incoming::News(news) => self.on_news(news, turn),
+            Incoming::Report(report) => self.on_report(&report, turn),
+            Incoming::Request(request) => self.on_request(request, turn),
         }
     }
 
@@ -280,101 +204,6 @@ impl Shell {
             Fact::CheckEnded(evidence) => Input::CheckEnded(instance, at, evidence),
         };
         self.step(input, turn);
-    }
-
-    fn on_news(&mut self, news: News, turn: &mut Turn) {
-        match news {
-            News::Blocked { instance, lasts } => {
-                let since = self.clock.now().mono.before(lasts);
-                self.step(Input::PollBlocked(instance, since), turn);
-            }
-            News::Returned { instance } => self.step(Input::PollReturned(instance), turn),
-            News::Stalled { shard, turn: poll, culprit } => self.on_stalled(shard, poll, culprit, turn),
-        }
-    }
-
-    /// Leaves a blocked shard to the instance that blocks it; what else ran there is started again on others. At the stuck limit
-    /// custom kinds have lost as many threads as they may: then whoever shares one waits, and is told of again.
-    fn on_stalled(&mut self, shard: ShardId, poll: u64, culprit: InstanceId, turn: &mut Turn) {
-        // It may have been given up before, and be dropped only now.
-        let kind = self.kind(culprit).map(ToOwned::to_owned);
-        let may_lose = !self.lifecycle.is_at_stuck_limit();
-        let (back, quarantined) = match self.wiring.shards.relieve(shard, poll, kind.as_deref(), may_lose) {
-            Ok(Relief::Given { back, quarantined }) => (back, quarantined),
-            Ok(Relief::Alone) => return self.step(Input::Stalled { culprit, displaced: Vec::new() }, turn),
-            Ok(Relief::None) => return,
-            Err(error) => return tracing::error!(%error, "no thread can be put in a blocked one's place"),
-        };
-        let is_in_the_way = |id: &InstanceId, place: ShardId| {
-            let shares =
-                || quarantined && self.wiring.shards.may_leave(place, *id) && self.kind(*id) == kind.as_deref();
-            place == shard || back == Some(place) || shares()
-        };
-        let places = self.running.iter().filter_map(|(id, running)| Some((id, running.root.as_ref()?.1)));
-        let others = places.filter(|(id, place)| **id != culprit && is_in_the_way(id, *place));
-        let mut displaced: Vec<_> = others.map(|(id, _)| *id).collect();
-        displaced.sort_unstable();
-        tracing::warn!(instances = displaced.len(), kind, "a blocked thread is relieved");
-        self.step(Input::Stalled { culprit, displaced }, turn);
-    }
-
-    fn kind(&self, instance: InstanceId) -> Option<&str> {
-        self.lifecycle.spec(instance).map(|spec| spec.monitor().kind())
-    }
-
-    /// What a deadline is about to find stopping, though it cannot even be polled, since another instance blocks its thread, is not
-    /// stuck: it is given up there.
-    fn on_held_up(&mut self, turn: &mut Turn) {
-        for id in self.lifecycle.running_out(self.clock.now().mono) {
-            let place = self.running.get(&id).and_then(|running| running.root.as_ref()).map(|(_, place)| *place);
-            if place.is_some_and(|place| self.wiring.shards.is_held_up(place, id)) {
-                self.step(Input::HeldUp(id), turn);
-            }
-        }
-    }
-
-    fn on_reaped(&mut self, reaped: Reaped, turn: &mut Turn) {
-        // What an instance has said it said before it ended: that it was ready, and what its last check has found.
-        self.take_reports(self.wiring.reports.len(), turn);
-        match reaped {
-            Reaped::Root { instance, end, children } => {
-                let live = !children.is_empty();
-                if live {
-                    self.reapers.push(reap_children(instance, children).boxed());
-                } else {
-                    self.leave(instance);
-                }
-                self.step(Input::RootEnded { instance, end, children: live }, turn);
-            }
-            Reaped::Children { instance, aborted } => {
-                self.leave(instance);
-                self.step(Input::ChildrenEnded { instance, aborted }, turn);
-            }
-        }
-    }
-
-    fn on_built(&mut self, build: Build, turn: &mut Turn) {
-        let (instance, end) = match build {
-            Build::Candidate(instance, Ok(built)) => {
-                self.candidates.insert(instance, built);
-                return self.step(Input::Built(instance, Ok(())), turn);
-            }
-            Build::Candidate(instance, Err(problem)) => return self.step(Input::Built(instance, Err(problem)), turn),
-            Build::Instance(launch, Some(Ok(built))) => return self.place(&launch, built),
-            Build::Instance(launch, Some(Err(problem))) => (launch.instance, RootEnd::Failed(problem)),
-            Build::Instance(launch, None) => (launch.instance, RootEnd::Returned),
-        };
-        self.leave(instance);
-        self.step(Input::RootEnded { instance, end, children: false }, turn);
-    }
-
-    fn leave(&mut self, instance: InstanceId) {
-        let Some(Running { root, children, .. }) = self.running.remove(&instance) else { return };
-        if let Some((_, shard)) = root {
-            self.wiring.shards.leave(shard);
-        }
-        // Code that the monitor has left behind untracked may still spawn children: they would live beside the next instance.
-        children.abort_all();
     }
 
     fn step(&mut self, input: Input, turn: &mut Turn) {
@@ -403,7 +232,7 @@ impl Shell {
         self.wiring.stuck_limit.send_if_modified(|was| std::mem::replace(was, full) != full);
         for (effect, _) in &actions {
             if let Effect::AwaitCommit { after, instance } = *effect {
-                releases.push(self.await_commit(after, instance));
+                releases.push(self.wiring.sources.commit(after, instance));
             }
         }
         if !(events.is_empty() && requests.is_empty() && releases.is_empty()) {
@@ -426,19 +255,6 @@ impl Shell {
     fn count(&self) {
         self.wiring.counts.set(self.lifecycle.live());
         self.wiring.metrics.manager.tasks_left.set(i64::try_from(self.lifecycle.orphans()).unwrap_or(i64::MAX));
-    }
-
-    fn await_commit(&mut self, after: Sequence, replaced: InstanceId) -> Release {
-        let (committed, commit) = oneshot::channel::<()>();
-        self.commits.push(
-            async move {
-                // A writer that is gone commits nothing any more, and then the process ends.
-                let _ = commit.await;
-                replaced
-            }
-            .boxed(),
-        );
-        Release { after, run: Box::new(move || drop(committed)) }
     }
 }
 

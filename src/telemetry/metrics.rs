@@ -4,6 +4,7 @@
 mod checks;
 mod circuit_series;
 mod circuits;
+mod family;
 mod journal;
 mod perfdata;
 mod polls;

@@ -1,6 +1,7 @@
 //! A watch for programs: each part of a frame is an object with one key.
 
-use super::{Failure, Shown};
+use super::Failure;
+use super::view::Shown;
 use crate::cli::json::{self, Entry};
 use crate::cli::output::Format;
 

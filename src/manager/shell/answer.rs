@@ -1,8 +1,9 @@
-//! Answering commands.
+//! What is asked of the loop, and its answers.
 
-use super::{Shell, Turn, With};
+use super::{Shell, Turn};
 use crate::journal::{Condition, Release};
 use crate::lifecycle::{Effect, Input, Reply};
+use crate::manager::handle::{Request, With};
 use crate::model::{Admission, Refusal, Sequence};
 
 /// What an answer waits for.
@@ -14,8 +15,41 @@ enum Waiting {
 }
 
 impl Shell {
+    pub(super) fn on_request(&mut self, request: Request, turn: &mut Turn) {
+        match request {
+            Request::Command { command, with, answer } => {
+                let unanswered = command.unanswered();
+                // The client may have stopped waiting.
+                let tell = move |reply| drop(answer.send(reply));
+                self.answered(Input::Command(command), with, (tell, unanswered), turn);
+            }
+            Request::Call { call, caller } => {
+                let tell = move |reply| caller.tell(reply);
+                self.answered(Input::Call(call), With::default(), (tell, Refusal::JournalStalled), turn);
+            }
+            // Whoever asked may have stopped waiting.
+            Request::Sync(tell) => {
+                let drains = self.lifecycle.is_draining();
+                turn.at_once.push(Box::new(move || tell.send(drains).unwrap_or_default()));
+            }
+            Request::Drain { bound, cause, begun, done } => {
+                self.drained.push(done);
+                let bound = self.clock.now().mono + bound;
+                self.step(Input::Drain { bound, cause }, turn);
+                if let Some(begun) = begun {
+                    let after = self.lifecycle.draining_since();
+                    let run = Box::new(move || {
+                        // Whoever asked may have stopped waiting.
+                        let _ = begun.send(after);
+                    });
+                    turn.releases.push(Release { after, run });
+                }
+            }
+        }
+    }
+
     /// Feeds what is to be answered in its own step. `unanswered` is what there is to say where the answer waits in vain.
-    pub(super) fn answered(
+    fn answered(
         &mut self,
         input: Input,
         mut with: With,

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use uuid::Uuid;
-
-use super::mutation::{NewTask, cause_of, new_task};
+use super::mutation::{NewTask, cause_of, new_task, request_id};
 use super::task_name;
 use crate::model::{Actor, Apply, Desired, OnFailure, Refusal, Rollout, TaskName, Violations};
 use crate::pb::v1;
@@ -13,21 +11,14 @@ use crate::pb::v1;
 /// Parses the header of an ApplyTasks.
 pub fn apply_header(header: Option<v1::ApplyHeader>, actor: Actor) -> Result<Apply, Violations> {
     let Some(header) = header else { return Err(Violations::one("header", "required in the first message")) };
-    let v1::ApplyHeader { owner, prune, rollout, validate_only, reason, request_id } = header;
+    let v1::ApplyHeader { owner, prune, rollout, validate_only, reason, request_id: id } = header;
     let mut v = Violations::new();
     let apply = v.within("header", |v| {
         if owner.is_empty() || owner.len() > OWNER_BYTES {
             v.add("owner", format!("must be 1 to {OWNER_BYTES} bytes, got {}", owner.len()));
         }
         let rollout = parse_rollout(v, rollout);
-        let request_id = match Uuid::try_parse(&request_id) {
-            _ if request_id.is_empty() => None,
-            Ok(id) if !id.is_nil() => Some(id),
-            Ok(_) | Err(_) => {
-                v.add("request_id", "must be a UUID other than the nil one, as 8f14e45f-ceea-467f-a9c3-4b2f5d1e7c90");
-                None
-            }
-        };
+        let request_id = request_id(v, &id);
         let cause = cause_of(v, actor, reason, request_id);
         Apply { owner, prune, rollout, validate_only, cause }
     });

@@ -31,9 +31,7 @@ fn named(name: &str) -> Result<TaskName, Violations> {
 /// Parses an OverrideCircuit.
 pub fn override_circuit(mut request: v1::OverrideCircuitRequest, actor: Actor) -> Result<OverrideCircuit, Violations> {
     let mut v = Violations::new();
-    let id = std::mem::take(&mut request.request_id);
-    let idempotency = idempotency(&mut v, &id, &request);
-    // `request_id` was taken above.
+    let idempotency = idempotency(&mut v, &mut request, |request| &mut request.request_id);
     let v1::OverrideCircuitRequest { name, r#override: mode, expire_time, etag, reason, request_id: _ } = request;
     let name = task_name(&mut v, &name);
     let mode = names::circuit_override(mode).map_err(|problem| v.add("override", problem.to_string()));
@@ -56,9 +54,7 @@ pub fn override_circuit(mut request: v1::OverrideCircuitRequest, actor: Actor) -
 /// Parses a ResetCircuit.
 pub fn reset_circuit(mut request: v1::ResetCircuitRequest, actor: Actor) -> Result<ResetCircuit, Violations> {
     let mut v = Violations::new();
-    let id = std::mem::take(&mut request.request_id);
-    let idempotency = idempotency(&mut v, &id, &request);
-    // `request_id` was taken above.
+    let idempotency = idempotency(&mut v, &mut request, |request| &mut request.request_id);
     let v1::ResetCircuitRequest { name, etag, reason, request_id: _ } = request;
     let name = task_name(&mut v, &name);
     let cause = cause(&mut v, actor, reason, idempotency);

@@ -15,9 +15,7 @@ use crate::pb::v1;
 /// Parses a StartTask.
 pub fn start_task(mut request: v1::StartTaskRequest, actor: Actor) -> Result<StartTask, Violations> {
     let mut v = Violations::new();
-    let id = std::mem::take(&mut request.request_id);
-    let idempotency = idempotency(&mut v, &id, &request);
-    // `request_id` was taken above.
+    let idempotency = idempotency(&mut v, &mut request, |request| &mut request.request_id);
     let v1::StartTaskRequest { parent, task_id, task, validate_only, reason, request_id: _ } = request;
     let namespace = Namespace::parse(&parent).map_err(|problem| v.add("parent", problem.to_string())).ok();
     // A bad namespace hides nothing that is wrong with the id.
@@ -40,9 +38,7 @@ pub fn start_task(mut request: v1::StartTaskRequest, actor: Actor) -> Result<Sta
 /// Parses a SwapTask. Whether it waits is the answer's affair: the second part of the result.
 pub fn swap_task(mut request: v1::SwapTaskRequest, actor: Actor) -> Result<(SwapTask, bool), Violations> {
     let mut v = Violations::new();
-    let id = std::mem::take(&mut request.request_id);
-    let idempotency = idempotency(&mut v, &id, &request);
-    // `request_id` was taken above.
+    let idempotency = idempotency(&mut v, &mut request, |request| &mut request.request_id);
     let v1::SwapTaskRequest {
         name,
         task,
@@ -80,9 +76,7 @@ pub fn swap_task(mut request: v1::SwapTaskRequest, actor: Actor) -> Result<(Swap
 /// Parses a RollbackTask. Whether it waits is the answer's affair: the second part of the result.
 pub fn rollback_task(mut request: v1::RollbackTaskRequest, actor: Actor) -> Result<(RollbackTask, bool), Violations> {
     let mut v = Violations::new();
-    let id = std::mem::take(&mut request.request_id);
-    let idempotency = idempotency(&mut v, &id, &request);
-    // `request_id` was taken above.
+    let idempotency = idempotency(&mut v, &mut request, |request| &mut request.request_id);
     let v1::RollbackTaskRequest {
         name,
         to_generation,
@@ -116,9 +110,7 @@ pub fn rollback_task(mut request: v1::RollbackTaskRequest, actor: Actor) -> Resu
 /// Parses a CancelTask. Whether it waits is the answer's affair: the second part of the result.
 pub fn cancel_task(mut request: v1::CancelTaskRequest, actor: Actor) -> Result<(CancelTask, bool), Violations> {
     let mut v = Violations::new();
-    let id = std::mem::take(&mut request.request_id);
-    let idempotency = idempotency(&mut v, &id, &request);
-    // `request_id` was taken above.
+    let idempotency = idempotency(&mut v, &mut request, |request| &mut request.request_id);
     let v1::CancelTaskRequest { name, force, wait, etag, reason, request_id: _ } = request;
     let name = task_name(&mut v, &name);
     let cause = cause(&mut v, actor, reason, idempotency);
@@ -129,9 +121,7 @@ pub fn cancel_task(mut request: v1::CancelTaskRequest, actor: Actor) -> Result<(
 /// Parses a DeleteTask.
 pub fn delete_task(mut request: v1::DeleteTaskRequest, actor: Actor) -> Result<DeleteTask, Violations> {
     let mut v = Violations::new();
-    let id = std::mem::take(&mut request.request_id);
-    let idempotency = idempotency(&mut v, &id, &request);
-    // `request_id` was taken above.
+    let idempotency = idempotency(&mut v, &mut request, |request| &mut request.request_id);
     let v1::DeleteTaskRequest { name, etag, reason, request_id: _ } = request;
     let name = task_name(&mut v, &name);
     let cause = cause(&mut v, actor, reason, idempotency);
@@ -141,9 +131,7 @@ pub fn delete_task(mut request: v1::DeleteTaskRequest, actor: Actor) -> Result<D
 /// Parses a PauseTask.
 pub fn pause_task(mut request: v1::PauseTaskRequest, actor: Actor) -> Result<PauseTask, Violations> {
     let mut v = Violations::new();
-    let id = std::mem::take(&mut request.request_id);
-    let idempotency = idempotency(&mut v, &id, &request);
-    // `request_id` was taken above.
+    let idempotency = idempotency(&mut v, &mut request, |request| &mut request.request_id);
     let v1::PauseTaskRequest { name, expire_time, etag, reason, request_id: _ } = request;
     let name = task_name(&mut v, &name);
     let expire_time = timestamp(&mut v, "expire_time", expire_time);
@@ -154,9 +142,7 @@ pub fn pause_task(mut request: v1::PauseTaskRequest, actor: Actor) -> Result<Pau
 /// Parses a ResumeTask.
 pub fn resume_task(mut request: v1::ResumeTaskRequest, actor: Actor) -> Result<ResumeTask, Violations> {
     let mut v = Violations::new();
-    let id = std::mem::take(&mut request.request_id);
-    let idempotency = idempotency(&mut v, &id, &request);
-    // `request_id` was taken above.
+    let idempotency = idempotency(&mut v, &mut request, |request| &mut request.request_id);
     let v1::ResumeTaskRequest { name, etag, reason, request_id: _ } = request;
     let name = task_name(&mut v, &name);
     let cause = cause(&mut v, actor, reason, idempotency);
@@ -166,9 +152,7 @@ pub fn resume_task(mut request: v1::ResumeTaskRequest, actor: Actor) -> Result<R
 /// Parses a RunTask.
 pub fn run_task(mut request: v1::RunTaskRequest, actor: Actor) -> Result<RunTask, Violations> {
     let mut v = Violations::new();
-    let id = std::mem::take(&mut request.request_id);
-    let idempotency = idempotency(&mut v, &id, &request);
-    // `request_id` was taken above.
+    let idempotency = idempotency(&mut v, &mut request, |request| &mut request.request_id);
     let v1::RunTaskRequest { name, etag, reason, request_id: _ } = request;
     let name = task_name(&mut v, &name);
     let cause = cause(&mut v, actor, reason, idempotency);
@@ -178,9 +162,7 @@ pub fn run_task(mut request: v1::RunTaskRequest, actor: Actor) -> Result<RunTask
 /// Parses a DrainServer: who asks, and why.
 pub fn drain_server(mut request: v1::DrainServerRequest, actor: Actor) -> Result<Cause, Violations> {
     let mut v = Violations::new();
-    let id = std::mem::take(&mut request.request_id);
-    let idempotency = idempotency(&mut v, &id, &request);
-    // `request_id` was taken above.
+    let idempotency = idempotency(&mut v, &mut request, |request| &mut request.request_id);
     let v1::DrainServerRequest { reason, request_id: _ } = request;
     let cause = cause(&mut v, actor, reason, idempotency);
     v.finish(Some(cause))
@@ -230,19 +212,27 @@ pub(super) fn new_task(v: &mut Violations, wire: Option<v1::Task>) -> Option<New
     Some(NewTask { labels: labels?, annotations: annotations?, spec: spec? })
 }
 
-/// The idempotency of a `request` whose `request_id` has been taken out.
-pub(super) fn idempotency(v: &mut Violations, request_id: &str, request: &impl Message) -> Option<Idempotency> {
-    if request_id.is_empty() {
+/// What makes a request one of its own: its id, and a fingerprint of everything else. Takes the id out of the request.
+pub(super) fn idempotency<R: Message>(
+    v: &mut Violations,
+    request: &mut R,
+    id_of: impl Fn(&mut R) -> &mut String,
+) -> Option<Idempotency> {
+    let id = std::mem::take(id_of(request));
+    request_id(v, &id).map(|id| Idempotency::new(id, &request.encode_to_vec()))
+}
+
+/// The request's id, where one was given.
+pub(super) fn request_id(v: &mut Violations, id: &str) -> Option<Uuid> {
+    if id.is_empty() {
         return None;
     }
     // The nil UUID is what forgetful clients send; AIP-155 reserves it.
-    match Uuid::try_parse(request_id).ok().filter(|id| !id.is_nil()) {
-        Some(id) => Some(Idempotency::new(id, &request.encode_to_vec())),
-        None => {
-            v.add("request_id", "must be a UUID other than the nil one, as 8f14e45f-ceea-467f-a9c3-4b2f5d1e7c90");
-            None
-        }
+    let id = Uuid::try_parse(id).ok().filter(|id| !id.is_nil());
+    if id.is_none() {
+        v.add("request_id", "must be a UUID other than the nil one, as 8f14e45f-ceea-467f-a9c3-4b2f5d1e7c90");
     }
+    id
 }
 
 pub(super) fn cause(v: &mut Violations, actor: Actor, reason: String, idempotency: Option<Idempotency>) -> Cause {

@@ -7,17 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::IntCounter;
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
 
 use super::Families;
+use super::family::Family;
 use crate::model::TaskName;
 
 /// Series in all. A scrape of that many is about 1 MB.
 const SERIES: usize = 10_000;
-const NAME: &str = "exec_perfdata";
-const HELP: &str = "Performance data of the last check of exec tasks, as their commands printed it.";
-/// In the order in which the text form has them.
-const LABELS: [&str; 3] = ["label", "name", "unit"];
+const FAMILY: Family<3> = Family {
+    name: "exec_perfdata",
+    help: "Performance data of the last check of exec tasks, as their commands printed it.",
+    labels: ["label", "name", "unit"],
+};
 
 /// One value of a command's performance data.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,9 +57,7 @@ struct Entry {
 impl Perfdata {
     pub(super) fn register(families: &Families<'_>) -> prometheus::Result<Self> {
         let shown = Arc::new(Mutex::new(Shown { tasks: HashMap::new(), series: 0, most: SERIES }));
-        let desc = Families::opts(NAME, HELP);
-        let desc = Desc::new(desc.fq_name(), HELP.to_owned(), LABELS.map(str::to_owned).to_vec(), HashMap::new())?;
-        families.0.register(Box::new(PerfdataCollector { shown: Arc::clone(&shown), desc }))?;
+        families.0.register(Box::new(PerfdataCollector { shown: Arc::clone(&shown), desc: FAMILY.desc()? }))?;
         let dropped = families.counter(
             "exec_perfdata_dropped_total",
             "Values of performance data that were not shown, because there were too many.",
@@ -128,35 +128,14 @@ impl Collector for PerfdataCollector {
         // Checks must not wait until all of it has been rendered.
         let shown: Vec<_> =
             lock(&self.shown).tasks.iter().map(|(name, entry)| (name.clone(), Arc::clone(&entry.values))).collect();
-        if shown.is_empty() {
-            // The text form has no families without series.
-            return Vec::new();
-        }
-        let of_task = |(name, values): &(TaskName, Arc<[_]>)| {
-            values.iter().map(|value| metric(name.as_str(), value)).collect::<Vec<_>>()
+        let of_task = |(name, values): &(TaskName, Arc<[PerfdataValue]>)| {
+            let series = values.iter().map(|PerfdataValue { label, unit, value }| {
+                FAMILY.series([label.as_str(), name.as_str(), unit.as_str()], *value)
+            });
+            series.collect::<Vec<_>>()
         };
-        let mut family = MetricFamily::default();
-        family.set_name(self.desc.fq_name.clone());
-        family.set_help(HELP.to_owned());
-        family.set_field_type(MetricType::GAUGE);
-        family.set_metric(shown.iter().flat_map(of_task).collect());
-        vec![family]
+        FAMILY.of(shown.iter().flat_map(of_task).collect()).into_iter().collect()
     }
-}
-
-fn metric(name: &str, PerfdataValue { label, unit, value }: &PerfdataValue) -> Metric {
-    let pair = |(name, value): (&str, &str)| {
-        let mut pair = LabelPair::default();
-        pair.set_name(name.to_owned());
-        pair.set_value(value.to_owned());
-        pair
-    };
-    let mut gauge = Gauge::default();
-    gauge.set_value(*value);
-    let mut metric = Metric::default();
-    metric.set_label(LABELS.into_iter().zip([label.as_str(), name, unit]).map(pair).collect());
-    metric.set_gauge(gauge);
-    metric
 }
 
 fn lock(shown: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
