@@ -3,8 +3,10 @@
 mod health;
 mod mirror;
 mod overrides;
+mod patience;
 mod series;
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use switchyard::config::Layer;
@@ -24,6 +26,7 @@ use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
 use self::overrides::over;
+use self::patience::Patience;
 use crate::harness::{Client, Harness, cancel, idle, name, reach, refusal, start, with_spec};
 
 type Circuits = CircuitServiceClient<Channel>;
@@ -147,6 +150,10 @@ impl Watch {
 
     async fn frame(&mut self) -> bool {
         let frame = self.frames.message().await.expect("no error").expect("not ended");
+        self.take(frame)
+    }
+
+    fn take(&mut self, frame: WatchCircuitsResponse) -> bool {
         self.events.extend(frame.events);
         self.circuits.extend(frame.circuits);
         self.cursor = frame.cursor;
@@ -155,18 +162,38 @@ impl Watch {
 
     /// The first event of that type, and the circuit as it stood then; forgets all before.
     async fn until(&mut self, kind: EventType) -> (Event, Circuit) {
+        let place = self.place_of(kind, 1).await;
+        let event = self.events.drain(..=place).next_back().expect("found");
+        let Some(switchyard::pb::v1::event::Detail::Circuit(shown)) = event.detail.clone() else {
+            panic!("{event:?} is of no circuit");
+        };
+        let seen = |circuit: &&Circuit| circuit.epoch == shown.epoch && circuit.r#override == shown.r#override;
+        let circuit = self.circuits.iter().find(seen).expect("it comes with its event").clone();
+        (event, circuit)
+    }
+
+    /// Where among the events that have not been looked at the one of that type and number is, once it has come.
+    async fn place_of(&mut self, kind: EventType, number: usize) -> usize {
+        let patience = Patience::with(format!("{} {number}", kind.as_str_name()));
         loop {
-            if let Some(place) = self.events.iter().position(|event| event.r#type() == kind) {
-                let event = self.events.drain(..=place).next_back().expect("found");
-                let Some(switchyard::pb::v1::event::Detail::Circuit(shown)) = event.detail.clone() else {
-                    panic!("{event:?} is of no circuit");
-                };
-                let seen = |circuit: &&Circuit| circuit.epoch == shown.epoch && circuit.r#override == shown.r#override;
-                let circuit = self.circuits.iter().find(seen).expect("it comes with its event").clone();
-                return (event, circuit);
+            let mut places = (0..self.events.len()).filter(|place| self.events[*place].r#type() == kind);
+            if let Some(place) = places.nth(number - 1) {
+                return place;
             }
-            self.frame().await;
+            let frame = patience.wait(self.frames.message(), Story(&self.events)).await;
+            self.take(frame.expect("no error").expect("not ended"));
         }
+    }
+}
+
+/// What was told, in short: what is told again and again is shown once.
+struct Story<'a>(&'a [Event]);
+
+impl fmt::Debug for Story<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut told: Vec<_> = self.0.iter().map(|event| (event.r#type().as_str_name(), &event.name)).collect();
+        told.dedup();
+        f.debug_list().entries(told).finish()
     }
 }
 

@@ -24,6 +24,28 @@ fn a_suspended_open_circuit_keeps_its_remaining_time() {
 }
 
 #[test]
+fn a_restored_open_circuit_keeps_its_remaining_time_however_often_it_is_restored() {
+    let mut bench = Bench::opened(in_a_row());
+    bench.advance(600 * MS);
+    let (mut status, mut seen) = (bench.circuit.status(), bench.now.wall);
+    for _ in 0..3 {
+        // Nobody counts the time in which there is no server.
+        bench.advance(3_600 * SECOND);
+        bench.circuit = Circuit::restore(&status, &bench.policy, seen, bench.now);
+        assert_eq!(bench.circuit.status().left, Some(400 * MS), "nor that without an instance");
+        bench.advance(60 * SECOND);
+        (status, seen) = (bench.circuit.status(), bench.now.wall);
+    }
+    bench.circuit.resume(bench.now);
+    assert_eq!(bench.remaining(), Some(400 * MS));
+    bench.advance(100 * MS);
+    let (status, seen) = (bench.circuit.status(), bench.now.wall);
+    bench.circuit = Circuit::restore(&status, &bench.policy, seen, bench.now);
+    bench.circuit.resume(bench.now);
+    assert_eq!(bench.remaining(), Some(300 * MS), "what has passed since it went on has passed");
+}
+
+#[test]
 fn a_suspended_trial_keeps_its_remaining_time_and_its_passes() {
     let mut bench = Bench::half_open(in_a_row());
     bench.check(Pass);

@@ -62,6 +62,20 @@ fn a_trial_that_runs_out_with_enough_passes_is_waived() {
 }
 
 #[test]
+fn nothing_that_is_told_moves_the_deadline() {
+    let mut bench = Bench::half_open(in_a_row());
+    let due = bench.circuit.next_due();
+    for verdict in [Pass, Neutral, Pass] {
+        bench.advance(100 * MS);
+        bench.check(verdict);
+        bench.call(Fail, 1);
+        let lease = bench.lease();
+        bench.call_with(Pass, lease);
+        assert_eq!((bench.circuit.state(), bench.circuit.next_due()), (HalfOpen, due));
+    }
+}
+
+#[test]
 fn a_result_at_the_deadline_is_too_late() {
     let mut bench = Bench::half_open(in_a_row());
     bench.check(Pass);

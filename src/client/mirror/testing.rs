@@ -31,9 +31,10 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// The watch that the mirror opens.
+    /// The watch that the mirror opens. By a paused clock, no wait before it tries again is as long as an hour.
     pub(super) async fn watch(&mut self) -> Call<v1::WatchCircuitsRequest, Frames> {
-        self.watches.recv().await.expect("the mirror lives")
+        let opened = tokio::time::timeout(Duration::from_secs(3_600), self.watches.recv()).await;
+        opened.expect("the mirror opens a watch").expect("the mirror lives")
     }
 }
 

@@ -27,6 +27,11 @@ async fn mirror(address: SocketAddr) -> (CircuitMirror, Guard) {
     (mirror, guard)
 }
 
+/// Returns once everything so far was told, and answered.
+async fn flush(mirror: &CircuitMirror) {
+    Patience::with("an answer to all that was told").wait(mirror.flush(), mirror).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fails_its_callers_stays_open_while_trial_calls_fail_and_closes_after_the_stated_successes() {
     let (server, upstream) = (Harness::start(Layer::default()).await, Upstream::start().await);
@@ -65,7 +70,7 @@ async fn what_fails_its_callers_stays_open_while_trial_calls_fail_and_closes_aft
         assert!(tries < 1_000, "it is closed");
         tokio::time::sleep(PAUSE).await;
     }
-    mirror.flush().await;
+    flush(&mirror).await;
     let stats = mirror.stats();
     assert!(stats.accepted >= 8 && stats.trials >= 4 && stats.denied > 0, "{stats:?}");
     assert_eq!((stats.dropped, stats.refused, stats.duplicate, stats.reconnects), (0, 0, 0, 0), "{stats:?}");
@@ -91,16 +96,18 @@ async fn of_fifty_mirrors_no_more_trial_calls_get_through_at_once_than_the_circu
     let callers = futures_util::future::join_all(callers);
     let story = async {
         watch.until(EventType::CircuitHalfOpened).await;
-        upstream.holds_trials(2).await;
+        let patience = Patience::with("two trial calls at once");
+        patience.wait(upstream.holds_trials(2), &busy).await;
         // The two that wait for their answers are not rejected; all others are, again and again.
         let others = |times: &[usize; MIRRORS]| times.iter().filter(|times| **times >= 3).count() >= MIRRORS - 2;
-        all_busy.wait_for(others).await.expect("they call");
+        let patience = Patience::with("every caller that is rejected, again and again");
+        patience.wait(all_busy.wait_for(others), &busy).await.expect("they call");
         let others = upstream.others();
         let before = *all_busy.borrow();
         let more = |times: &[usize; MIRRORS]| {
             times.iter().zip(&before).filter(|(now, before)| now > before).count() >= MIRRORS - 2
         };
-        all_busy.wait_for(more).await.expect("they call");
+        patience.wait(all_busy.wait_for(more), (&before, &busy)).await.expect("they call");
         assert_eq!((upstream.most_trials(), upstream.others()), (2, others));
         upstream.recover();
         upstream.hold(false);
@@ -125,7 +132,7 @@ async fn a_trial_call_that_is_dropped_gives_its_lease_back() {
     upstream.hold(true);
     let trial = async {
         watch.until(EventType::CircuitHalfOpened).await;
-        upstream.holds_trials(1).await;
+        Patience::with("a trial call").wait(upstream.holds_trials(1), &mirror).await;
     };
     tokio::select! {
         biased;
@@ -145,7 +152,7 @@ async fn a_trial_call_that_is_dropped_gives_its_lease_back() {
     };
     assert!(pass.is_trial());
     pass.finish(Verdict::Ignored);
-    mirror.flush().await;
+    flush(&mirror).await;
     assert_eq!(mirror.stats().neutral, 1, "{:?}", mirror.stats());
 }
 
@@ -153,11 +160,11 @@ async fn a_trial_call_that_is_dropped_gives_its_lease_back() {
 async fn who_waits_for_a_change_is_told_of_what_an_operator_decides() {
     let (server, upstream) = (Harness::start(Layer::default()).await, Upstream::start().await);
     let (_client, mut circuits) = watched(&server, &upstream.target, policy()).await;
-    let (_mirror, guard) = mirror(server.address()).await;
+    let (mirror, guard) = mirror(server.address()).await;
     for (mode, permits) in [(Override::ForcedOpen, false), (Override::None, true)] {
         let changed = guard.changed();
         circuits.override_circuit(over(mode, "maintenance")).await.expect("laid");
-        changed.await;
+        Patience::with(format!("{mode:?}")).wait(changed, &mirror).await;
         assert_eq!((guard.permits(), guard.admit().await.is_ok()), (permits, permits));
     }
 }

@@ -30,8 +30,13 @@ async fn why(guard: &Guard) -> Option<Reason> {
 
 /// Waits until the mirror has seen it so.
 async fn becomes(guard: &Guard, expected: Option<Reason>) {
-    while why(guard).await != expected {
-        tokio::time::sleep(PAUSE).await;
+    let patience = Patience::with(format!("{expected:?} of {}", guard.name()));
+    loop {
+        let seen = patience.wait(why(guard), "no answer").await;
+        if seen == expected {
+            return;
+        }
+        patience.wait(tokio::time::sleep(PAUSE), seen).await;
     }
 }
 
@@ -55,10 +60,10 @@ async fn a_name_that_comes_back_is_another_circuit_and_under_a_filter_it_may_be_
     becomes(&core.guard("later"), None).await;
     assert_eq!(why(&in_core).await, Some(Reason::Unknown));
 
-    all.flush().await;
+    flush(&all).await;
     let stale = all.stats().stale;
     old.finish(Verdict::Failure);
-    all.flush().await;
+    flush(&all).await;
     assert_eq!(all.stats().stale, stale + 1, "its task is gone: {:?}", all.stats());
 }
 

@@ -96,7 +96,7 @@ impl Scene {
 
     /// What was told of calls that have ended.
     async fn told(&self) -> Vec<CallVerdict> {
-        self.mirror.flush().await;
+        flush(&self.mirror).await;
         self.witness.told()
     }
 }
@@ -185,11 +185,12 @@ async fn a_rejected_grpc_call_is_unavailable_and_says_why_and_when_to_try_again(
 /// Calls whenever the mirror's copy has changed, until a call is rejected like that.
 async fn rejection(scene: &mut Scene, wanted: impl Fn(&Status) -> bool) -> Status {
     let guard = scene.mirror.guard(&name("api"));
+    let patience = Patience::with("a rejection");
     loop {
         let changed = guard.changed();
         match scene.check(0).await {
             Err(status) if wanted(&status) => return status,
-            _ => changed.await,
+            other => patience.wait(changed, (other, &scene.mirror)).await,
         }
     }
 }

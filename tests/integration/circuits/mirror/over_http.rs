@@ -56,8 +56,10 @@ impl HttpUpstream {
         self.served.load(Ordering::SeqCst)
     }
 
-    async fn waits(&mut self, number: usize) {
-        self.waiting.wait_for(|here| *here >= number).await.expect("it lives");
+    async fn waits(&self, number: usize) {
+        let patience = Patience::with(format!("request {number} of those that wait"));
+        let mut waiting = self.waiting.clone();
+        patience.wait(waiting.wait_for(|here| *here >= number), &self.served).await.expect("it lives");
     }
 
     fn request(&self, path: &str) -> Request<Empty<Bytes>> {
@@ -125,32 +127,32 @@ where
 async fn http_calls_are_told_by_their_status_and_those_given_up_as_such() {
     let (server, target) = (Harness::start(Layer::default()).await, Target::start().await);
     let (_client, _circuits) = watched(&server, &target, CircuitPolicy { passive_min: 1_000, ..policy() }).await;
-    let mut upstream = HttpUpstream::start().await;
+    let upstream = HttpUpstream::start().await;
     let (witness, mirror, guard) = witnessed(&server).await;
     let mut client = CircuitLayer::http(guard.clone()).layer(tower::service_fn(send));
     for (path, verdict) in [("200", Success), ("304", Success), ("404", Ignored), ("429", Ignored), ("503", Failure)] {
         let answer = call(&mut client, upstream.request(path)).await.expect("answered");
         assert_eq!(answer.status().as_str(), path);
-        mirror.flush().await;
+        flush(&mirror).await;
         assert_eq!(witness.told(), [verdict], "{path}");
     }
     let answer = call(&mut client, upstream.request("cut")).await.expect("its head comes");
     upstream.cut.send_replace(true);
     answer.into_body().collect().await.expect_err("it was cut");
-    mirror.flush().await;
+    flush(&mirror).await;
     assert_eq!(witness.told(), [Success], "what becomes of the body counts for nothing");
 
     tokio::select! {
         answer = call(&mut client, upstream.request("never")) => panic!("{answer:?}"),
         () = upstream.waits(1) => {}
     }
-    mirror.flush().await;
+    flush(&mirror).await;
     assert_eq!(witness.told(), [Cancelled]);
 
     let nowhere = Request::get("/").header("host", gone().await.to_string()).body(Empty::new()).expect("valid");
     let failed = call(&mut client, nowhere).await;
     assert!(matches!(failed, Err(CallError::Failed(_))), "{failed:?}");
-    mirror.flush().await;
+    flush(&mirror).await;
     assert_eq!((witness.told(), witness.asks()), (vec![Failure], 0), "closed: nobody asks for a permit");
     let stats = mirror.stats();
     assert_eq!((stats.reported, stats.accepted, stats.neutral), (8, 5, 3), "{stats:?}");
@@ -158,7 +160,7 @@ async fn http_calls_are_told_by_their_status_and_those_given_up_as_such() {
     let judged = |_: &io::Result<Response<Incoming>>| Verdict::LocalFault;
     let mut client = CircuitLayer::judged(guard, judged).layer(tower::service_fn(send));
     call(&mut client, upstream.request("503")).await.expect("answered");
-    mirror.flush().await;
+    flush(&mirror).await;
     assert_eq!(witness.told(), [CallVerdict::LocalFault]);
 }
 
@@ -172,6 +174,7 @@ async fn rejection<S>(client: &mut S, guard: &Guard, upstream: &HttpUpstream, ex
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<Incoming>, Error = CallError<io::Error>>,
 {
+    let patience = Patience::with("a rejection after so many calls");
     loop {
         let changed = guard.changed();
         match call(client, upstream.request(expected)).await {
@@ -179,7 +182,7 @@ where
             Err(CallError::Rejected(rejected)) => return rejected,
             Err(CallError::Failed(error)) => panic!("{error}"),
         }
-        changed.await;
+        patience.wait(changed, &upstream.served).await;
     }
 }
 
@@ -188,7 +191,7 @@ async fn what_fails_http_calls_is_not_called_and_one_trial_that_is_given_up_lets
     let (server, target) = (Harness::start(Layer::default()).await, Target::start().await);
     let (_client, mut circuits) = watched(&server, &target, CircuitPolicy { open_base: span(2_000), ..policy() }).await;
     let mut watch = from_now(&mut circuits).await;
-    let mut upstream = HttpUpstream::start().await;
+    let upstream = HttpUpstream::start().await;
     let (witness, mirror, guard) = witnessed(&server).await;
     let mut client = CircuitLayer::http(guard.clone()).layer(tower::service_fn(send));
     for _ in 0..4 {
@@ -210,12 +213,11 @@ async fn what_fails_http_calls_is_not_called_and_one_trial_that_is_given_up_lets
             }
         }
     };
-    let mut waiting = upstream.waiting.clone();
     tokio::select! {
         () = tries => {}
-        here = waiting.wait_for(|here| *here >= 1) => drop(here.expect("it lives")),
+        () = upstream.waits(1) => {}
     }
-    mirror.flush().await;
+    flush(&mirror).await;
     assert_eq!(witness.told().last(), Some(&Cancelled));
     upstream.waits(1).await;
 
@@ -261,7 +263,7 @@ async fn outcomes_are_told_many_at_a_time() {
     for _ in 0..2_000 {
         assert_eq!(guard.call(std::future::ready(Ok::<_, ()>(()))).await, Ok(()));
     }
-    mirror.flush().await;
+    flush(&mirror).await;
     assert_eq!(witness.told(), [Success; 2_000]);
     // A thousand in a message, or what has come in a tenth of a second.
     assert!(witness.reports() < 100, "{}", witness.reports());
@@ -305,7 +307,7 @@ impl Service<Request<Empty<Bytes>>> for OneAtATime {
 async fn a_guarded_client_is_ready_when_its_own_is_and_a_rejected_call_leaves_it_so() {
     let (server, target) = (Harness::start(Layer::default()).await, Target::start().await);
     let (_client, mut circuits) = watched(&server, &target, policy()).await;
-    let mut upstream = HttpUpstream::start().await;
+    let upstream = HttpUpstream::start().await;
     let (_mirror, guard) = mirror(server.address()).await;
     let permits = PollSemaphore::new(Arc::new(tokio::sync::Semaphore::new(1)));
     let mut client = CircuitLayer::http(guard.clone()).layer(OneAtATime { permits, permit: None });

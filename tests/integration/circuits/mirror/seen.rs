@@ -9,8 +9,6 @@ use super::*;
 pub(super) const STALENESS: Duration = Duration::from_secs(2);
 /// How long a caller waits before it looks again.
 const GLANCE: Duration = Duration::from_millis(1);
-/// After so many looks what is waited for does not come any more: the test is to fail then, and not to hang.
-const GLANCES: usize = 10_000;
 
 /// What a caller is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,30 +58,32 @@ impl Viewer {
 
     /// Looks until it sees that; meanwhile it may see those, and nothing else.
     pub(super) async fn sees(&self, awaited: Seen, meanwhile: &[Seen]) {
-        for _ in 0..GLANCES {
-            let seen = self.look().await;
+        let (patience, mut last) = (Patience::with(format!("{awaited:?}")), None);
+        loop {
+            let seen = patience.wait(self.look(), (last, &self.mirror)).await;
             if seen == awaited {
                 return;
             }
             assert!(meanwhile.contains(&seen), "{seen:?} while {awaited:?} is waited for: {:?}", self.mirror);
-            tokio::time::sleep(GLANCE).await;
+            last = Some(seen);
+            patience.wait(tokio::time::sleep(GLANCE), (last, &self.mirror)).await;
         }
-        panic!("{awaited:?} was not seen: {:?}", self.mirror);
     }
 
     /// Looks until the copy counts as stale by the policy, which is to show as `stale`, from the bound on and not before: until then as
     /// `fresh`.
     pub(super) async fn goes_stale(&self, fresh: &[Seen], stale: Seen) {
+        let patience = Patience::with(format!("{stale:?} of a copy that goes stale"));
         loop {
             let before = self.age();
-            let seen = self.look().await;
+            let seen = patience.wait(self.look(), &self.mirror).await;
             if before > STALENESS {
                 assert_eq!(seen, stale, "{before:?} after the server was heard: {:?}", self.mirror);
                 return;
             }
             // The bound may have passed meanwhile.
             assert!(fresh.contains(&seen) || (seen == stale && self.age() > STALENESS), "{seen:?}: {:?}", self.mirror);
-            tokio::time::sleep(GLANCE).await;
+            patience.wait(tokio::time::sleep(GLANCE), (seen, &self.mirror)).await;
         }
     }
 
@@ -101,7 +101,7 @@ impl Viewer {
     }
 
     pub(super) async fn told_all(&self) -> Stats {
-        self.mirror.flush().await;
+        flush(&self.mirror).await;
         self.mirror.stats()
     }
 

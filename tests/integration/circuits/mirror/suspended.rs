@@ -64,11 +64,8 @@ async fn a_suspended_circuit_is_called_or_not_by_policy_and_an_override_holds_ov
     for (viewer, before) in [(&open, Seen::Call), (&closed, SUSPENDED), (&last, OPEN)] {
         viewer.sees(OPEN, &[before, Seen::Rejected(Reason::ForcedOpen)]).await;
     }
-    let overridden = EventType::CircuitOverridden;
-    while watch.events.iter().filter(|event| event.r#type() == overridden).count() < 2 {
-        watch.frame().await;
-    }
-    watch.events.retain(|event| event.r#type() != overridden);
+    watch.place_of(EventType::CircuitOverridden, 2).await;
+    watch.events.retain(|event| event.r#type() != EventType::CircuitOverridden);
     assert_eq!(states(&watch.events), [CircuitState::Open], "to be suspended is no transition");
 }
 
