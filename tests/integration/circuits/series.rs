@@ -38,7 +38,9 @@ async fn single_circuits_are_shown_up_to_the_cap_and_for_as_long_as_their_tasks_
     };
     client.start_task(idle("zeta")).await.expect("started");
     assert_eq!(series(&server).await, all("api", 0));
+    let mut watch = from_now(&mut circuits).await;
     fail(&mut circuits).await;
+    watch.until(EventType::CircuitTripped).await;
     assert_eq!(series(&server).await, all("api", 1));
 
     let request = CancelTaskRequest { wait: true, ..cancel("api") };
