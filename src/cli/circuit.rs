@@ -69,6 +69,7 @@ impl Circuit {
 Examples:
   switchyard circuit list
   switchyard circuit list --filter 'circuit.state = OPEN AND labels.team = core'
+  switchyard circuit list --filter 'circuit.override != NONE'
   switchyard circuit list -A -o json
 
 STATE is what callers go by: an override, where one lies there. A filter is that of `switchyard

@@ -50,7 +50,8 @@ Examples:
   switchyard list -A --filter 'alert:*' -o json
 
 A filter is `field (= | != | :) value`, joined by AND. Fields: name (exact, or a prefix ending
-in *), labels.KEY (:* for present), state, monitor, alert, circuit.state.")]
+in *), labels.KEY (:* for present), state, monitor, alert, circuit.state,
+circuit.override (!= NONE for any).")]
 pub(super) struct List {
     #[command(flatten)]
     listing: Listing,

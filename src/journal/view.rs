@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use crate::model::{AlertKind, CircuitState, Event, EventType, Parent, Sequence, State, Task, TaskName};
+use crate::model::{AlertKind, CircuitState, Event, EventType, Override, Parent, Sequence, State, Task, TaskName};
 
 /// Every task as it stood after one event: the fold of the log up to there. Never changes; a commit makes a new one, which
 /// shares with the old what stayed the same.
@@ -16,12 +16,13 @@ pub struct View {
     counts: Counts,
 }
 
-/// How many tasks, open alerts and circuits a view has.
+/// How many tasks, open alerts, circuits and overrides of them a view has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     states: [usize; State::ALL.len()],
     alerts: [usize; AlertKind::ALL.len()],
     circuits: [usize; CircuitState::ALL.len()],
+    overrides: [usize; Override::ALL.len()],
 }
 
 impl View {
@@ -98,7 +99,8 @@ impl View {
         self.tasks.is_empty()
     }
 
-    /// How many tasks are in each state, how many alerts of each kind are open, and how many circuits are in each state.
+    /// How many tasks are in each state, how many alerts of each kind are open, how many circuits are in each state, and how many are
+    /// under each override.
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -120,6 +122,11 @@ impl Counts {
         self.circuits[state as usize]
     }
 
+    /// The circuits under an override; as of their states, those of ended tasks are left out.
+    pub fn overrides(&self, mode: Override) -> usize {
+        self.overrides[mode as usize]
+    }
+
     fn add(&mut self, task: &Task) {
         self.states[task.state as usize] += 1;
         for alert in &task.alerts {
@@ -127,6 +134,9 @@ impl Counts {
         }
         if !task.state.is_ended() {
             self.circuits[task.circuit.state as usize] += 1;
+            if let Some(overriding) = &task.circuit.overriding {
+                self.overrides[overriding.mode as usize] += 1;
+            }
         }
     }
 
@@ -137,6 +147,9 @@ impl Counts {
         }
         if !task.state.is_ended() {
             self.circuits[task.circuit.state as usize] -= 1;
+            if let Some(overriding) = &task.circuit.overriding {
+                self.overrides[overriding.mode as usize] -= 1;
+            }
         }
     }
 }
@@ -145,7 +158,7 @@ impl Counts {
 mod tests {
     use super::*;
     use crate::journal::testing::{event, sequence, task};
-    use crate::model::CircuitStatus;
+    use crate::model::{CircuitOverride, CircuitStatus, Reason, Timestamp};
 
     fn view(names: &[&str]) -> View {
         let tasks = names.iter().map(|name| {
@@ -190,6 +203,35 @@ mod tests {
         let view = view.after(&[Arc::new(tripped)]);
         assert_eq!(counted(&view), [0, 1, 0]);
         let ended = event(2, EventType::TaskEnded, with(State::Cancelled, CircuitState::Open));
+        let view = view.after(&[Arc::new(ended.clone())]);
+        assert_eq!(counted(&view), [0, 0, 0]);
+        let deleted = Event { kind: EventType::TaskDeleted, ..ended };
+        assert_eq!(counted(&view.after(&[Arc::new(deleted)])), [0, 0, 0]);
+    }
+
+    #[test]
+    fn overrides_are_counted_by_kind_while_their_tasks_last() {
+        let with = |state: State, mode: Option<Override>| {
+            let over = |mode| CircuitOverride {
+                mode,
+                reason: Reason::default(),
+                since_time: Timestamp::default(),
+                expire_time: None,
+            };
+            let task = task("t", 1);
+            let circuit = CircuitStatus { overriding: mode.map(|mode| Arc::new(over(mode))), ..task.circuit };
+            Task { state, circuit, ..task }
+        };
+        let counted = |view: &View| Override::ALL.map(|mode| view.counts().overrides(mode));
+        // As it comes from the store.
+        let view = View::new(sequence(0), [Arc::new(with(State::Running, Some(Override::ForcedOpen)))]);
+        assert_eq!(counted(&view), [1, 0, 0]);
+        let overridden =
+            |sequence, mode| [Arc::new(event(sequence, EventType::CircuitOverridden, with(State::Running, mode)))];
+        let view = view.after(&overridden(1, Some(Override::Shadow)));
+        assert_eq!(counted(&view), [0, 0, 1]);
+        assert_eq!(counted(&view.after(&overridden(2, None))), [0, 0, 0]);
+        let ended = event(2, EventType::TaskEnded, with(State::Cancelled, Some(Override::Shadow)));
         let view = view.after(&[Arc::new(ended.clone())]);
         assert_eq!(counted(&view), [0, 0, 0]);
         let deleted = Event { kind: EventType::TaskDeleted, ..ended };

@@ -105,6 +105,15 @@ impl Override {
         }
     }
 
+    /// The name as metrics write it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ForcedOpen => "forced_open",
+            Self::ForcedClosed => "forced_closed",
+            Self::Shadow => "shadow",
+        }
+    }
+
     /// Whether traffic is let through.
     pub const fn permits(self) -> bool {
         !matches!(self, Self::ForcedOpen)

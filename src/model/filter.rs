@@ -1,12 +1,16 @@
 //! Filters of lists and watches: `field (= | != | :) value`, joined by `AND`.
 
-use super::{AlertKind, BriefTask, CircuitState, EventType, Labels, State, Task, TaskName};
+use super::{AlertKind, BriefTask, CircuitState, EventType, Labels, Override, State, Task, TaskName};
 
 /// The longest filter, in bytes, and the most terms; so that no filter costs more than a request may.
 const MOST_BYTES: usize = 4 * 1024;
 const MOST_TERMS: usize = 32;
 
-/// Which tasks a list shows: `name`, `labels.KEY`, `state`, `monitor`, `alert`, `circuit.state`.
+/// What lies over a circuit, as a filter asks for it.
+const OVERRIDES: [Option<Override>; 4] =
+    [None, Some(Override::ForcedOpen), Some(Override::ForcedClosed), Some(Override::Shadow)];
+
+/// Which tasks a list shows: `name`, `labels.KEY`, `state`, `monitor`, `alert`, `circuit.state`, `circuit.override`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListFilter(Vec<(ListTerm, bool)>);
 
@@ -34,6 +38,7 @@ enum ListTerm {
     Alert(AlertKind),
     AnyAlert,
     Circuit(CircuitState),
+    Override(Option<Override>),
 }
 
 /// A full name or a task's id, or a prefix of either.
@@ -84,7 +89,7 @@ impl TaskTerm {
 impl ListFilter {
     /// Parses a filter; `Err` says what is wrong and at which column.
     pub fn parse(text: &str) -> Result<Self, String> {
-        const FIELDS: &str = "name, labels.KEY, state, monitor, alert, circuit.state";
+        const FIELDS: &str = "name, labels.KEY, state, monitor, alert, circuit.state, circuit.override";
         let mut terms = Vec::new();
         for term in Terms::new(text)? {
             let term = term?;
@@ -94,6 +99,7 @@ impl ListFilter {
                 "alert" if term.operator == Operator::Has && term.value == "*" => ListTerm::AnyAlert,
                 "alert" => ListTerm::Alert(term.one_of(&AlertKind::ALL, AlertKind::name)?),
                 "circuit.state" => ListTerm::Circuit(term.one_of(&CircuitState::ALL, CircuitState::name)?),
+                "circuit.override" => ListTerm::Override(term.one_of(&OVERRIDES, override_name)?),
                 _ => ListTerm::Task(term.about_task()?.ok_or_else(|| term.unknown_field(FIELDS))?),
             };
             terms.push((parsed, term.wanted()));
@@ -111,10 +117,17 @@ impl ListFilter {
                     ListTerm::Monitor(kind) => task.spec.monitor().kind() == kind,
                     ListTerm::Alert(kind) => task.alerts.iter().any(|alert| alert.kind == *kind),
                     ListTerm::Circuit(state) => task.circuit.state == *state,
+                    ListTerm::Override(mode) => {
+                        task.circuit.overriding.as_ref().map(|overriding| overriding.mode) == *mode
+                    }
                     ListTerm::AnyAlert => !task.alerts.is_empty(),
                 }
         })
     }
+}
+
+fn override_name(mode: Option<Override>) -> &'static str {
+    mode.map_or("NONE", Override::name)
 }
 
 impl WatchFilter {
@@ -336,6 +349,11 @@ mod tests {
             ("= a", "column 1: expected a field"),
             ("state : RUNNING", "column 1: state takes = and !="),
             ("circuit.state = BROKEN", "column 1: \"BROKEN\" is no circuit.state; there are CLOSED, OPEN, HALF_OPEN"),
+            ("circuit.override : SHADOW", "column 1: circuit.override takes = and !="),
+            (
+                "circuit.override = OPEN",
+                "column 1: \"OPEN\" is no circuit.override; there are NONE, FORCED_OPEN, FORCED_CLOSED, SHADOW",
+            ),
             ("circuit = OPEN", "column 1: no field \"circuit\""),
             ("labels. = x", "column 1: no field \"labels.\""),
             ("name = a(b)", "column 9: expected a value"),

@@ -21,7 +21,7 @@ use crate::config::{Config, StoreKind};
 use crate::http::{self, Phase, Readiness};
 use crate::journal::{self, Archive, Journal, Store};
 use crate::manager::{self, Manager};
-use crate::model::{AlertKind, CircuitState, State, Timestamp};
+use crate::model::{AlertKind, CircuitState, Override, State, Timestamp};
 use crate::monitor::drill::Drill;
 use crate::monitor::{DuplicateKind, Kind, Registry};
 use crate::probe::BuiltIns;
@@ -205,9 +205,12 @@ fn refresh(metrics: Metrics, journal: Journal, handle: manager::Handle, circuit_
         for state in CircuitState::ALL {
             metrics.circuits.set(state, counts.circuits(state));
         }
+        for mode in Override::ALL {
+            metrics.circuits.set_overridden(mode, counts.overrides(mode));
+        }
         if circuit_series > 0 {
             let live = view.tasks().filter(|task| !task.state.is_ended());
-            metrics.circuit_series.show(live.map(|task| (&task.name, task.circuit.state)), circuit_series);
+            metrics.circuit_series.show(live.map(|task| (&task.name, &task.circuit)), circuit_series);
         }
         metrics.journal.set(handle.condition().admission(), journal.waits());
         metrics.instances.set_live(handle.live_instances());

@@ -2,6 +2,7 @@
 
 mod health;
 mod mirror;
+mod overridden;
 mod overrides;
 mod patience;
 mod series;

@@ -1,5 +1,5 @@
-//! The states of single circuits, where an operator has asked for them: what there are of them is input, so they are bounded. They are
-//! shown anew by each scrape, so none outlives its task.
+//! The states of single circuits and what lies over them, where an operator has asked for that: what there are of them is input, so they
+//! are bounded. They are shown anew by each scrape, so none outlives its task.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,17 +9,37 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::{Families, gauge};
-use crate::model::{CircuitState, TaskName};
+use crate::model::{CircuitState, CircuitStatus, Override, TaskName};
 
-const NAME: &str = "circuit_state";
-const HELP: &str =
-    "1 for the state that the circuit of a task is in, 0 for the others; for as many tasks as circuit_series says.";
-/// In the order in which the text form has them.
-const LABELS: [&str; 2] = ["name", "state"];
+const STATE: Family = Family {
+    name: "circuit_state",
+    help: "1 for the state that the circuit of a task is in, 0 for the others; for as many tasks as circuit_series says.",
+    labels: ["name", "state"],
+};
+const OVERRIDE: Family = Family {
+    name: "circuit_override",
+    help: "1 for the override that lies over the circuit of a task, for the tasks that circuit_state shows; where none lies there is no series.",
+    labels: ["name", "override"],
+};
 
-type Shown = Arc<Mutex<Arc<[(TaskName, CircuitState)]>>>;
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    /// In the order in which the text form has them.
+    labels: [&'static str; 2],
+}
 
-/// The states of single circuits.
+/// A circuit that is shown.
+#[derive(Clone, Debug)]
+struct Single {
+    name: TaskName,
+    state: CircuitState,
+    overridden: Option<Override>,
+}
+
+type Shown = Arc<Mutex<Arc<[Single]>>>;
+
+/// The states of single circuits, and what lies over them.
 #[derive(Clone, Debug)]
 pub struct CircuitSeries {
     shown: Shown,
@@ -29,9 +49,8 @@ pub struct CircuitSeries {
 impl CircuitSeries {
     pub(super) fn register(families: &Families<'_>) -> prometheus::Result<Self> {
         let shown = Shown::default();
-        let desc = Families::opts(NAME, HELP);
-        let desc = Desc::new(desc.fq_name(), HELP.to_owned(), LABELS.map(str::to_owned).to_vec(), HashMap::new())?;
-        families.0.register(Box::new(SeriesCollector { shown: Arc::clone(&shown), desc }))?;
+        let descs = [STATE.desc()?, OVERRIDE.desc()?];
+        families.0.register(Box::new(SeriesCollector { shown: Arc::clone(&shown), descs }))?;
         let left_out = families.gauge(
             "circuit_state_left_out",
             "Circuits that circuit_state does not show, because there are more than circuit_series says.",
@@ -40,8 +59,13 @@ impl CircuitSeries {
     }
 
     /// Shows the first of these, `most` of them, in place of those before.
-    pub fn show<'a>(&self, mut circuits: impl Iterator<Item = (&'a TaskName, CircuitState)>, most: usize) {
-        let shown = circuits.by_ref().take(most).map(|(name, state)| (name.clone(), state)).collect();
+    pub fn show<'a>(&self, mut circuits: impl Iterator<Item = (&'a TaskName, &'a CircuitStatus)>, most: usize) {
+        let shown = circuits.by_ref().take(most).map(|(name, circuit)| Single {
+            name: name.clone(),
+            state: circuit.state,
+            overridden: circuit.overriding.as_ref().map(|overriding| overriding.mode),
+        });
+        let shown = shown.collect();
         self.left_out.set(gauge(circuits.count()));
         *lock(&self.shown) = shown;
     }
@@ -49,46 +73,62 @@ impl CircuitSeries {
 
 struct SeriesCollector {
     shown: Shown,
-    desc: Desc,
+    descs: [Desc; 2],
 }
 
 impl Collector for SeriesCollector {
     fn desc(&self) -> Vec<&Desc> {
-        vec![&self.desc]
+        self.descs.iter().collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         let shown = Arc::clone(&lock(&self.shown));
-        if shown.is_empty() {
-            // The text form has no families without series.
-            return Vec::new();
-        }
-        let of_circuit =
-            |(name, is): &(TaskName, CircuitState)| CircuitState::ALL.map(|state| metric(name, state, state == *is));
-        let mut family = MetricFamily::default();
-        family.set_name(self.desc.fq_name.clone());
-        family.set_help(HELP.to_owned());
-        family.set_field_type(MetricType::GAUGE);
-        family.set_metric(shown.iter().flat_map(of_circuit).collect());
-        vec![family]
+        let states_of = |Single { name, state: is, .. }: &Single| {
+            CircuitState::ALL.map(|state| STATE.metric(name, state.label(), state == *is))
+        };
+        let override_of =
+            |Single { name, overridden, .. }: &Single| overridden.map(|mode| OVERRIDE.metric(name, mode.label(), true));
+        let states = shown.iter().flat_map(states_of).collect();
+        let overrides = shown.iter().filter_map(override_of).collect();
+        [STATE.of(states), OVERRIDE.of(overrides)].into_iter().flatten().collect()
     }
 }
 
-fn metric(name: &TaskName, state: CircuitState, is: bool) -> Metric {
-    let pair = |(name, value): (&str, &str)| {
-        let mut pair = LabelPair::default();
-        pair.set_name(name.to_owned());
-        pair.set_value(value.to_owned());
-        pair
-    };
-    let mut gauge = Gauge::default();
-    gauge.set_value(if is { 1.0 } else { 0.0 });
-    let mut metric = Metric::default();
-    metric.set_label(LABELS.into_iter().zip([name.as_str(), state.label()]).map(pair).collect());
-    metric.set_gauge(gauge);
-    metric
+impl Family {
+    fn desc(&self) -> prometheus::Result<Desc> {
+        let labels = self.labels.map(str::to_owned).to_vec();
+        Desc::new(Families::opts(self.name, self.help).fq_name(), self.help.to_owned(), labels, HashMap::new())
+    }
+
+    fn metric(&self, name: &TaskName, value: &str, is: bool) -> Metric {
+        let pair = |(name, value): (&str, &str)| {
+            let mut pair = LabelPair::default();
+            pair.set_name(name.to_owned());
+            pair.set_value(value.to_owned());
+            pair
+        };
+        let mut gauge = Gauge::default();
+        gauge.set_value(if is { 1.0 } else { 0.0 });
+        let mut metric = Metric::default();
+        metric.set_label(self.labels.into_iter().zip([name.as_str(), value]).map(pair).collect());
+        metric.set_gauge(gauge);
+        metric
+    }
+
+    /// With these series; the text form has no families without any.
+    fn of(&self, metrics: Vec<Metric>) -> Option<MetricFamily> {
+        if metrics.is_empty() {
+            return None;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(Families::opts(self.name, self.help).fq_name());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(MetricType::GAUGE);
+        family.set_metric(metrics);
+        Some(family)
+    }
 }
 
-fn lock(shown: &Shown) -> MutexGuard<'_, Arc<[(TaskName, CircuitState)]>> {
+fn lock(shown: &Shown) -> MutexGuard<'_, Arc<[Single]>> {
     shown.lock().unwrap_or_else(PoisonError::into_inner)
 }

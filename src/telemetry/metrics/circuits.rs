@@ -5,7 +5,7 @@ use std::time::Duration;
 use prometheus::{Histogram, IntCounterVec, IntGaugeVec};
 
 use super::{Families, gauge};
-use crate::model::{CircuitReason, CircuitState, Disposition, Permission, SwapPhase};
+use crate::model::{CircuitReason, CircuitState, Disposition, Override, Permission, SwapPhase};
 
 /// A swap takes from one check to a readiness timeout and a stop.
 const SWAP: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
@@ -31,6 +31,7 @@ const TRANSITIONS: [(CircuitState, CircuitState, CircuitReason); 10] = [
 #[derive(Clone, Debug)]
 pub struct Circuits {
     states: IntGaugeVec,
+    overrides: IntGaugeVec,
     transitions: IntCounterVec,
     open: Histogram,
     reports: IntCounterVec,
@@ -41,6 +42,11 @@ impl Circuits {
     pub(super) fn register(families: &Families<'_>) -> prometheus::Result<Self> {
         let metrics = Self {
             states: families.gauges("circuits", "Circuits of tasks that have not ended, by state.", &["state"])?,
+            overrides: families.gauges(
+                "circuit_overrides",
+                "Circuits of tasks that have not ended, and that an operator has overridden, by the override.",
+                &["override"],
+            )?,
             transitions: families.counters(
                 "circuit_transitions_total",
                 "Transitions of circuits, with the reason for which the circuit last opened or closed.",
@@ -107,6 +113,11 @@ impl Circuits {
     /// How many circuits are in a state now.
     pub fn set(&self, state: CircuitState, circuits: usize) {
         self.states.with_label_values(&[state.label()]).set(gauge(circuits));
+    }
+
+    /// How many circuits are under an override now.
+    pub fn set_overridden(&self, mode: Override, circuits: usize) {
+        self.overrides.with_label_values(&[mode.label()]).set(gauge(circuits));
     }
 }
 

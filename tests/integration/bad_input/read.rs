@@ -44,6 +44,8 @@ fn lists() -> Vec<Case> {
         "type = TASK_CREATED",
         "circuit.state = BROKEN",
         "circuit.state : OPEN",
+        "circuit.override = OPEN",
+        "circuit.override:*",
         "name = \"a",
         "(name = a)",
         megabyte.as_str(),

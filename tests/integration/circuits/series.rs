@@ -1,17 +1,18 @@
 //! Metric series of single circuits, where they are asked for.
 
-use switchyard::pb::v1::CancelTaskRequest;
+use switchyard::pb::v1::{CancelTaskRequest, OverrideCircuitRequest};
 
 use super::*;
 
-/// The series of single circuits, in the order of their text.
+/// The series of single circuits' states, in the order of their text.
 async fn series(server: &Harness) -> Vec<String> {
+    series_of(server, "circuit_breaker_circuit_state").await
+}
+
+/// What comes after that in each series, in the order of their text.
+async fn series_of(server: &Harness, family: &str) -> Vec<String> {
     let metrics = server.metrics().await.replace("namespaces/default/tasks/", "");
-    let mut series: Vec<_> = metrics
-        .lines()
-        .filter_map(|line| line.strip_prefix("circuit_breaker_circuit_state"))
-        .map(str::to_owned)
-        .collect();
+    let mut series: Vec<_> = metrics.lines().filter_map(|line| line.strip_prefix(family)).map(str::to_owned).collect();
     series.sort();
     series
 }
@@ -37,7 +38,9 @@ async fn single_circuits_are_shown_up_to_the_cap_and_for_as_long_as_their_tasks_
     };
     client.start_task(idle("zeta")).await.expect("started");
     assert_eq!(series(&server).await, all("api", 0));
+    let mut watch = from_now(&mut circuits).await;
     fail(&mut circuits).await;
+    watch.until(EventType::CircuitTripped).await;
     assert_eq!(series(&server).await, all("api", 1));
 
     let request = CancelTaskRequest { wait: true, ..cancel("api") };
@@ -45,6 +48,26 @@ async fn single_circuits_are_shown_up_to_the_cap_and_for_as_long_as_their_tasks_
     let mut left = all("zeta", 0);
     left[0] = "_left_out 0".to_owned();
     assert_eq!(series(&server).await, left);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_single_circuits_it_is_shown_what_lies_over_them() {
+    const OVERRIDE: &str = "circuit_breaker_circuit_override{";
+    let server = Harness::start(Layer { circuit_series: Some(2), ..Layer::default() }).await;
+    let mut client = server.client().await;
+    for id in ["api", "db", "web"] {
+        client.start_task(idle(id)).await.expect("started");
+    }
+    let mut circuits = CircuitServiceClient::new(server.connect().await);
+    assert_eq!(series_of(&server, OVERRIDE).await, [""; 0], "nothing");
+    for (id, mode) in [("api", Override::ForcedOpen), ("db", Override::Shadow), ("web", Override::ForcedClosed)] {
+        let request = OverrideCircuitRequest { name: name(id), ..over(mode, "") };
+        circuits.override_circuit(request).await.expect("laid");
+    }
+    let expected = ["name=\"api\",override=\"forced_open\"} 1", "name=\"db\",override=\"shadow\"} 1"];
+    assert_eq!(series_of(&server, OVERRIDE).await, expected, "for as many tasks as were asked for");
+    circuits.override_circuit(over(Override::None, "")).await.expect("taken away");
+    assert_eq!(series_of(&server, OVERRIDE).await, expected[1..]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

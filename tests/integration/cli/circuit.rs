@@ -43,11 +43,16 @@ fn a_circuit_is_opened_by_reports_shown_followed_forced_and_reset() {
     for line in ["State:        FORCED_CLOSED\n", "Why:          maintenance\n", "Beneath:      OPEN; half-open in "] {
         assert!(got.contains(line), "{line} is not in\n{got}");
     }
+    let list = served.run(&["circuit", "list", "--filter", "circuit.override != NONE"]).stdout;
+    let row = list.lines().nth(1).expect("a row");
+    assert!(row.contains("FORCED_CLOSED") && row.contains("maintenance"), "{row}");
     let mut later = served.follow(&["circuit", "watch", "api", "--cursor", &cursor, "-o", "json"]);
     let overridden = later.until(|line| line["event"]["type"] == "EVENT_TYPE_CIRCUIT_OVERRIDDEN");
     assert_eq!(overridden["event"]["circuit"]["override"], "OVERRIDE_FORCED_CLOSED");
     let off = served.run(&["circuit", "force", "api", "off"]);
     assert!(off.stdout.starts_with("api  open for "), "{off:?}");
+    let none = served.run(&["circuit", "list", "--filter", "circuit.override != NONE"]);
+    assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", "no circuits\n"));
     let reset = served.run(&["circuit", "reset", "api"]);
     assert_eq!((reset.code, reset.stdout.as_str()), (0, "api  closed (RESET)\n"), "{reset:?}");
     later.until(|line| line["event"]["type"] == "EVENT_TYPE_CIRCUIT_RESET");
