@@ -1,33 +1,26 @@
 //! The states of single circuits and what lies over them, where an operator has asked for that: what there are of them is input, so they
 //! are bounded. They are shown anew by each scrape, so none outlives its task.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::IntGauge;
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
 
+use super::family::Family;
 use super::{Families, gauge};
 use crate::model::{CircuitState, CircuitStatus, Override, TaskName};
 
-const STATE: Family = Family {
+const STATE: Family<2> = Family {
     name: "circuit_state",
     help: "1 for the state that the circuit of a task is in, 0 for the others; for as many tasks as circuit_series says.",
     labels: ["name", "state"],
 };
-const OVERRIDE: Family = Family {
+const OVERRIDE: Family<2> = Family {
     name: "circuit_override",
     help: "1 for the override that lies over the circuit of a task, for the tasks that circuit_state shows; where none lies there is no series.",
     labels: ["name", "override"],
 };
-
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    /// In the order in which the text form has them.
-    labels: [&'static str; 2],
-}
 
 /// A circuit that is shown.
 #[derive(Clone, Debug)]
@@ -84,48 +77,15 @@ impl Collector for SeriesCollector {
     fn collect(&self) -> Vec<MetricFamily> {
         let shown = Arc::clone(&lock(&self.shown));
         let states_of = |Single { name, state: is, .. }: &Single| {
-            CircuitState::ALL.map(|state| STATE.metric(name, state.label(), state == *is))
+            CircuitState::ALL
+                .map(|state| STATE.series([name.as_str(), state.label()], f64::from(u8::from(state == *is))))
         };
-        let override_of =
-            |Single { name, overridden, .. }: &Single| overridden.map(|mode| OVERRIDE.metric(name, mode.label(), true));
+        let override_of = |Single { name, overridden, .. }: &Single| {
+            overridden.map(|mode| OVERRIDE.series([name.as_str(), mode.label()], 1.0))
+        };
         let states = shown.iter().flat_map(states_of).collect();
         let overrides = shown.iter().filter_map(override_of).collect();
         [STATE.of(states), OVERRIDE.of(overrides)].into_iter().flatten().collect()
-    }
-}
-
-impl Family {
-    fn desc(&self) -> prometheus::Result<Desc> {
-        let labels = self.labels.map(str::to_owned).to_vec();
-        Desc::new(Families::opts(self.name, self.help).fq_name(), self.help.to_owned(), labels, HashMap::new())
-    }
-
-    fn metric(&self, name: &TaskName, value: &str, is: bool) -> Metric {
-        let pair = |(name, value): (&str, &str)| {
-            let mut pair = LabelPair::default();
-            pair.set_name(name.to_owned());
-            pair.set_value(value.to_owned());
-            pair
-        };
-        let mut gauge = Gauge::default();
-        gauge.set_value(if is { 1.0 } else { 0.0 });
-        let mut metric = Metric::default();
-        metric.set_label(self.labels.into_iter().zip([name.as_str(), value]).map(pair).collect());
-        metric.set_gauge(gauge);
-        metric
-    }
-
-    /// With these series; the text form has no families without any.
-    fn of(&self, metrics: Vec<Metric>) -> Option<MetricFamily> {
-        if metrics.is_empty() {
-            return None;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(Families::opts(self.name, self.help).fq_name());
-        family.set_help(self.help.to_owned());
-        family.set_field_type(MetricType::GAUGE);
-        family.set_metric(metrics);
-        Some(family)
     }
 }
 
