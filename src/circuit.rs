@@ -128,11 +128,8 @@ impl Circuit {
         }
         let stopwatch = self.stopwatch;
         let is_over = |lasts: Duration| stopwatch.elapsed(now) >= lasts;
-        match &mut self.phase {
-            Phase::Closed { passive, .. } => {
-                if let Some(passive) = passive {
-                    passive.roll(now.mono);
-                }
+        match &self.phase {
+            Phase::Closed { .. } => {
                 self.decay(policy, now);
                 None
             }

@@ -56,7 +56,7 @@ impl PassiveWindow {
     }
 
     /// Lets go of what is too old.
-    pub(super) fn roll(&mut self, now: Mono) {
+    fn roll(&mut self, now: Mono) {
         let first = (self.number(now) + 1).saturating_sub(BUCKETS.into());
         let old = self.buckets.iter().take_while(|bucket| bucket.number < first).count();
         self.buckets.drain(..old);
@@ -64,7 +64,7 @@ impl PassiveWindow {
         self.accusers.drain(..old);
     }
 
-    /// Makes it as long as a new policy wants it. What is too old then leaves it as always: with the next report.
+    /// Makes it as long as a new policy wants it. What is too old then leaves it as always: with the next outcome.
     pub(super) fn fit(&mut self, policy: &PassivePolicy) {
         let (old, new) = (self.span.as_nanos(), span(policy).as_nanos());
         self.span = span(policy);

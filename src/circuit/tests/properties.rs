@@ -215,12 +215,13 @@ fn callers_are_counted_as_in_a_list_of_what_they_reported(history: &History) -> 
             span = tenth(&to);
             list.iter_mut().for_each(|outcome| outcome.0 = outcome.0 * old / span);
         }
+        // A window rolls when something is told to it.
         let told = turn.evidence().filter(|sample| sample.source != Source::Active && turn.before.state() == Closed);
         if let Some(Sample { source: Source::Passive { reporter, .. }, verdict, .. }) = told {
             let slow = told.is_some_and(|sample| turn.is_slow(&sample));
             list.push((now / span, verdict == Verdict::Fail, slow, reporter));
         }
-        if turn.input.settles() && !turn.before.status().suspended {
+        if told.is_some() {
             list.retain(|(number, ..)| number + 10 > now / span);
         }
         let count = |which: fn(&Outcome) -> bool| list.iter().filter(|outcome| which(outcome)).count() as u32;
