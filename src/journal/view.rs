@@ -122,7 +122,7 @@ impl Counts {
         self.circuits[state as usize]
     }
 
-    /// The circuits under an override; as of their states, those of ended tasks are left out.
+    /// The circuits under an override, to which callers are held until the task is deleted.
     pub fn overrides(&self, mode: Override) -> usize {
         self.overrides[mode as usize]
     }
@@ -134,9 +134,9 @@ impl Counts {
         }
         if !task.state.is_ended() {
             self.circuits[task.circuit.state as usize] += 1;
-            if let Some(overriding) = &task.circuit.overriding {
-                self.overrides[overriding.mode as usize] += 1;
-            }
+        }
+        if let Some(overriding) = &task.circuit.overriding {
+            self.overrides[overriding.mode as usize] += 1;
         }
     }
 
@@ -147,9 +147,9 @@ impl Counts {
         }
         if !task.state.is_ended() {
             self.circuits[task.circuit.state as usize] -= 1;
-            if let Some(overriding) = &task.circuit.overriding {
-                self.overrides[overriding.mode as usize] -= 1;
-            }
+        }
+        if let Some(overriding) = &task.circuit.overriding {
+            self.overrides[overriding.mode as usize] -= 1;
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::model::{
     Timestamp,
 };
 
+/// What a check has at the least, after its timeout, until its being given up must show.
+const GIVING_UP: Duration = Duration::from_millis(250);
+
 /// A live instance.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
@@ -102,10 +105,11 @@ impl Run {
     }
 
     /// How long the present piece of work may take until LONG_RUNNING_TASK. A check that is given up after its timeout takes a moment
-    /// longer than that: where the threshold is the timeout, as it is by default, that is no reason for an alert.
+    /// longer than that, such as until a command has been killed: where the threshold is the timeout, as it is by default, that is no
+    /// reason for an alert.
     pub(super) fn long_after(&self) -> Duration {
         let (after, timeout) = (self.spec.watchdog().long_running_after(), self.spec.schedule().timeout());
-        if self.marks_checks && timeout <= after { after.max(timeout + timeout / 10) } else { after }
+        if self.marks_checks && timeout <= after { after.max(timeout + (timeout / 10).max(GIVING_UP)) } else { after }
     }
 
     /// One that lived under an earlier server, as the log last showed it.

@@ -46,7 +46,7 @@ struct Reporter {
 }
 
 impl Reporters {
-    /// Takes a report in, and says what has become of each outcome. Once it has its turn it goes on though nobody waits for it any
+    /// Takes a report in, and says what has become of each outcome. Once there is room for it, it goes on though nobody waits for it any
     /// more, or nobody would know whether it has counted.
     pub(super) async fn report(
         self: &Arc<Self>,
@@ -55,11 +55,12 @@ impl Reporters {
         journal: Journal,
         metrics: Circuits,
     ) -> Result<Vec<Disposition>, Refusal> {
-        // Those who wait here are as many as callers do: what goes on without a caller must be few.
-        let mut heard = self.heard(&report.reporter).lock_owned().await;
+        let heard = self.heard(&report.reporter);
+        // What goes on without a caller must be bounded. Those who wait here are as many as callers are, and have counted nothing.
         let room = Arc::clone(&self.room).acquire_owned().await;
         let counted = tokio::spawn(async move {
             let _room = room;
+            let mut heard = heard.lock().await;
             let (told, last) = sort(report.outcomes, *heard, &journal);
             let fresh: Vec<CallOutcome> = told.iter().filter_map(|told| told.err()).collect();
             let mut fresh = match fresh.is_empty() {

@@ -7,8 +7,10 @@ const MOST_BYTES: usize = 4 * 1024;
 const MOST_TERMS: usize = 32;
 
 /// What lies over a circuit, as a filter asks for it.
-const OVERRIDES: [Option<Override>; 4] =
-    [None, Some(Override::ForcedOpen), Some(Override::ForcedClosed), Some(Override::Shadow)];
+const OVERRIDES: [Option<Override>; 4] = {
+    let [open, closed, shadow] = Override::ALL;
+    [None, Some(open), Some(closed), Some(shadow)]
+};
 
 /// Which tasks a list shows: `name`, `labels.KEY`, `state`, `monitor`, `alert`, `circuit.state`, `circuit.override`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -76,19 +76,25 @@ struct Watch {
 impl Watch {
     /// The next frame, or what the stream ends with.
     async fn next(&mut self) -> Result<v1::WatchChecksResponse, Error> {
-        // Where results come faster than they are read, there is always a frame full of them.
         if let Some(aged) = self.end.take_if(|end| matches!(end, Error::StreamAged)) {
             return Err(aged);
         }
-        if self.end.is_none() && Instant::now() >= self.ages {
-            self.end = Some(Error::StreamAged);
-        }
         while !std::mem::take(&mut self.is_first) {
-            self.gather();
+            let is_all = self.gather();
             if self.frame.checks.len() >= FRAME_CHECKS {
+                // Where results come faster than they are read, each frame is full.
+                if self.end.is_none() && Instant::now() >= self.ages {
+                    self.end = Some(Error::StreamAged);
+                    self.drop_the_rest();
+                }
                 break;
             }
             match self.end.take() {
+                Some(end) if !is_all => {
+                    self.end = Some(end);
+                    tokio::task::yield_now().await;
+                    continue;
+                }
                 Some(end) if self.is_idle() => return Err(end),
                 Some(end) => {
                     self.end = Some(end);
@@ -113,14 +119,26 @@ impl Watch {
         self.frame.checks.is_empty() && self.frame.dropped == 0
     }
 
-    /// Takes what is there by now.
-    fn gather(&mut self) {
+    /// Takes what is there by now; whether that was all.
+    fn gather(&mut self) -> bool {
         for _ in 0..LOOKED_AT {
             if self.frame.checks.len() >= FRAME_CHECKS {
-                return;
+                return false;
             }
-            let Some(shown) = self.results.ready() else { return };
+            let Some(shown) = self.results.ready() else { return true };
             self.take(shown);
+        }
+        false
+    }
+
+    /// Counts what is there by now and is not going to be sent.
+    fn drop_the_rest(&mut self) {
+        for _ in 0..CheckTail::KEPT {
+            match self.results.ready() {
+                Some(CheckShown::Missed(missed)) => self.frame.dropped += missed,
+                Some(CheckShown::Result(record)) => self.frame.dropped += u64::from(self.selects(&record)),
+                None => return,
+            }
         }
     }
 

@@ -8,9 +8,6 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::model::CheckRecord;
 
-/// How many results are kept for those who have not taken them yet: a fifth of a second of 20,000 checks a second.
-const KEPT: usize = 4_096;
-
 /// Where monitors show what their checks find. Nobody who looks can hold a monitor up: whoever is slow misses the oldest.
 #[derive(Clone, Debug)]
 pub struct CheckTail(Arc<Shared>);
@@ -23,11 +20,14 @@ struct Shared {
 
 impl Default for CheckTail {
     fn default() -> Self {
-        Self::with_room(KEPT)
+        Self::with_room(Self::KEPT)
     }
 }
 
 impl CheckTail {
+    /// How many results are kept for those who have not taken them yet: a fifth of a second of 20,000 checks a second.
+    pub const KEPT: usize = 4_096;
+
     /// One that keeps so many results.
     pub fn with_room(kept: usize) -> Self {
         let (results, _) = broadcast::channel(kept);

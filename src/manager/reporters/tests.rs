@@ -122,25 +122,6 @@ async fn a_report_whose_caller_goes_away_is_counted_all_the_same() {
 }
 
 #[tokio::test]
-async fn callers_who_go_away_before_their_turn_leave_nothing_behind() {
-    let mut bench = Bench::new().await;
-    let first = bench.report("a", outcomes(1..=1));
-    let asked = bench.asked().await;
-    let waiting: Vec<_> = (2..100).map(|number| bench.report("a", outcomes(number..=number))).collect();
-    assert!(!bench.is_asked().await);
-    for gone in waiting {
-        gone.abort();
-        assert!(gone.await.expect_err("aborted").is_cancelled());
-    }
-    accept(asked);
-    assert_eq!(first.await.expect("no panic"), Ok(vec![Accepted]));
-    assert!(!bench.is_asked().await, "none of them is under way");
-    let again = bench.report("a", outcomes(2..=2));
-    assert_eq!(accept(bench.asked().await).len(), 1, "it has not counted");
-    assert_eq!(again.await.expect("no panic"), Ok(vec![Accepted]));
-}
-
-#[tokio::test]
 async fn no_more_reports_are_under_way_than_there_is_room_for_though_their_callers_have_gone() {
     let mut bench = Bench::new().await;
     let reports: Vec<_> = (0..=UNDER_WAY).map(|number| bench.report(&number.to_string(), outcomes(1..=1))).collect();

@@ -47,7 +47,11 @@ fn opened(
     (open(WatchChecks::Of(name()), resources).expect("it is there"), closing)
 }
 
-/// More than a frame takes.
+fn reason(end: &Status) -> String {
+    end.get_error_details().error_info().expect("said").reason.clone()
+}
+
+/// Two frames of them.
 fn show(tail: &CheckTail) {
     (0..2 * FRAME_CHECKS).for_each(|_| tail.show(record));
 }
@@ -63,11 +67,10 @@ async fn a_stream_ends_by_its_age_though_results_come_faster_than_they_are_read(
     tokio::time::advance(Duration::from_secs(3_600)).await;
     show(&tail);
     let frame = stream.next().await.expect("not ended").expect("what was there");
-    assert_eq!(frame.checks.len(), FRAME_CHECKS);
+    assert_eq!((frame.checks.len(), frame.dropped), (FRAME_CHECKS, FRAME_CHECKS as u64), "each is sent or counted");
     show(&tail);
     let end = stream.next().await.expect("not ended").expect_err("it is old enough");
-    let details = end.get_error_details();
-    assert_eq!((end.code(), &*details.error_info().expect("said").reason), (Code::Unavailable, "STREAM_AGED"));
+    assert_eq!((end.code(), reason(&end)), (Code::Unavailable, "STREAM_AGED".to_owned()));
     assert!(stream.next().await.is_none());
 }
 
@@ -79,11 +82,19 @@ async fn a_drain_ends_a_stream_once_everything_was_taken() {
     let (stream, closing) = opened(journal, &tail);
     let mut stream = pin!(stream);
     stream.next().await.expect("it stands").expect("no error");
+    // More of others than are looked at in one go.
+    for _ in 0..2 * LOOKED_AT {
+        tail.show(|| CheckRecord { name: task("t2", 2).name, ..record() });
+    }
     show(&tail);
     closing.cancel();
     let mut checks = 0;
-    while let Some(Ok(frame)) = stream.next().await {
-        checks += frame.checks.len();
-    }
-    assert_eq!(checks, 2 * FRAME_CHECKS);
+    let end = loop {
+        match stream.next().await.expect("not ended") {
+            Ok(frame) => checks += frame.checks.len(),
+            Err(end) => break end,
+        }
+    };
+    assert_eq!((checks, reason(&end)), (2 * FRAME_CHECKS, "SERVER_DRAINING".to_owned()));
+    assert!(stream.next().await.is_none());
 }

@@ -44,7 +44,7 @@ impl Circuits {
             states: families.gauges("circuits", "Circuits of tasks that have not ended, by state.", &["state"])?,
             overrides: families.gauges(
                 "circuit_overrides",
-                "Circuits of tasks that have not ended, and that an operator has overridden, by the override.",
+                "Circuits that an operator has overridden, by the override; those of ended tasks, too, until they are deleted.",
                 &["override"],
             )?,
             transitions: families.counters(

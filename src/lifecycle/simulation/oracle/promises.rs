@@ -16,8 +16,8 @@ use crate::model::*;
 #[derive(Debug, Default)]
 pub(super) struct Promises {
     live: BTreeMap<InstanceId, Known>,
-    /// Until when the candidates that were displaced in this step have to be ready.
-    displaced: BTreeMap<(Uid, Generation), Mono>,
+    /// Who was displaced in this step: until when the candidates among them have to be ready, and whether their work is checks.
+    displaced: BTreeMap<(Uid, Generation), (Option<Mono>, bool)>,
     drain_bound: Option<Mono>,
     /// Whether a client's command is being carried out.
     commanded: bool,
@@ -94,9 +94,10 @@ impl Promises {
                 let within = if is_candidate { spec.swap().readiness_timeout() } else { spec.start_timeout() };
                 let key = (launch.task.uid, launch.generation, launch.attempt);
                 // Another's time goes on.
-                let goes_on = self.displaced.get(&(key.0, key.1)).copied().filter(|_| is_candidate);
+                let (goes_on, marked) = self.displaced.get(&(key.0, key.1)).copied().unwrap_or_default();
+                let goes_on = goes_on.filter(|_| is_candidate);
                 let (ready_by, work) = (goes_on.unwrap_or(now.mono + within), Some(now.mono));
-                let checks = spec.monitor().is_built_in();
+                let checks = marked || spec.monitor().is_built_in();
                 let (was_ready, took, was_in_time, stop) = (false, None, false, None);
                 let known = Known { key, spec, ready_by, was_ready, work, checks, took, was_in_time, stop };
                 self.live.insert(launch.instance, known);
@@ -107,9 +108,8 @@ impl Promises {
             Effect::Displace(id) => {
                 let displaced = self.live.remove(id).ok_or("displaced, but not live")?;
                 // One that was ready has used its time, and the next one begins from the beginning.
-                if !displaced.was_ready {
-                    self.displaced.insert((displaced.key.0, displaced.key.1), displaced.ready_by);
-                }
+                let ready_by = (!displaced.was_ready).then_some(displaced.ready_by);
+                self.displaced.insert((displaced.key.0, displaced.key.1), (ready_by, displaced.checks));
                 Ok(())
             }
             _ => Ok(()),
@@ -234,10 +234,11 @@ impl Known {
         self.took.is_some_and(|took| took < self.long_after())
     }
 
-    /// From when on a piece of work takes long. A check has a tenth of its timeout to be given up, where that is not over before.
+    /// From when on a piece of work takes long. A check has a tenth of its timeout, and 250 ms at the least, to be given up, where it
+    /// would have been over just then.
     fn long_after(&self) -> Duration {
         let (after, timeout) = (self.spec.watchdog().long_running_after(), self.spec.schedule().timeout());
-        let given_up = timeout.saturating_mul(11) / 10;
+        let given_up = (timeout.saturating_mul(11) / 10).max(timeout + Duration::from_millis(250));
         if self.checks && (timeout..given_up).contains(&after) { given_up } else { after }
     }
 

@@ -34,7 +34,8 @@ pub(in crate::lifecycle::simulation) fn spec(rng: &mut Rng) -> TaskSpec {
             slow_cancellation_after: milliseconds(10, rng.millis(12_000)),
             // Some are told of before their thread is given up, some after that, and some never.
             blocked_poll_after: milliseconds(10, if rng.one_in(3) { rng.millis(30_000) } else { rng.millis(900) }),
-            ..WatchdogDraft::default()
+            // About as long as a check may take, below which it is another rule, or far above.
+            long_running_after: rng.one_in(2).then(|| Duration::from_millis(800) + rng.millis(600)),
         },
         restart: RestartDraft {
             max_restarts: u32::try_from(rng.below(4)).ok(),
