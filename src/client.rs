@@ -6,6 +6,7 @@ mod checks;
 mod circuits;
 mod error;
 mod mirror;
+mod patience;
 mod watch;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod word;
 
 #[cfg(test)]
 #[cfg(feature = "server")]
-mod testing;
+pub(super) mod testing;
 #[cfg(test)]
 #[cfg(feature = "server")]
 mod tests;

@@ -16,6 +16,7 @@ use tonic::{Code, Streaming};
 
 use super::shared::Shared;
 use crate::client::backoff::Backoff;
+use crate::client::patience::Patience;
 use crate::client::{DEADLINE, Error};
 use crate::pb::v1;
 use v1::circuit_service_client::CircuitServiceClient;
@@ -129,13 +130,13 @@ impl Follower {
         self.shared.back.notify_one();
         let resumed = self.cursor.is_some();
         let mut initial = (!resumed).then(HashSet::new);
-        let mut last = Instant::now();
+        let (mut last, mut patience) = (Instant::now(), Patience::default());
         loop {
-            let frame = match stream.message().await {
+            let frame = match patience.wait_for(stream.message()).await {
                 Ok(Some(frame)) => frame,
                 // The contract ends it with a status.
                 Ok(None) => return Error::new(Code::Unavailable, "the stream was cut"),
-                Err(status) => return status.into(),
+                Err(error) => return error,
             };
             self.backoff = Backoff::new();
             self.warned = None;

@@ -11,6 +11,7 @@ use prost::Message;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Router;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -111,9 +112,14 @@ pub(super) fn stage() -> (Stage, Channel) {
     let (watches, watched) = mpsc::channel(8);
     let (asks, asked) = mpsc::channel(8);
     let (reports, reported) = mpsc::channel(8);
-    let (connections, connected) = mpsc::channel::<io::Result<DuplexStream>>(8);
     let played = Played { watches, asks, reports };
-    let server = Server::builder().add_service(CircuitServiceServer::new(played));
+    let channel = serve(Server::builder().add_service(CircuitServiceServer::new(played)));
+    (Stage { watches: watched, asks: asked, reports: reported }, channel)
+}
+
+/// A channel to a server in memory.
+pub(in crate::client) fn serve(server: Router) -> Channel {
+    let (connections, connected) = mpsc::channel::<io::Result<DuplexStream>>(8);
     tokio::spawn(server.serve_with_incoming(ReceiverStream::new(connected)));
     let connections = Arc::new(connections);
     let connect = move |_| {
@@ -124,8 +130,7 @@ pub(super) fn stage() -> (Stage, Channel) {
             Ok::<_, io::Error>(TokioIo::new(ours))
         }
     };
-    let channel = Endpoint::from_static("http://server:1").connect_with_connector_lazy(service_fn(connect));
-    (Stage { watches: watched, asks: asked, reports: reported }, channel)
+    Endpoint::from_static("http://server:1").connect_with_connector_lazy(service_fn(connect))
 }
 
 /// A mirror of a server that the test plays.

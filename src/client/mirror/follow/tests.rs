@@ -5,6 +5,7 @@ use std::io;
 use super::super::testing::{API, circuit, deleted, mirror, refusal, settle};
 use super::super::{CallError, Guard, Policy, Reason};
 use super::*;
+use crate::client::patience::GIVE_UP;
 use v1::CircuitState::{Closed, Open};
 
 const OTHER: &str = "namespaces/default/tasks/other";
@@ -151,6 +152,29 @@ async fn what_was_resumed_in_time_and_comes_too_late_makes_no_copy_fresh() {
     assert_eq!(opened.start(), Start::SendInitialState(true));
     opened.stands().show_all(&[circuit(API, "first", Open)], "c9").await;
     assert_eq!(why(&api).await, Some(Reason::Open));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_says_nothing_is_given_up_and_one_that_says_little_is_not() {
+    let (mut stage, mirror) = mirror(closed);
+    let api = mirror.guard(API);
+    let watch = stage.watch().await.stands();
+    watch.show_all(&[circuit(API, "first", Closed)], "c1").await;
+    for _ in 0..100 {
+        sleep(GIVE_UP - SOON).await;
+        watch.show(&[], &[], "c2").await;
+    }
+    assert_eq!((why(&api).await, mirror.last_error(), mirror.stats().reconnects), (None, None, 0));
+
+    // It stands, as where a proxy keeps it that has lost the server.
+    let silent = Instant::now();
+    let opened = stage.watch().await;
+    assert_eq!(opened.start(), from_cursor("c2"), "before the copy is stale");
+    assert!((GIVE_UP..GIVE_UP + SOON).contains(&silent.elapsed()), "{:?}", silent.elapsed());
+    let error = mirror.last_error().expect("said");
+    assert!(error.code == Code::Unavailable && error.message.contains("said nothing for 20s"), "{error:?}");
+    opened.stands().show(&[circuit(API, "first", Open)], &[], "c3").await;
+    assert_eq!((why(&api).await, mirror.last_error()), (Some(Reason::Open), None));
 }
 
 /// What is logged as a warning.
