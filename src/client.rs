@@ -28,7 +28,7 @@ use v1::task_service_client::TaskServiceClient;
 
 pub use apply::Applying;
 pub use checks::{CheckUpdate, Checks};
-pub use error::{Error, FieldViolation};
+pub use error::{Error, FieldViolation, Outlook};
 pub use mirror::{
     Builder as MirrorBuilder, CallError, CircuitLayer, CircuitMirror, GrpcCircuitLayer, Guard, Guarded, GuardedBody,
     GuardedGrpc, HttpStatus, Judge, Pass, Policy, Reason, Rejected, Stats, Verdict, grpc_verdict,

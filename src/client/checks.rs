@@ -7,7 +7,7 @@ use tonic::{Code, Streaming};
 
 use super::backoff::Backoff;
 use super::patience::Patience;
-use super::{Client, DEADLINE, Error};
+use super::{Client, DEADLINE, Error, Outlook};
 use crate::pb::v1;
 
 /// Follows what checks find.
@@ -82,8 +82,7 @@ impl Checks {
 
     fn lose(&mut self, error: Error) -> Result<CheckUpdate, Error> {
         self.stream = None;
-        let passes = matches!(error.code, Code::Unavailable | Code::DeadlineExceeded) || error.reason == "STREAM_LIMIT";
-        if !(self.established && passes) {
+        if !self.established || error.outlook() == Outlook::ForGood {
             return Err(error);
         }
         let retry_in = self.backoff.wait(error.retry_after);

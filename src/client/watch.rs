@@ -8,7 +8,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::backoff::Backoff;
 use super::patience::Patience;
-use super::{DEADLINE, Error};
+use super::{DEADLINE, Error, Outlook};
 use crate::pb::v1;
 use v1::circuit_service_client::CircuitServiceClient;
 use v1::task_service_client::TaskServiceClient;
@@ -231,9 +231,8 @@ impl Watch {
     /// A watch that has stood before comes back after whatever passes by itself; one that never stood fails at once, so that
     /// a wrong address is told and not waited for.
     fn lose(&mut self, error: Error) -> Result<Update, Error> {
-        let passes = matches!(error.code, Code::Unavailable | Code::DeadlineExceeded) || error.reason == "STREAM_LIMIT";
         self.phase = Phase::Connecting;
-        if !(self.established && passes) {
+        if !self.established || error.outlook() == Outlook::ForGood {
             return Err(error);
         }
         let retry_in = self.backoff.wait(error.retry_after);
