@@ -13,6 +13,7 @@ mod outbox;
 mod policy;
 mod report;
 mod shared;
+mod trouble;
 mod word;
 
 #[cfg(test)]
@@ -27,20 +28,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
-use super::{DEADLINE, Error, endpoint};
+use super::{Error, endpoint};
 use crate::pb::v1;
 use v1::circuit_service_client::CircuitServiceClient;
 
 use self::ask::Asker;
-use self::follow::{Follower, Trouble};
+use self::follow::Follower;
 use self::outbox::Outbox;
 use self::report::{Flush, Reporter};
 use self::shared::Shared;
+use self::trouble::Trouble;
 
 pub use self::grpc::{GrpcCircuitLayer, GuardedBody, GuardedGrpc, grpc_verdict};
 pub use self::guard::{CallError, Guard, Pass, Reason, Rejected};
@@ -169,14 +170,18 @@ impl Builder {
         self
     }
 
-    /// Connects, and has every circuit when it returns. A server that is out of reach is told; see [`connect_lazy`](Self::connect_lazy).
+    /// Connects, and has every circuit when it returns, however long they take to come: it fails where nothing comes for 20 s. A server that
+    /// is out of reach is told; see [`connect_lazy`](Self::connect_lazy).
     pub async fn connect(self) -> Result<CircuitMirror, Error> {
         let channel = endpoint(&self.server)?.connect().await;
         let channel = channel.map_err(|error| Error::unreachable(&self.server, &error))?;
+        self.complete(channel).await
+    }
+
+    async fn complete(self, channel: Channel) -> Result<CircuitMirror, Error> {
         let (tell, told) = oneshot::channel();
         let mirror = self.begin(channel, Some(tell));
-        let complete = timeout(DEADLINE, told).await.map_err(|_| Error::deadline(DEADLINE))?;
-        complete.map_err(|_| Error::new(tonic::Code::Internal, "the mirror's watch has ended"))??;
+        told.await.map_err(|_| Error::new(tonic::Code::Internal, "the mirror's watch has ended"))??;
         Ok(mirror)
     }
 
@@ -199,15 +204,20 @@ impl Builder {
         let shared = Arc::new(Shared::new(policy, staleness, Outbox::new(queue, batch), asks));
         let client = CircuitServiceClient::new(channel);
         let asker = Asker::new(Arc::clone(&shared), client.clone(), self.permit_timeout, asked);
-        let told = Reporter::new(Arc::clone(&shared), client.clone(), reporter, batch, self.flush_interval, flushes);
+        let reporter =
+            Reporter::new(Arc::clone(&shared), client.clone(), reporter, batch, self.flush_interval, flushes);
         let request = v1::WatchCircuitsRequest { parent, filter, start: None };
         let follower = Follower::new(Arc::clone(&shared), client, request, tell);
-        let spared = Arc::clone(&shared);
-        let spared = async move { spared.freshness.keep().await };
-        let trouble = follower.trouble();
-        let spawned =
-            [tokio::spawn(asker.run()), tokio::spawn(told.run()), tokio::spawn(follower.run()), tokio::spawn(spared)];
-        CircuitMirror { shared, flush, trouble, _tasks: Arc::new(spawned.map(AbortOnDropHandle::new)) }
+        let kept = Arc::clone(&shared);
+        let keeper = async move { kept.freshness.keep().await };
+        let troubles = [follower.trouble(), reporter.trouble()];
+        let spawned = [
+            tokio::spawn(asker.run()),
+            tokio::spawn(reporter.run()),
+            tokio::spawn(follower.run()),
+            tokio::spawn(keeper),
+        ];
+        CircuitMirror { shared, flush, troubles, _tasks: Arc::new(spawned.map(AbortOnDropHandle::new)) }
     }
 }
 
@@ -232,7 +242,8 @@ impl Builder {
 pub struct CircuitMirror {
     shared: Arc<Shared>,
     flush: mpsc::Sender<Flush>,
-    trouble: Trouble,
+    /// Of the watch, and of reports.
+    troubles: [Trouble; 2],
     _tasks: Arc<[AbortOnDropHandle<()>; 4]>,
 }
 
@@ -270,10 +281,10 @@ impl CircuitMirror {
         Guard::new(Arc::clone(&self.shared), directory.of(&name))
     }
 
-    /// What the watch of circuits was last refused or ended with; `None` once the server has shown anything since. Such as UNAVAILABLE while
-    /// it is out of reach; but INVALID_ARGUMENT, UNIMPLEMENTED, PERMISSION_DENIED or UNAUTHENTICATED does not pass by itself.
+    /// What the watch of circuits was last refused or ended with, until the server has shown anything since; else what a report of outcomes
+    /// was, until it has taken one in. Such as UNAVAILABLE while it is out of reach; [`Error::outlook`] says what does not pass by itself.
     pub fn last_error(&self) -> Option<Error> {
-        self.trouble.get()
+        self.troubles.iter().find_map(Trouble::get)
     }
 
     /// What has been done and left undone so far.

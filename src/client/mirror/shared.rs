@@ -45,7 +45,7 @@ pub(super) struct Counters {
 pub struct Stats {
     /// How long ago the server was last heard; `None`: never.
     pub age: Option<Duration>,
-    /// How often the watch was opened again.
+    /// How often the watch was opened again, after it had stood before; tries that failed are not counted.
     pub reconnects: u64,
     /// Calls that were rejected.
     pub denied: u64,

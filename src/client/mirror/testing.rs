@@ -1,7 +1,7 @@
 //! A server that the test plays. All of it is in memory, so a paused clock moves on only once nobody has anything left to do.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -95,6 +95,11 @@ impl Watching {
         self.send(Err(status)).await;
     }
 
+    /// Whether nobody follows it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.is_closed()
+    }
+
     async fn send(&self, frame: Result<WatchFrame, Status>) {
         self.0.send(frame).await.expect("the watch stands");
         settle().await;
@@ -154,6 +159,33 @@ pub(super) fn circuit(name: &str, uid: &str, state: v1::CircuitState) -> v1::Cir
 pub(super) fn deleted(name: &str, uid: &str) -> v1::Event {
     let (name, uid, kind) = (name.to_owned(), uid.to_owned(), v1::EventType::TaskDeleted.into());
     v1::Event { name, uid, r#type: kind, ..Default::default() }
+}
+
+/// What is logged as a warning.
+#[derive(Clone, Default)]
+pub(super) struct Warnings(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Warnings {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Warnings {
+    pub(super) fn begin(&self) -> tracing::subscriber::DefaultGuard {
+        let (level, log) = (tracing::Level::WARN, self.clone());
+        let log = tracing_subscriber::fmt().with_max_level(level).with_writer(move || log.clone());
+        tracing::subscriber::set_default(log.finish())
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).lines().map(str::to_owned).collect()
+    }
 }
 
 struct Played {
