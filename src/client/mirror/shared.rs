@@ -100,9 +100,13 @@ impl Shared {
     /// Takes over what the server shows.
     pub(super) fn show(&self, circuit: &Circuit) -> Arc<Local> {
         let local = self.directory.of(&circuit.name);
-        let version = || self.versions.fetch_add(1, Ordering::Relaxed) + 1;
-        local.show(circuit, self.freshness.at(Instant::now()), version);
+        local.show(circuit, self.freshness.at(Instant::now()), || self.next_version());
         local
+    }
+
+    /// What numbers a token that is new.
+    pub(super) fn next_version(&self) -> u64 {
+        self.versions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(super) fn stats(&self) -> Stats {
