@@ -217,12 +217,21 @@ impl Builder {
             tokio::spawn(follower.run()),
             tokio::spawn(keeper),
         ];
-        CircuitMirror { shared, flush, troubles, _tasks: Arc::new(spawned.map(AbortOnDropHandle::new)) }
+        let tasks = Tasks { flush, _spawned: spawned.map(AbortOnDropHandle::new).into() };
+        CircuitMirror { shared, troubles, tasks: Arc::new(tasks) }
     }
 }
 
-/// A live copy of a server's circuits, for those who call what it watches. Cheap to clone; the last one that is dropped ends it, after
-/// which its guards go by the policy.
+/// What keeps a mirror up, for as long as anybody has it or one of its guards: so it holds none of them itself.
+#[derive(Debug)]
+struct Tasks {
+    flush: mpsc::Sender<Flush>,
+    _spawned: Vec<AbortOnDropHandle<()>>,
+}
+
+/// A live copy of a server's circuits, for those who call what it watches. Cheap to clone. It lives for as long as anybody has it, one of its
+/// guards, or a layer with one of these: so who needs no more than a guard may drop the mirror. With the last of them it ends, and what was
+/// not told by then is lost; see [`flush`](Self::flush).
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -241,10 +250,9 @@ impl Builder {
 #[derive(Clone)]
 pub struct CircuitMirror {
     shared: Arc<Shared>,
-    flush: mpsc::Sender<Flush>,
     /// Of the watch, and of reports.
     troubles: [Trouble; 2],
-    _tasks: Arc<[AbortOnDropHandle<()>; 4]>,
+    tasks: Arc<Tasks>,
 }
 
 impl CircuitMirror {
@@ -272,13 +280,14 @@ impl CircuitMirror {
 
     /// What guards calls of a task's target, by the task's name: `namespaces/default/tasks/api`, or `api` for short, which is in the
     /// namespace `default` whatever is mirrored. The server need not know it yet. A name that no task can have is logged as a warning, and
-    /// its circuit stays unknown. Keep the guard: it costs a look into a table.
+    /// its circuit stays unknown. Keep the guard: it costs a look into a table. It keeps the mirror alive, which need not be kept itself.
+    #[must_use = "a guard that is dropped guards nothing"]
     pub fn guard(&self, name: &str) -> Guard {
         let (name, directory) = (name::full(name), &self.shared.directory);
         if !name::is_possible(&name) && directory.find(&name).is_none() {
             tracing::warn!(?name, "no task can have the name that a guard was made for: its circuit stays unknown");
         }
-        Guard::new(Arc::clone(&self.shared), directory.of(&name))
+        Guard::new(Arc::clone(&self.shared), directory.of(&name), Arc::clone(&self.tasks))
     }
 
     /// What the watch of circuits was last refused or ended with, until the server has shown anything since; else what a report of outcomes
@@ -296,7 +305,7 @@ impl CircuitMirror {
     /// before the process ends; else they go by themselves.
     pub async fn flush(&self) {
         let (tell, told) = oneshot::channel();
-        if self.flush.send(tell).await.is_ok() {
+        if self.tasks.flush.send(tell).await.is_ok() {
             // It ends without an answer only where the mirror ends with it.
             let _ = told.await;
         }

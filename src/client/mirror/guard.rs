@@ -15,7 +15,7 @@ use super::local::{Local, Said, Turn, nanos};
 use super::outbox::Record;
 use super::shared::Shared;
 use super::word::Decision;
-use super::{Policy, Verdict};
+use super::{Policy, Tasks, Verdict};
 
 /// Why a call was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,16 +92,18 @@ impl<E: std::error::Error + 'static> std::error::Error for CallError<E> {
     }
 }
 
-/// Guards the calls of a task's target. Cheap to clone.
+/// Guards the calls of a task's target. Cheap to clone. It keeps its mirror alive.
 #[derive(Clone, Debug)]
 pub struct Guard {
     shared: Arc<Shared>,
     local: Arc<Local>,
+    /// What nobody keeps up is a copy of how things were once.
+    _tasks: Arc<Tasks>,
 }
 
 impl Guard {
-    pub(super) fn new(shared: Arc<Shared>, local: Arc<Local>) -> Self {
-        Self { shared, local }
+    pub(super) fn new(shared: Arc<Shared>, local: Arc<Local>, tasks: Arc<Tasks>) -> Self {
+        Self { shared, local, _tasks: tasks }
     }
 
     /// The task's name.
@@ -150,7 +152,7 @@ impl Guard {
     }
 
     /// Waits until the server shows the circuit otherwise than the copy was when this was called: its state, its override, its epoch, or
-    /// whether anybody checks its target. That takes for ever where the mirror has ended.
+    /// whether anybody checks its target.
     pub fn changed(&self) -> impl Future<Output = ()> + Send + '_ {
         let seen = self.local.word();
         self.local.changed(seen)

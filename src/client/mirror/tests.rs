@@ -31,7 +31,8 @@ impl Bench {
     fn new(policy: Policy, state: v1::CircuitState) -> Self {
         let (asks, asked) = mpsc::channel(8);
         let shared = Arc::new(Shared::new(policy, STALENESS, Outbox::new(64, 8), asks));
-        let guard = Guard::new(Arc::clone(&shared), shared.directory.of(API));
+        let tasks = Arc::new(Tasks { flush: mpsc::channel(1).0, _spawned: Vec::new() });
+        let guard = Guard::new(Arc::clone(&shared), shared.directory.of(API), tasks);
         let bench = Self { shared, guard, asks: asked };
         bench.show(state, "1");
         bench.shared.freshness.hear();

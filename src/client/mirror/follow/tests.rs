@@ -1,7 +1,7 @@
 //! Followers of a server that the test plays.
 
 use super::super::testing::{API, Warnings, circuit, deleted, mirror, refusal, settle, stage};
-use super::super::{CallError, CircuitMirror, Guard, Policy, Reason};
+use super::super::{CallError, CircuitLayer, CircuitMirror, Guard, Policy, Reason};
 use super::*;
 use crate::client::patience::GIVE_UP;
 use v1::CircuitState::{Closed, Open};
@@ -266,6 +266,26 @@ async fn to_connect_takes_as_long_as_the_state_takes_to_come_and_fails_where_not
     let connects = closed(CircuitMirror::builder("")).complete(channel);
     let (mirror, _watch) = futures_util::future::join(connects, async { stage.watch().await.stands() }).await;
     assert_eq!(mirror.err().map(|error| error.code), Some(Code::Unavailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_lives_for_as_long_as_one_of_its_guards() {
+    let (mut stage, mirror) = mirror(closed);
+    let watch = stage.watch().await.stands();
+    watch.show_all(&[circuit(API, "first", Closed)], "c1").await;
+    let guard = mirror.guard(API);
+    drop(mirror);
+    assert_eq!(why(&guard).await, None);
+    let told = stage.reports.recv().await.expect("the mirror lives");
+    assert_eq!(told.request.len(), 1);
+    watch.show(&[circuit(API, "first", Open)], &[], "c2").await;
+    assert_eq!(why(&guard).await, Some(Reason::Open));
+    let layer = CircuitLayer::http(guard);
+    settle().await;
+    assert!(!watch.is_over());
+    drop(layer);
+    settle().await;
+    assert!(watch.is_over(), "nobody has a guard any more");
 }
 
 #[tokio::test(start_paused = true)]
