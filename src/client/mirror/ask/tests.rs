@@ -194,7 +194,8 @@ async fn one_ask_is_under_way_however_soon_callers_go_and_what_it_brings_is_not_
 
     hurried().await.expect_err("it has gone before there was an answer");
     sleep(PATIENCE).await;
-    assert_eq!(call(&guard).await.map(|it| it.reason), Some(Reason::Unreachable), "known, though nobody waited");
+    let rejected = hurried().await.expect("known, though nobody waited").expect("rejected");
+    assert_eq!(rejected.reason, Reason::Unreachable);
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,6 +227,7 @@ async fn a_timeout_may_be_as_long_as_there_is() {
     let (mut stage, mirror) = mirror(|builder| builder.permit_timeout(Duration::MAX));
     let watch = stage.watch().await.stands();
     watch.show_all(&[circuit(API, "first", HalfOpen)], "c1").await;
-    let rejected = call_where(&mut stage, &mirror.guard(API), Ok(denied(None))).await.expect("denied");
-    assert_eq!(rejected.reason, Reason::HalfOpen);
+    let guard = mirror.guard(API);
+    let rejected = timeout(Duration::from_secs(3_600), call_where(&mut stage, &guard, Ok(denied(None)))).await;
+    assert_eq!(rejected.expect("it is asked").map(|it| it.reason), Some(Reason::HalfOpen));
 }

@@ -101,7 +101,8 @@ async fn of_a_call_that_is_refused_only_the_message_is_lost_that_was_to_blame() 
         assert_eq!(answer(Ok(vec![Accepted; 2])).await, [7, 8]);
         assert_eq!(answer(Ok(vec![Accepted; 2])).await, [9, 10]);
     };
-    futures_util::future::join(mirror.flush(), answers).await;
+    let told = timeout(Duration::from_secs(3_600), futures_util::future::join(mirror.flush(), answers));
+    told.await.expect("each message by itself");
     let stats = mirror.stats();
     assert_eq!((stats.reported, stats.duplicate, stats.accepted, stats.refused), (8, 4, 4, 2), "{stats:?}");
     assert_eq!(mirror.last_error().map(|error| error.code), Some(Code::InvalidArgument));
