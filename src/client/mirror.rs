@@ -14,6 +14,7 @@ mod policy;
 mod report;
 mod shared;
 mod trouble;
+mod verdict;
 mod word;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub use self::guard::{CallError, Guard, Pass, Reason, Rejected};
 pub use self::layer::{CircuitLayer, Guarded, HttpStatus, Judge};
 pub use self::policy::Policy;
 pub use self::shared::Stats;
+pub use self::verdict::Verdict;
 
 /// Every namespace.
 const EVERYWHERE: &str = "namespaces/-";
@@ -59,33 +61,6 @@ const ASKS: usize = 1_024;
 const REPORTER_BYTES: usize = 128 - 37;
 /// What a message of a report may hold.
 const BATCH: usize = 1_000;
-
-/// What a call says of its target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It went well.
-    Success,
-    /// It failed for reasons that are the target's.
-    Failure,
-    /// It says nothing, such as an error that is the request's own.
-    Ignored,
-    /// The caller gave it up.
-    Cancelled,
-    /// It failed for reasons that are the caller's own, such as a lack of descriptors.
-    LocalFault,
-}
-
-impl From<Verdict> for v1::CallVerdict {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Success => Self::Success,
-            Verdict::Failure => Self::Failure,
-            Verdict::Ignored => Self::Ignored,
-            Verdict::Cancelled => Self::Cancelled,
-            Verdict::LocalFault => Self::LocalFault,
-        }
-    }
-}
 
 /// How a mirror is set up.
 #[derive(Clone, Debug)]
