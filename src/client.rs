@@ -6,6 +6,7 @@ mod checks;
 mod circuits;
 mod error;
 mod mirror;
+mod patience;
 mod watch;
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ use v1::task_service_client::TaskServiceClient;
 
 pub use apply::Applying;
 pub use checks::{CheckUpdate, Checks};
-pub use error::{Error, FieldViolation};
+pub use error::{Error, FieldViolation, Outlook};
 pub use mirror::{
     Builder as MirrorBuilder, CallError, CircuitLayer, CircuitMirror, GrpcCircuitLayer, Guard, Guarded, GuardedBody,
     GuardedGrpc, HttpStatus, Judge, Pass, Policy, Reason, Rejected, Stats, Verdict, grpc_verdict,
@@ -48,6 +49,8 @@ const CANCEL_DEADLINE: Duration = Duration::from_secs(60 + 30 + 10);
 const SWAP_DEADLINE: Duration = Duration::from_secs(600 + 2 * (60 + 30) + 10);
 /// A check on demand is answered when it has been made, right after one that may be under way: each takes 5 min at the most.
 const RUN_DEADLINE: Duration = Duration::from_secs(2 * 300 + 10);
+/// No call takes longer, and gRPC's header has no room for much more: eight digits.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// What a call that waits gets on top of its wait.
 const MARGIN: Duration = Duration::from_secs(5);
 /// A dead peer is found this long after it fell silent, plus the time it has to answer.
@@ -257,7 +260,7 @@ async fn call<Q, A, F>(deadline: Duration, message: Q, make: impl FnOnce(Request
 where
     F: Future<Output = Result<Response<A>, Status>>,
 {
-    let mut request = Request::new(message);
+    let (mut request, deadline) = (Request::new(message), deadline.min(LONGEST_DEADLINE));
     request.set_timeout(deadline);
     match tokio::time::timeout(deadline, make(request)).await {
         Ok(Ok(response)) => Ok(response.into_inner()),

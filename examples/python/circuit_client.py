@@ -32,6 +32,8 @@ STALENESS = 30
 IN_A_MESSAGE = 1_000
 # How long not to ask for a permit again, where the server does not say.
 ASK_AGAIN = 1
+# How long a watch may say nothing until it is given up: twice what it owes.
+GIVE_UP = 20
 # Without them nobody would notice a server that has vanished: a watch only reads.
 KEEPALIVE = [
     ("grpc.keepalive_time_ms", 20_000),
@@ -60,10 +62,12 @@ class Circuit:
         self.sequence, self.outcomes = itertools.count(1), queue.Queue(10 * IN_A_MESSAGE)
         self.circuit, self.heard = None, float("-inf")
         self.known = threading.Event()
+        # The watch, and when it has last said anything.
+        self.frames, self.said = None, 0
         # One call asks for a permit at a time; and when that is worth it again, of which token.
         self.asking = threading.Lock()
         self.ask_again = ("", 0)
-        for work in (self._follow, self._tell):
+        for work in (self._follow, self._look_after, self._tell):
             threading.Thread(target=work, daemon=True).start()
 
     def call(self, function):
@@ -176,7 +180,9 @@ class Circuit:
             start = {"cursor": cursor} if resumes else {"send_initial_state": True}
             try:
                 frames = self.stub.WatchCircuits(api.WatchCircuitsRequest(parent=parent, filter=f"name = {task}", **start))
+                self.frames, self.said = frames, time.monotonic()
                 for frame in frames:
+                    self.said = time.monotonic()
                     if resumes and not self._is_fresh():
                         frames.cancel()
                         break
@@ -187,6 +193,13 @@ class Circuit:
                     cursor = ""
                 print(f"the watch has ended: {error.code().name}")
             time.sleep(1)
+
+    def _look_after(self):
+        """Gives up a watch that says nothing. Keepalive proves only the next hop, which may be a proxy that has lost the server."""
+        while True:
+            time.sleep(1)
+            if self.frames and time.monotonic() - self.said > GIVE_UP:
+                self.frames.cancel()
 
     def _take_over(self, frame):
         for circuit in frame.circuits:

@@ -6,7 +6,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Streaming};
 
 use super::backoff::Backoff;
-use super::{Client, DEADLINE, Error};
+use super::patience::Patience;
+use super::{Client, DEADLINE, Error, Outlook};
 use crate::pb::v1;
 
 /// Follows what checks find.
@@ -18,6 +19,7 @@ pub struct Checks {
     /// When to connect again.
     again: Option<Instant>,
     established: bool,
+    patience: Patience,
     backoff: Backoff,
 }
 
@@ -40,8 +42,8 @@ pub enum CheckUpdate {
 impl Client {
     /// Follows what checks find; nothing happens before the first `Checks::next`.
     pub fn watch_checks(&self, request: v1::WatchChecksRequest) -> Checks {
-        let client = self.clone();
-        Checks { client, request, stream: None, again: None, established: false, backoff: Backoff::new() }
+        let (client, patience, backoff) = (self.clone(), Patience::default(), Backoff::new());
+        Checks { client, request, stream: None, again: None, established: false, patience, backoff }
     }
 }
 
@@ -51,14 +53,14 @@ impl Checks {
     pub async fn next(&mut self) -> Result<CheckUpdate, Error> {
         loop {
             match &mut self.stream {
-                Some(stream) => match stream.message().await {
+                Some(stream) => match self.patience.wait_for(stream.message()).await {
                     Ok(Some(frame)) => {
                         self.established = true;
                         self.backoff = Backoff::new();
                         return Ok(CheckUpdate::Frame(frame));
                     }
                     Ok(None) => return self.lose(Error::new(Code::Unavailable, "the stream was cut")),
-                    Err(status) => return self.lose(status.into()),
+                    Err(error) => return self.lose(error),
                 },
                 None => {
                     if let Some(again) = self.again {
@@ -80,8 +82,7 @@ impl Checks {
 
     fn lose(&mut self, error: Error) -> Result<CheckUpdate, Error> {
         self.stream = None;
-        let passes = matches!(error.code, Code::Unavailable | Code::DeadlineExceeded) || error.reason == "STREAM_LIMIT";
-        if !(self.established && passes) {
+        if !self.established || error.outlook() == Outlook::ForGood {
             return Err(error);
         }
         let retry_in = self.backoff.wait(error.retry_after);

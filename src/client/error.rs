@@ -38,6 +38,18 @@ pub struct FieldViolation {
     pub description: String,
 }
 
+/// What may come of making the same call again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// Nobody has answered, or only somebody on the way there: whether the call was carried out is not known, and another one may be
+    /// answered.
+    Unanswered,
+    /// The server has refused what it may take in later.
+    ForNow,
+    /// It would be refused again, until somebody mends the request, the rights to it, what it is about, or the server.
+    ForGood,
+}
+
 impl Error {
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
@@ -61,6 +73,36 @@ impl Error {
 
     pub(super) fn deadline(after: Duration) -> Self {
         Self::new(Code::DeadlineExceeded, format!("the server did not answer within {after:?}"))
+    }
+
+    /// What may come of making the same call again.
+    pub fn outlook(&self) -> Outlook {
+        let reason = self.reason.as_str();
+        match self.code {
+            // Proxies, too, say these of a server that they do not reach or wait for, but never why.
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => match reason {
+                "" => Outlook::Unanswered,
+                _ => Outlook::ForNow,
+            },
+            Code::ResourceExhausted if reason != "BATCH_LIMIT" => Outlook::ForNow,
+            // Others are at it. An etag that differs, and what a swap has come to, will not be otherwise.
+            Code::Aborted if matches!(reason, "SWAP_IN_PROGRESS" | "APPLY_IN_PROGRESS" | "CONTENDED") => {
+                Outlook::ForNow
+            }
+            Code::Ok
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::DataLoss
+            | Code::Unauthenticated => Outlook::ForGood,
+        }
     }
 
     /// The code's name, as `NOT_FOUND`.
@@ -116,4 +158,48 @@ impl From<tonic_types::Status> for Error {
 
 fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is::<TimeoutExpired>() || error.source().is_some_and(timed_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_come_of_the_same_call_is_known_by_code_and_reason() {
+        use Code::*;
+        use Outlook::{ForGood, ForNow, Unanswered};
+        for (code, reason, outlook) in [
+            (Unavailable, "", Unanswered),
+            (Unavailable, "SERVER_DRAINING", ForNow),
+            (Unavailable, "STREAM_AGED", ForNow),
+            (Unavailable, "JOURNAL_STALLED", ForNow),
+            (DeadlineExceeded, "", Unanswered),
+            (DeadlineExceeded, "REPORT_IDLE", ForNow),
+            (Cancelled, "", Unanswered),
+            (Unknown, "", Unanswered),
+            (ResourceExhausted, "", ForNow),
+            (ResourceExhausted, "STREAM_LIMIT", ForNow),
+            (ResourceExhausted, "STORE_FULL", ForNow),
+            (ResourceExhausted, "TASK_LIMIT", ForNow),
+            (ResourceExhausted, "BATCH_LIMIT", ForGood),
+            (Aborted, "SWAP_IN_PROGRESS", ForNow),
+            (Aborted, "ETAG_MISMATCH", ForGood),
+            (Aborted, "", ForGood),
+            (InvalidArgument, "INVALID_FIELD", ForGood),
+            (InvalidArgument, "CURSOR_INVALID", ForGood),
+            (OutOfRange, "CURSOR_EXPIRED", ForGood),
+            (NotFound, "TASK_NOT_FOUND", ForGood),
+            (AlreadyExists, "TASK_EXISTS", ForGood),
+            (FailedPrecondition, "TASK_NOT_RUNNING", ForGood),
+            (PermissionDenied, "", ForGood),
+            (Unauthenticated, "", ForGood),
+            (Unimplemented, "", ForGood),
+            (Internal, "BUG", ForGood),
+            (Internal, "", ForGood),
+            (DataLoss, "", ForGood),
+        ] {
+            let error = Error { reason: reason.to_owned(), ..Error::new(code, "") };
+            assert_eq!(error.outlook(), outlook, "{code:?} {reason}");
+        }
+    }
 }

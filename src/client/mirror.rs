@@ -13,11 +13,13 @@ mod outbox;
 mod policy;
 mod report;
 mod shared;
+mod trouble;
+mod verdict;
 mod word;
 
 #[cfg(test)]
 #[cfg(feature = "server")]
-mod testing;
+pub(super) mod testing;
 #[cfg(test)]
 #[cfg(feature = "server")]
 mod tests;
@@ -27,26 +29,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
-use super::{DEADLINE, Error, endpoint};
+use super::{Error, endpoint};
 use crate::pb::v1;
 use v1::circuit_service_client::CircuitServiceClient;
 
 use self::ask::Asker;
-use self::follow::{Follower, Trouble};
+use self::follow::Follower;
 use self::outbox::Outbox;
 use self::report::{Flush, Reporter};
 use self::shared::Shared;
+use self::trouble::Trouble;
 
 pub use self::grpc::{GrpcCircuitLayer, GuardedBody, GuardedGrpc, grpc_verdict};
 pub use self::guard::{CallError, Guard, Pass, Reason, Rejected};
 pub use self::layer::{CircuitLayer, Guarded, HttpStatus, Judge};
 pub use self::policy::Policy;
 pub use self::shared::Stats;
+pub use self::verdict::Verdict;
 
 /// Every namespace.
 const EVERYWHERE: &str = "namespaces/-";
@@ -58,33 +61,6 @@ const ASKS: usize = 1_024;
 const REPORTER_BYTES: usize = 128 - 37;
 /// What a message of a report may hold.
 const BATCH: usize = 1_000;
-
-/// What a call says of its target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It went well.
-    Success,
-    /// It failed for reasons that are the target's.
-    Failure,
-    /// It says nothing, such as an error that is the request's own.
-    Ignored,
-    /// The caller gave it up.
-    Cancelled,
-    /// It failed for reasons that are the caller's own, such as a lack of descriptors.
-    LocalFault,
-}
-
-impl From<Verdict> for v1::CallVerdict {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Success => Self::Success,
-            Verdict::Failure => Self::Failure,
-            Verdict::Ignored => Self::Ignored,
-            Verdict::Cancelled => Self::Cancelled,
-            Verdict::LocalFault => Self::LocalFault,
-        }
-    }
-}
 
 /// How a mirror is set up.
 #[derive(Clone, Debug)]
@@ -169,14 +145,18 @@ impl Builder {
         self
     }
 
-    /// Connects, and has every circuit when it returns. A server that is out of reach is told; see [`connect_lazy`](Self::connect_lazy).
+    /// Connects, and has every circuit when it returns, however long they take to come: it fails where nothing comes for 20 s. A server that
+    /// is out of reach is told; see [`connect_lazy`](Self::connect_lazy).
     pub async fn connect(self) -> Result<CircuitMirror, Error> {
         let channel = endpoint(&self.server)?.connect().await;
         let channel = channel.map_err(|error| Error::unreachable(&self.server, &error))?;
+        self.complete(channel).await
+    }
+
+    async fn complete(self, channel: Channel) -> Result<CircuitMirror, Error> {
         let (tell, told) = oneshot::channel();
         let mirror = self.begin(channel, Some(tell));
-        let complete = timeout(DEADLINE, told).await.map_err(|_| Error::deadline(DEADLINE))?;
-        complete.map_err(|_| Error::new(tonic::Code::Internal, "the mirror's watch has ended"))??;
+        told.await.map_err(|_| Error::new(tonic::Code::Internal, "the mirror's watch has ended"))??;
         Ok(mirror)
     }
 
@@ -199,20 +179,34 @@ impl Builder {
         let shared = Arc::new(Shared::new(policy, staleness, Outbox::new(queue, batch), asks));
         let client = CircuitServiceClient::new(channel);
         let asker = Asker::new(Arc::clone(&shared), client.clone(), self.permit_timeout, asked);
-        let told = Reporter::new(Arc::clone(&shared), client.clone(), reporter, batch, self.flush_interval, flushes);
+        let reporter =
+            Reporter::new(Arc::clone(&shared), client.clone(), reporter, batch, self.flush_interval, flushes);
         let request = v1::WatchCircuitsRequest { parent, filter, start: None };
         let follower = Follower::new(Arc::clone(&shared), client, request, tell);
-        let spared = Arc::clone(&shared);
-        let spared = async move { spared.freshness.keep().await };
-        let trouble = follower.trouble();
-        let spawned =
-            [tokio::spawn(asker.run()), tokio::spawn(told.run()), tokio::spawn(follower.run()), tokio::spawn(spared)];
-        CircuitMirror { shared, flush, trouble, _tasks: Arc::new(spawned.map(AbortOnDropHandle::new)) }
+        let kept = Arc::clone(&shared);
+        let keeper = async move { kept.freshness.keep().await };
+        let troubles = [follower.trouble(), reporter.trouble()];
+        let spawned = [
+            tokio::spawn(asker.run()),
+            tokio::spawn(reporter.run()),
+            tokio::spawn(follower.run()),
+            tokio::spawn(keeper),
+        ];
+        let tasks = Tasks { flush, _spawned: spawned.map(AbortOnDropHandle::new).into() };
+        CircuitMirror { shared, troubles, tasks: Arc::new(tasks) }
     }
 }
 
-/// A live copy of a server's circuits, for those who call what it watches. Cheap to clone; the last one that is dropped ends it, after
-/// which its guards go by the policy.
+/// What keeps a mirror up, for as long as anybody has it or one of its guards: so it holds none of them itself.
+#[derive(Debug)]
+struct Tasks {
+    flush: mpsc::Sender<Flush>,
+    _spawned: Vec<AbortOnDropHandle<()>>,
+}
+
+/// A live copy of a server's circuits, for those who call what it watches. Cheap to clone. It lives for as long as anybody has it, one of its
+/// guards, or a layer with one of these: so who needs no more than a guard may drop the mirror. With the last of them it ends, and what was
+/// not told by then is lost; see [`flush`](Self::flush).
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -231,9 +225,9 @@ impl Builder {
 #[derive(Clone)]
 pub struct CircuitMirror {
     shared: Arc<Shared>,
-    flush: mpsc::Sender<Flush>,
-    trouble: Trouble,
-    _tasks: Arc<[AbortOnDropHandle<()>; 4]>,
+    /// Of the watch, and of reports.
+    troubles: [Trouble; 2],
+    tasks: Arc<Tasks>,
 }
 
 impl CircuitMirror {
@@ -261,19 +255,20 @@ impl CircuitMirror {
 
     /// What guards calls of a task's target, by the task's name: `namespaces/default/tasks/api`, or `api` for short, which is in the
     /// namespace `default` whatever is mirrored. The server need not know it yet. A name that no task can have is logged as a warning, and
-    /// its circuit stays unknown. Keep the guard: it costs a look into a table.
+    /// its circuit stays unknown. Keep the guard: it costs a look into a table. It keeps the mirror alive, which need not be kept itself.
+    #[must_use = "a guard that is dropped guards nothing"]
     pub fn guard(&self, name: &str) -> Guard {
         let (name, directory) = (name::full(name), &self.shared.directory);
         if !name::is_possible(&name) && directory.find(&name).is_none() {
             tracing::warn!(?name, "no task can have the name that a guard was made for: its circuit stays unknown");
         }
-        Guard::new(Arc::clone(&self.shared), directory.of(&name))
+        Guard::new(Arc::clone(&self.shared), directory.of(&name), Arc::clone(&self.tasks))
     }
 
-    /// What the watch of circuits was last refused or ended with; `None` once the server has shown anything since. Such as UNAVAILABLE while
-    /// it is out of reach; but INVALID_ARGUMENT, UNIMPLEMENTED, PERMISSION_DENIED or UNAUTHENTICATED does not pass by itself.
+    /// What the watch of circuits was last refused or ended with, until the server has shown anything since; else what a report of outcomes
+    /// was, until it has taken one in. Such as UNAVAILABLE while it is out of reach; [`Error::outlook`] says what does not pass by itself.
     pub fn last_error(&self) -> Option<Error> {
-        self.trouble.get()
+        self.troubles.iter().find_map(Trouble::get)
     }
 
     /// What has been done and left undone so far.
@@ -285,7 +280,7 @@ impl CircuitMirror {
     /// before the process ends; else they go by themselves.
     pub async fn flush(&self) {
         let (tell, told) = oneshot::channel();
-        if self.flush.send(tell).await.is_ok() {
+        if self.tasks.flush.send(tell).await.is_ok() {
             // It ends without an answer only where the mirror ends with it.
             let _ = told.await;
         }

@@ -7,7 +7,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::backoff::Backoff;
-use super::{DEADLINE, Error};
+use super::patience::Patience;
+use super::{DEADLINE, Error, Outlook};
 use crate::pb::v1;
 use v1::circuit_service_client::CircuitServiceClient;
 use v1::task_service_client::TaskServiceClient;
@@ -24,6 +25,7 @@ pub struct Watch {
     cursor: Option<String>,
     established: bool,
     phase: Phase,
+    patience: Patience,
     backoff: Backoff,
 }
 
@@ -137,7 +139,8 @@ impl Watch {
             Some(Start::Cursor(cursor)) => Some(cursor.clone()),
             Some(Start::SendInitialState(_)) | None => None,
         };
-        Self { service, request, cursor, established: false, phase: Phase::Connecting, backoff: Backoff::new() }
+        let (phase, patience, backoff) = (Phase::Connecting, Patience::default(), Backoff::new());
+        Self { service, request, cursor, established: false, phase, patience, backoff }
     }
 
     /// Where a later watch would resume: right after the last frame that `next` returned. `None` before the first cursor.
@@ -195,7 +198,7 @@ impl Watch {
 
     async fn receive(&mut self) -> Result<Option<Update>, Error> {
         let Phase::Streaming(stream) = &mut self.phase else { return Ok(None) };
-        match stream.message().await {
+        match self.patience.wait_for(stream.message()).await {
             Ok(Some(frame)) => Ok(Some(self.accept(frame))),
             Ok(None) if !self.request.end_cursor.is_empty() => {
                 self.phase = Phase::Ended;
@@ -203,7 +206,7 @@ impl Watch {
             }
             // The contract ends all others with a status; one that ends without was cut on its way.
             Ok(None) => self.lose(Error::new(Code::Unavailable, "the stream was cut")).map(Some),
-            Err(status) => self.lose(status.into()).map(Some),
+            Err(error) => self.lose(error).map(Some),
         }
     }
 
@@ -228,9 +231,8 @@ impl Watch {
     /// A watch that has stood before comes back after whatever passes by itself; one that never stood fails at once, so that
     /// a wrong address is told and not waited for.
     fn lose(&mut self, error: Error) -> Result<Update, Error> {
-        let passes = matches!(error.code, Code::Unavailable | Code::DeadlineExceeded) || error.reason == "STREAM_LIMIT";
         self.phase = Phase::Connecting;
-        if !(self.established && passes) {
+        if !self.established || error.outlook() == Outlook::ForGood {
             return Err(error);
         }
         let retry_in = self.backoff.wait(error.retry_after);

@@ -5,8 +5,8 @@
 mod tests;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -15,7 +15,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
 use super::shared::Shared;
+use super::trouble::{Complaint, Trouble};
 use crate::client::backoff::Backoff;
+use crate::client::patience::Patience;
 use crate::client::{DEADLINE, Error};
 use crate::pb::v1;
 use v1::circuit_service_client::CircuitServiceClient;
@@ -32,29 +34,11 @@ pub(super) struct Follower {
     /// Where to resume; none: from the state as it is.
     cursor: Option<String>,
     backoff: Backoff,
-    trouble: Trouble,
-    /// As what a mistake was logged that has stood in the way since.
-    warned: Option<Code>,
+    complaint: Complaint,
+    /// Whether the watch has stood before.
+    opened: bool,
     /// Who waits for the copy to be complete, or for why it cannot be.
     tell: Option<oneshot::Sender<Result<(), Error>>>,
-}
-
-/// Why the watch does not stand, for those who ask. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Trouble(Arc<Mutex<Option<Error>>>);
-
-impl Trouble {
-    pub(super) fn get(&self) -> Option<Error> {
-        self.lock().clone()
-    }
-
-    fn set(&self, error: Option<Error>) {
-        *self.lock() = error;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Error>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Follower {
@@ -64,13 +48,13 @@ impl Follower {
         request: v1::WatchCircuitsRequest,
         tell: Option<oneshot::Sender<Result<(), Error>>>,
     ) -> Self {
-        let (backoff, trouble) = (Backoff::new(), Trouble::default());
-        Self { shared, client, request, cursor: None, backoff, trouble, warned: None, tell }
+        let (backoff, complaint) = (Backoff::new(), Complaint::default());
+        Self { shared, client, request, cursor: None, backoff, complaint, opened: false, tell }
     }
 
     /// What tells of trouble, for as long as anybody wants to know.
     pub(super) fn trouble(&self) -> Trouble {
-        self.trouble.clone()
+        self.complaint.trouble()
     }
 
     pub(super) async fn run(mut self) {
@@ -84,22 +68,20 @@ impl Follower {
                 let _ = tell.send(Err(error));
                 return;
             }
-            // The cursor is of another log, or what follows it is gone. What was seen meanwhile holds until the state is complete.
-            if error.code == Code::OutOfRange || error.reason == "CURSOR_INVALID" {
+            if is_of_cursor(&error) {
+                // What was seen meanwhile holds until the state is complete.
                 self.cursor = None;
             }
             let wait = self.backoff.wait(error.retry_after);
             self.log(&error, wait);
-            self.trouble.set(Some(error));
+            self.complaint.meet(error);
             sleep(wait).await;
-            self.shared.counters.reconnects.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// What passes by itself is no news. A mistake is, once: nobody else may ever tell of it.
     fn log(&mut self, error: &Error, wait: Duration) {
-        if is_mistake(error) && self.warned != Some(error.code) {
-            self.warned = Some(error.code);
+        // A cursor is forgotten, and not tried again.
+        if !is_of_cursor(error) && self.complaint.is_news(error) {
             let code = error.code_name();
             tracing::warn!(%error, code, "the server refuses the mirror's watch of circuits, which is tried again and again");
         } else {
@@ -126,20 +108,21 @@ impl Follower {
 
     /// Takes over what comes, until no more does.
     async fn receive(&mut self, mut stream: Streaming<v1::WatchCircuitsResponse>) -> Error {
+        let again = std::mem::replace(&mut self.opened, true);
+        self.shared.counters.reconnects.fetch_add(u64::from(again), Ordering::Relaxed);
         self.shared.back.notify_one();
         let resumed = self.cursor.is_some();
         let mut initial = (!resumed).then(HashSet::new);
-        let mut last = Instant::now();
+        let (mut last, mut patience) = (Instant::now(), Patience::default());
         loop {
-            let frame = match stream.message().await {
+            let frame = match patience.wait_for(stream.message()).await {
                 Ok(Some(frame)) => frame,
                 // The contract ends it with a status.
                 Ok(None) => return Error::new(Code::Unavailable, "the stream was cut"),
-                Err(status) => return status.into(),
+                Err(error) => return error,
             };
             self.backoff = Backoff::new();
-            self.warned = None;
-            self.trouble.set(None);
+            self.complaint.end();
             // A live watch is never silent for so long. Where this process was, what comes first has waited, and nothing says how much of it.
             let silent = last.elapsed() > SILENCE.max(self.shared.freshness.bound());
             if silent || resumed && !self.is_fresh() {
@@ -186,11 +169,7 @@ impl Follower {
     }
 }
 
-/// Whether the server would refuse the same watch again, until somebody mends the mirror's request, or the server.
-fn is_mistake(error: &Error) -> bool {
-    match error.code {
-        // A cursor is forgotten, and not tried again.
-        Code::InvalidArgument => error.reason != "CURSOR_INVALID",
-        code => matches!(code, Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated),
-    }
+/// Whether the cursor leads nowhere: it is of another log, or what follows it is gone.
+fn is_of_cursor(error: &Error) -> bool {
+    error.code == Code::OutOfRange || error.reason == "CURSOR_INVALID"
 }

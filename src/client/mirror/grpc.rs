@@ -45,8 +45,8 @@ impl From<Rejected> for Status {
     }
 }
 
-/// Puts a guard before a tonic channel. A call that it rejects is answered as by a server that is UNAVAILABLE, which the generated
-/// client makes a `tonic::Status` of.
+/// Puts a guard before a tonic channel, which keeps the mirror alive. A call that it rejects is answered as by a server that is UNAVAILABLE,
+/// which the generated client makes a `tonic::Status` of.
 ///
 /// A call ends with its status; one whose answer is dropped before was given up. Its latency ends with the answer's head, so a stream may
 /// go on for long and is not slow. But a trial call whose stream goes on for longer than its lease (`lease_ttl`) decides nothing: its

@@ -8,25 +8,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::ask::{Ask, Asked, Lease};
-use super::local::{Local, nanos};
+use super::ask::{ASK_AGAIN, Ask, Asked, Permit};
+use super::local::{Local, Said, Turn, nanos};
 use super::outbox::Record;
 use super::shared::Shared;
 use super::word::Decision;
-use super::{Policy, Verdict};
-
-/// How long a circuit is not asked about again, where the server did not say, or did not answer.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+use super::{Policy, Tasks, Verdict};
 
 /// Why a call was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The circuit is open.
     Open,
-    /// The circuit is half-open, and as many trial calls are under way as may be.
+    /// The circuit is half-open, and the server grants no permit now, mostly as there are as many trial calls under way as may be; or
+    /// another call asks for one just now.
     HalfOpen,
     /// An operator has opened the circuit.
     ForcedOpen,
@@ -36,7 +33,7 @@ pub enum Reason {
     Stale,
     /// The server knows no such circuit, and the policy is to fail closed.
     Unknown,
-    /// The circuit is half-open, and the server could not be asked for a permit.
+    /// The circuit is half-open, and the server did not answer when it was last asked for a permit.
     Unreachable,
 }
 
@@ -95,16 +92,18 @@ impl<E: std::error::Error + 'static> std::error::Error for CallError<E> {
     }
 }
 
-/// Guards the calls of a task's target. Cheap to clone.
+/// Guards the calls of a task's target. Cheap to clone. It keeps its mirror alive.
 #[derive(Clone, Debug)]
 pub struct Guard {
     shared: Arc<Shared>,
     local: Arc<Local>,
+    /// What nobody keeps up is a copy of how things were once.
+    _tasks: Arc<Tasks>,
 }
 
 impl Guard {
-    pub(super) fn new(shared: Arc<Shared>, local: Arc<Local>) -> Self {
-        Self { shared, local }
+    pub(super) fn new(shared: Arc<Shared>, local: Arc<Local>, tasks: Arc<Tasks>) -> Self {
+        Self { shared, local, _tasks: tasks }
     }
 
     /// The task's name.
@@ -153,7 +152,7 @@ impl Guard {
     }
 
     /// Waits until the server shows the circuit otherwise than the copy was when this was called: its state, its override, its epoch, or
-    /// whether anybody checks its target. That takes for ever where the mirror has ended.
+    /// whether anybody checks its target.
     pub fn changed(&self) -> impl Future<Output = ()> + Send + '_ {
         let seen = self.local.word();
         self.local.changed(seen)
@@ -188,31 +187,33 @@ impl Guard {
     }
 
     async fn ask(&self) -> Result<Pass<'_>, Rejected> {
-        let at = self.now();
-        let asking = self.local.begin_to_ask(at).map_err(|wait| self.reject(Reason::HalfOpen, wait))?;
-        let seen = self.local.word();
-        let (answer, asked) = oneshot::channel();
-        let sent = self.shared.asks.try_send(Ask { circuit: Arc::clone(&self.local), answer });
-        let asked = match sent {
-            Ok(()) => asked.await.unwrap_or(Asked::Unanswered),
-            Err(_) => Asked::Unanswered,
+        let (ask, asked) = match self.local.begin_to_ask(self.now()) {
+            Turn::Ask(asking) => Ask::new(asking),
+            Turn::Taken => return Err(self.reject(Reason::HalfOpen, None)),
+            Turn::Said(said, wait) => return self.go_by(said, wait),
         };
-        let (reason, wait) = match asked {
-            Asked::Permitted(lease) => return Ok(self.pass(Some(Instant::now()), Held::Lease(lease))),
-            Asked::Unanswered if self.shared.policy == Policy::FailOpen => {
-                return Ok(self.pass(Some(Instant::now()), Held::Version(0)));
-            }
-            Asked::Unknown if self.shared.policy != Policy::FailClosed => {
-                return Ok(self.pass(Some(Instant::now()), Held::Version(0)));
-            }
-            Asked::Unanswered => (Reason::Unreachable, None),
-            Asked::Unknown => (Reason::Unknown, None),
-            Asked::Denied(wait) => (Reason::HalfOpen, wait),
+        if let Err(unsent) = self.shared.asks.try_send(ask) {
+            unsent.into_inner().answer(&self.shared, Asked::Unanswered);
+        }
+        match asked.await.unwrap_or(Asked::Unanswered) {
+            Asked::Permitted(permit) => Ok(self.pass(Some(Instant::now()), Held::Permit(permit))),
+            Asked::Denied(wait) => Err(self.reject(Reason::HalfOpen, wait)),
+            Asked::Unanswered => self.go_by(Said::Nothing, Some(ASK_AGAIN)),
+            Asked::Unknown if self.shared.policy == Policy::FailClosed => Err(self.reject(Reason::Unknown, None)),
+            Asked::Unknown => Ok(self.pass(Some(Instant::now()), Held::Version(0))),
+        }
+    }
+
+    /// What was said to whoever asked; and how long that holds, if anybody knows.
+    fn go_by(&self, said: Said, wait: Option<Duration>) -> Result<Pass<'_>, Rejected> {
+        let version = match said {
+            Said::Free(version) => version,
+            // Without a permit it would count for nothing.
+            Said::Nothing if self.shared.policy == Policy::FailOpen => 0,
+            Said::Nothing => return Err(self.reject(Reason::Unreachable, wait)),
+            Said::Denied => return Err(self.reject(Reason::HalfOpen, wait)),
         };
-        let again = nanos(wait.unwrap_or(ASK_AGAIN));
-        self.local.put_off(seen, self.now().saturating_add(again));
-        drop(asking);
-        Err(self.reject(reason, wait))
+        Ok(self.pass(Some(Instant::now()), Held::Version(version)))
     }
 
     fn pass(&self, began: Option<Instant>, held: Held) -> Pass<'_> {
@@ -223,7 +224,7 @@ impl Guard {
     fn reject(&self, reason: Reason, wait: Option<Duration>) -> Rejected {
         self.shared.counters.denied.fetch_add(1, Ordering::Relaxed);
         let retry_after = match reason {
-            Reason::Open | Reason::HalfOpen => wait,
+            Reason::Open | Reason::HalfOpen | Reason::Unreachable => wait,
             _ => None,
         };
         Rejected { circuit: Arc::clone(&self.local.name), reason, retry_after }
@@ -246,7 +247,7 @@ enum Held {
     /// The token of that version; zero: nothing is to be told.
     Version(u64),
     /// The token of a permit.
-    Lease(Lease),
+    Permit(Permit),
     /// It was told.
     Told,
 }
@@ -254,7 +255,7 @@ enum Held {
 impl Pass<'_> {
     /// Whether it is a trial call, of a circuit that is half-open: its outcome decides.
     pub fn is_trial(&self) -> bool {
-        matches!(&self.held, Held::Lease(lease) if lease.is_trial())
+        matches!(&self.held, Held::Permit(permit) if permit.is_trial())
     }
 
     /// The same pass, with a guard of its own.
@@ -295,7 +296,7 @@ impl Pass<'_> {
                 let record = Record { circuit: self.guard.local.id, version, verdict, latency };
                 self.guard.shared.outbox.push(record);
             }
-            Held::Lease(lease) => lease.tell(verdict, latency),
+            Held::Permit(permit) => permit.tell(verdict, latency),
         }
     }
 }

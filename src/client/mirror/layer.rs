@@ -37,7 +37,8 @@ impl<B, E> Judge<http::Response<B>, E> for HttpStatus {
     }
 }
 
-/// Puts a guard before a service, such as one of hyper's clients. A call that it rejects fails with [`CallError::Rejected`].
+/// Puts a guard before a service, such as one of hyper's clients. A call that it rejects fails with [`CallError::Rejected`]. As its
+/// guard does, it keeps the mirror alive.
 #[derive(Clone, Debug)]
 pub struct CircuitLayer<J = HttpStatus> {
     guard: Guard,

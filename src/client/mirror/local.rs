@@ -1,7 +1,7 @@
 //! The copy of one circuit: what decides, and what outcomes are to bear.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -22,10 +22,6 @@ pub(super) struct Local {
     word: AtomicU64,
     /// When it will be half-open; in nanoseconds since the mirror began, as all times here. Zero: unknown.
     open_until: AtomicU64,
-    /// Until when it is not worth asking for a permit.
-    ask_again: AtomicU64,
-    /// Whether somebody asks for a permit just now.
-    asking: AtomicBool,
     shown: Mutex<Shown>,
     /// The word is another one.
     moved: Notify,
@@ -37,6 +33,48 @@ struct Shown {
     uid: Box<str>,
     /// The newest last.
     tokens: VecDeque<(u64, Box<str>)>,
+    /// What was said when somebody last asked for a permit, and until when that holds.
+    said: Option<(Said, u64)>,
+    /// Whether somebody asks for a permit just now.
+    asking: bool,
+}
+
+impl Shown {
+    /// The version of a token; `fresh` numbers one that is new.
+    fn version(&mut self, token: &str, fresh: impl FnOnce() -> u64) -> u64 {
+        match self.tokens.back() {
+            Some((version, last)) if **last == *token => *version,
+            _ => {
+                let version = fresh();
+                if self.tokens.len() == TOKENS {
+                    self.tokens.pop_front();
+                }
+                self.tokens.push_back((version, token.into()));
+                version
+            }
+        }
+    }
+}
+
+/// What was said to somebody who asked for a permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// That there is none.
+    Denied,
+    /// Nothing, in time.
+    Nothing,
+    /// That none is needed, as of a closed circuit; outcomes bear the token of that version.
+    Free(u64),
+}
+
+/// What somebody is to do who needs a permit.
+#[derive(Debug)]
+pub(super) enum Turn {
+    Ask(Asking),
+    /// Another one asks just now, and nobody knows what will be said.
+    Taken,
+    /// To go by what was said last; and how long that holds, if nobody asks just now.
+    Said(Said, Option<Duration>),
 }
 
 impl Local {
@@ -46,8 +84,6 @@ impl Local {
             id,
             word: AtomicU64::new(0),
             open_until: AtomicU64::new(0),
-            ask_again: AtomicU64::new(0),
-            asking: AtomicBool::new(false),
             shown: Mutex::default(),
             moved: Notify::new(),
         }
@@ -61,17 +97,7 @@ impl Local {
     /// Takes over what the server shows; `fresh_version` numbers a token that is new.
     pub(super) fn show(&self, circuit: &v1::Circuit, now: u64, fresh_version: impl FnOnce() -> u64) {
         let mut shown = self.shown();
-        let version = match shown.tokens.back() {
-            Some((version, token)) if **token == *circuit.token => *version,
-            _ => {
-                let version = fresh_version();
-                if shown.tokens.len() == TOKENS {
-                    shown.tokens.pop_front();
-                }
-                shown.tokens.push_back((version, circuit.token.as_str().into()));
-                version
-            }
-        };
+        let version = shown.version(&circuit.token, fresh_version);
         if *shown.uid != *circuit.task_uid {
             shown.uid = circuit.task_uid.as_str().into();
         }
@@ -82,8 +108,8 @@ impl Local {
         });
         let until = left.map_or(0, |left| now.saturating_add(nanos(left)));
         self.open_until.store(until, Ordering::Relaxed);
-        // What was denied was denied under what was shown before.
-        self.ask_again.store(0, Ordering::Relaxed);
+        // That was said under what was shown before.
+        shown.said = None;
         // After the token: whoever sees the version finds it.
         self.move_to(Word::new(circuit, version));
     }
@@ -92,15 +118,17 @@ impl Local {
     pub(super) fn delete(&self, uid: &str) {
         let shown = self.shown();
         if *shown.uid == *uid {
-            self.forget();
+            self.move_to(Word::UNKNOWN);
         }
     }
 
     /// Nothing is known of it any more.
     pub(super) fn forget(&self) {
+        let _shown = self.shown();
         self.move_to(Word::UNKNOWN);
     }
 
+    /// Under the lock of what is shown: so it does not move while somebody looks who has that.
     fn move_to(&self, word: Word) {
         self.word.store(word.bits(), Ordering::Release);
         self.moved.notify_waiters();
@@ -120,10 +148,9 @@ impl Local {
 
     /// Nothing is known of it any more, unless something else was shown since.
     pub(super) fn forget_if(&self, seen: Word) {
-        // What is shown changes under this lock alone.
         let _shown = self.shown();
         if self.word() == seen {
-            self.forget();
+            self.move_to(Word::UNKNOWN);
         }
     }
 
@@ -133,29 +160,42 @@ impl Local {
         shown.tokens.iter().rev().find(|(of, _)| *of == version).map(|(_, token)| token.to_string())
     }
 
-    /// Begins to ask for a permit, unless another one does, or it is too early; how long that is, if anybody knows.
-    pub(super) fn begin_to_ask(&self, now: u64) -> Result<Asking<'_>, Option<Duration>> {
-        if let Some(wait) = until(self.ask_again.load(Ordering::Relaxed), now) {
-            return Err(Some(wait));
-        }
-        match self.asking.swap(true, Ordering::AcqRel) {
-            true => Err(None),
-            false => Ok(Asking(self)),
+    /// Begins to ask for a permit, unless another one does, or it is too early.
+    pub(super) fn begin_to_ask(self: &Arc<Self>, now: u64) -> Turn {
+        let mut shown = self.shown();
+        let (asking, said) = (shown.asking, shown.said);
+        match said.map(|(said, at)| (said, until(at, now))) {
+            Some((said, Some(wait))) => Turn::Said(said, Some(wait)),
+            // There may be a permit by now, but not for two.
+            None | Some((Said::Denied, None)) if asking => Turn::Taken,
+            // Nothing else is known until there is an answer: nobody is held up by one that does not come.
+            Some((said, None)) if asking => Turn::Said(said, None),
+            _ => {
+                shown.asking = true;
+                Turn::Ask(Asking(Arc::clone(self)))
+            }
         }
     }
 
-    /// It is not worth asking before that time; unless the circuit has moved on, so that what was answered holds no more.
-    pub(super) fn put_off(&self, seen: Word, until: u64) {
-        // What is shown changes under this lock alone.
-        let _shown = self.shown();
+    /// What was said, and until when that holds; unless the circuit has moved on, so that it holds no more.
+    pub(super) fn remember(&self, seen: Word, said: Option<(Said, u64)>) {
+        let mut shown = self.shown();
         if self.word() == seen {
-            self.ask_again.store(until, Ordering::Relaxed);
+            shown.said = said;
+        }
+    }
+
+    /// No permit is needed until that time, and the token goes with outcomes; unless the circuit has moved on.
+    pub(super) fn remember_free(&self, seen: Word, token: &str, fresh_version: impl FnOnce() -> u64, until: u64) {
+        let mut shown = self.shown();
+        if self.word() == seen {
+            shown.said = Some((Said::Free(shown.version(token, fresh_version)), until));
         }
     }
 
     /// A trial call of ours has ended, and the server knows: there may be a permit again.
     pub(super) fn ask_at_once(&self) {
-        self.ask_again.store(0, Ordering::Relaxed);
+        self.shown().said = None;
     }
 
     /// How long it will stay open, if that is known.
@@ -169,11 +209,19 @@ impl Local {
 }
 
 /// That somebody asks; dropped, the next one may.
-pub(super) struct Asking<'a>(&'a Local);
+#[derive(Debug)]
+pub(super) struct Asking(Arc<Local>);
 
-impl Drop for Asking<'_> {
+impl Asking {
+    /// About what.
+    pub(super) const fn circuit(&self) -> &Arc<Local> {
+        &self.0
+    }
+}
+
+impl Drop for Asking {
     fn drop(&mut self) {
-        self.0.asking.store(false, Ordering::Release);
+        self.0.shown().asking = false;
     }
 }
 
@@ -210,12 +258,27 @@ mod tests {
 
     #[test]
     fn one_asks_at_a_time_and_not_before_it_is_time() {
-        let local = Local::new("a".into(), 0);
-        let asking = local.begin_to_ask(0).expect("nobody asks");
-        assert_eq!(local.begin_to_ask(0).err(), Some(None));
+        let local = Arc::new(Local::new("a".into(), 0));
+        let Turn::Ask(asking) = local.begin_to_ask(0) else { panic!("nobody asks") };
+        assert!(matches!(local.begin_to_ask(0), Turn::Taken));
+        local.remember(local.word(), Some((Said::Denied, 10)));
         drop(asking);
-        local.put_off(local.word(), 10);
-        assert_eq!(local.begin_to_ask(4).err(), Some(Some(Duration::from_nanos(6))));
-        assert!(local.begin_to_ask(10).is_ok());
+        let Turn::Said(Said::Denied, wait) = local.begin_to_ask(4) else { panic!("too early") };
+        assert_eq!(wait, Some(Duration::from_nanos(6)));
+        let Turn::Ask(_asking) = local.begin_to_ask(10) else { panic!("it is time") };
+        assert!(matches!(local.begin_to_ask(10), Turn::Taken));
+    }
+
+    #[test]
+    fn while_one_asks_others_go_by_what_was_said_last_unless_that_was_a_denial() {
+        let local = Arc::new(Local::new("a".into(), 0));
+        for said in [Said::Nothing, Said::Free(3)] {
+            local.remember(local.word(), Some((said, 10)));
+            let Turn::Ask(_asking) = local.begin_to_ask(10) else { panic!("it is time") };
+            let Turn::Said(again, None) = local.begin_to_ask(10) else { panic!("{said:?}") };
+            assert_eq!(again, said);
+            local.show(&v1::Circuit { state: 3, ..Default::default() }, 0, || 1);
+            assert!(matches!(local.begin_to_ask(10), Turn::Taken), "what was shown says more");
+        }
     }
 }

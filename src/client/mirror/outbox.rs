@@ -133,7 +133,8 @@ impl Outbox {
         }
     }
 
-    /// Takes in the outcome of a trial call, which goes at once: others wait for its lease.
+    /// Takes in the outcome of a trial call, which waits for no flush interval, but for the report that may be under way: others wait for
+    /// its lease.
     pub(super) fn push_trial(&self, trial: Trial) {
         let mut trials = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
         if trials.len() >= TRIALS {

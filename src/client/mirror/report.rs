@@ -12,14 +12,14 @@ use std::time::Duration;
 use futures_util::stream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
-use tonic::Code;
 use tonic::transport::Channel;
 
 use super::Verdict;
 use super::outbox::{Record, Run, SHARDS, Trial};
 use super::shared::Shared;
+use super::trouble::{Complaint, Trouble};
 use crate::client::backoff::Backoff;
-use crate::client::{DEADLINE, Error, call};
+use crate::client::{DEADLINE, Error, Outlook, call};
 use crate::pb::v1;
 use v1::circuit_service_client::CircuitServiceClient;
 
@@ -40,6 +40,7 @@ pub(super) struct Reporter {
     batch: usize,
     interval: Duration,
     flushes: mpsc::Receiver<Flush>,
+    complaint: Complaint,
 }
 
 impl Reporter {
@@ -51,7 +52,12 @@ impl Reporter {
         interval: Duration,
         flushes: mpsc::Receiver<Flush>,
     ) -> Self {
-        Self { shared, client, name, sequence: 0, batch, interval, flushes }
+        Self { shared, client, name, sequence: 0, batch, interval, flushes, complaint: Complaint::default() }
+    }
+
+    /// What tells of trouble, for as long as anybody wants to know.
+    pub(super) fn trouble(&self) -> Trouble {
+        self.complaint.trouble()
     }
 
     pub(super) async fn run(mut self) {
@@ -107,38 +113,68 @@ impl Reporter {
     }
 
     /// Tells of so many, for as long as that takes.
-    async fn tell(&self, outcomes: Vec<v1::CallOutcome>) {
+    async fn tell(&mut self, outcomes: Vec<v1::CallOutcome>) {
         let requests = outcomes.chunks(self.batch).map(|outcomes| {
             let (reporter, outcomes) = (self.name.clone(), outcomes.to_vec());
             v1::ReportOutcomesRequest { reporter, outcomes }
         });
         let requests: Vec<_> = requests.collect();
-        let (told, mut backoff) = (outcomes.len() as u64, Backoff::new());
         drop(outcomes);
+        let error = match self.tell_in_one(&requests).await {
+            Ok(()) => return self.complaint.end(),
+            Err(error) => error,
+        };
+        if requests.len() == 1 {
+            return self.give_up(&requests, error);
+        }
+        // Nobody says which message it was. Those before it have counted, and are duplicates now; those after it may count yet.
+        for request in requests {
+            let request = [request];
+            if let Err(error) = self.tell_in_one(&request).await {
+                self.give_up(&request, error);
+            }
+        }
+    }
+
+    /// Tells of messages in one call, which is made again until it is answered, or refused for good.
+    async fn tell_in_one(&mut self, requests: &[v1::ReportOutcomesRequest]) -> Result<(), Error> {
+        let mut backoff = Backoff::new();
         loop {
-            let mut client = self.client.clone();
-            let requests = stream::iter(requests.clone());
+            let (mut client, requests) = (self.client.clone(), stream::iter(requests.to_vec()));
             let answer = call(DEADLINE, requests, |requests| async move { client.report_outcomes(requests).await });
             match answer.await {
-                Ok(answer) => return self.shared.counters.count(&answer.dispositions),
-                Err(error) if is_final(&error) => {
-                    tracing::warn!(%error, told, "the server takes in no such outcomes");
-                    self.shared.counters.refused.fetch_add(told, Ordering::Relaxed);
-                    return;
+                Ok(answer) => {
+                    self.shared.counters.count(&answer.dispositions);
+                    return Ok(());
                 }
+                Err(error) if error.outlook() == Outlook::ForGood => return Err(error),
                 Err(error) => {
+                    let wait = backoff.wait(error.retry_after);
+                    if self.complaint.is_news(&error) {
+                        let code = error.code_name();
+                        tracing::warn!(%error, code, "the server takes in no outcomes, which are told again and again");
+                    } else {
+                        tracing::debug!(%error, ?wait, "outcomes could not be told, and will be again");
+                    }
+                    self.complaint.meet(error);
                     // It is over early where the watch finds the server again: an error then only means that nobody did.
-                    let _ = timeout(backoff.wait(error.retry_after), self.shared.back.notified()).await;
+                    let _ = timeout(wait, self.shared.back.notified()).await;
                 }
             }
         }
     }
-}
 
-/// Whether the same report would be refused again.
-fn is_final(error: &Error) -> bool {
-    let refused = matches!(error.code, Code::InvalidArgument | Code::Unimplemented | Code::PermissionDenied);
-    refused || error.reason == "BATCH_LIMIT"
+    /// The server would never take them in, so that others go on.
+    fn give_up(&mut self, requests: &[v1::ReportOutcomesRequest], error: Error) {
+        let told = requests.iter().map(|request| request.outcomes.len() as u64).sum();
+        self.shared.counters.refused.fetch_add(told, Ordering::Relaxed);
+        if self.complaint.is_news(&error) {
+            tracing::warn!(%error, code = error.code_name(), told, "the server takes in no such outcomes");
+        } else {
+            tracing::debug!(%error, code = error.code_name(), told, "the server takes in no such outcomes");
+        }
+        self.complaint.meet(error);
+    }
 }
 
 /// The outcome with its token; `None`, and counted, where its circuit has moved on too far.

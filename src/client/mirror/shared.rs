@@ -45,7 +45,7 @@ pub(super) struct Counters {
 pub struct Stats {
     /// How long ago the server was last heard; `None`: never.
     pub age: Option<Duration>,
-    /// How often the watch was opened again.
+    /// How often the watch was opened again, after it had stood before; tries that failed are not counted.
     pub reconnects: u64,
     /// Calls that were rejected.
     pub denied: u64,
@@ -100,9 +100,13 @@ impl Shared {
     /// Takes over what the server shows.
     pub(super) fn show(&self, circuit: &Circuit) -> Arc<Local> {
         let local = self.directory.of(&circuit.name);
-        let version = || self.versions.fetch_add(1, Ordering::Relaxed) + 1;
-        local.show(circuit, self.freshness.at(Instant::now()), version);
+        local.show(circuit, self.freshness.at(Instant::now()), || self.next_version());
         local
+    }
+
+    /// What numbers a token that is new.
+    pub(super) fn next_version(&self) -> u64 {
+        self.versions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(super) fn stats(&self) -> Stats {

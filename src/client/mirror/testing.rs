@@ -1,7 +1,7 @@
 //! A server that the test plays. All of it is in memory, so a paused clock moves on only once nobody has anything left to do.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -11,6 +11,7 @@ use prost::Message;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Router;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -95,6 +96,11 @@ impl Watching {
         self.send(Err(status)).await;
     }
 
+    /// Whether nobody follows it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.is_closed()
+    }
+
     async fn send(&self, frame: Result<WatchFrame, Status>) {
         self.0.send(frame).await.expect("the watch stands");
         settle().await;
@@ -112,9 +118,14 @@ pub(super) fn stage() -> (Stage, Channel) {
     let (watches, watched) = mpsc::channel(8);
     let (asks, asked) = mpsc::channel(8);
     let (reports, reported) = mpsc::channel(8);
-    let (connections, connected) = mpsc::channel::<io::Result<DuplexStream>>(8);
     let played = Played { watches, asks, reports };
-    let server = Server::builder().add_service(CircuitServiceServer::new(played));
+    let channel = serve(Server::builder().add_service(CircuitServiceServer::new(played)));
+    (Stage { watches: watched, asks: asked, reports: reported }, channel)
+}
+
+/// A channel to a server in memory.
+pub(in crate::client) fn serve(server: Router) -> Channel {
+    let (connections, connected) = mpsc::channel::<io::Result<DuplexStream>>(8);
     tokio::spawn(server.serve_with_incoming(ReceiverStream::new(connected)));
     let connections = Arc::new(connections);
     let connect = move |_| {
@@ -125,8 +136,7 @@ pub(super) fn stage() -> (Stage, Channel) {
             Ok::<_, io::Error>(TokioIo::new(ours))
         }
     };
-    let channel = Endpoint::from_static("http://server:1").connect_with_connector_lazy(service_fn(connect));
-    (Stage { watches: watched, asks: asked, reports: reported }, channel)
+    Endpoint::from_static("http://server:1").connect_with_connector_lazy(service_fn(connect))
 }
 
 /// A mirror of a server that the test plays.
@@ -150,6 +160,33 @@ pub(super) fn circuit(name: &str, uid: &str, state: v1::CircuitState) -> v1::Cir
 pub(super) fn deleted(name: &str, uid: &str) -> v1::Event {
     let (name, uid, kind) = (name.to_owned(), uid.to_owned(), v1::EventType::TaskDeleted.into());
     v1::Event { name, uid, r#type: kind, ..Default::default() }
+}
+
+/// What is logged as a warning.
+#[derive(Clone, Default)]
+pub(super) struct Warnings(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Warnings {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Warnings {
+    pub(super) fn begin(&self) -> tracing::subscriber::DefaultGuard {
+        let (level, log) = (tracing::Level::WARN, self.clone());
+        let log = tracing_subscriber::fmt().with_max_level(level).with_writer(move || log.clone());
+        tracing::subscriber::set_default(log.finish())
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).lines().map(str::to_owned).collect()
+    }
 }
 
 struct Played {

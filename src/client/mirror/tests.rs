@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tower::{Layer, Service, ServiceExt};
 
-use super::ask::{Ask, Asked, Lease};
+use super::ask::{Ask, Asked, Permit};
 use super::outbox::{Record, Trial};
 use super::*;
 use v1::CircuitState::{Closed, HalfOpen, Open};
@@ -31,7 +31,8 @@ impl Bench {
     fn new(policy: Policy, state: v1::CircuitState) -> Self {
         let (asks, asked) = mpsc::channel(8);
         let shared = Arc::new(Shared::new(policy, STALENESS, Outbox::new(64, 8), asks));
-        let guard = Guard::new(Arc::clone(&shared), shared.directory.of(API));
+        let tasks = Arc::new(Tasks { flush: mpsc::channel(1).0, _spawned: Vec::new() });
+        let guard = Guard::new(Arc::clone(&shared), shared.directory.of(API), tasks);
         let bench = Self { shared, guard, asks: asked };
         bench.show(state, "1");
         bench.shared.freshness.hear();
@@ -58,7 +59,7 @@ impl Bench {
     }
 
     fn lease(&self) -> Asked {
-        Asked::Permitted(Lease::new(Arc::clone(&self.shared), self.shared.directory.of(API), "lease".to_owned(), true))
+        Asked::Permitted(Permit::new(Arc::clone(&self.shared), self.shared.directory.of(API), "lease".to_owned(), true))
     }
 }
 
@@ -176,7 +177,7 @@ async fn half_open_one_asks_and_nobody_waits_for_another_one() {
     assert_eq!(poll!(&mut first), Poll::Pending);
     assert_eq!(reason(&bench.guard).await, Some(Reason::HalfOpen), "at once");
     let ask = bench.asks.recv().await.expect("asked");
-    ask.answer.send(bench.lease()).expect("somebody waits");
+    ask.answer(&bench.shared, bench.lease());
     assert_eq!(first.await, Ok(()));
     let (trials, records) = bench.told();
     assert_eq!((trials.len(), records.len()), (1, 0));
@@ -190,7 +191,7 @@ async fn a_denial_holds_for_as_long_as_the_server_says_or_until_the_circuit_move
     let guard = bench.guard.clone();
     let mut call = Box::pin(guard.call(good()));
     assert_eq!(poll!(&mut call), Poll::Pending);
-    bench.asks.recv().await.expect("asked").answer.send(Asked::Denied(Some(wait))).expect("somebody waits");
+    bench.asks.recv().await.expect("asked").answer(&bench.shared, Asked::Denied(Some(wait)));
     let Err(CallError::Rejected(rejected)) = call.await else { panic!("denied") };
     assert_eq!((rejected.reason, rejected.retry_after), (Reason::HalfOpen, Some(wait)));
     assert_eq!(reason(&bench.guard).await, Some(Reason::HalfOpen));
@@ -210,12 +211,12 @@ async fn a_lease_is_given_back_by_whoever_goes_away_even_before_it_comes() {
         assert_eq!(poll!(&mut call), Poll::Pending);
         let ask = bench.asks.recv().await.expect("asked");
         if answered_first {
-            ask.answer.send(bench.lease()).expect("somebody waits");
+            ask.answer(&bench.shared, bench.lease());
             assert_eq!(poll!(&mut call), Poll::Pending, "the call itself");
             drop(call);
         } else {
             drop(call);
-            drop(ask.answer.send(bench.lease()).expect_err("nobody waits"));
+            ask.answer(&bench.shared, bench.lease());
         }
         let verdicts: Vec<_> = bench.told().0.into_iter().map(|trial| trial.verdict).collect();
         assert_eq!(verdicts, [Verdict::Cancelled]);

@@ -1,10 +1,9 @@
 //! Followers of a server that the test plays.
 
-use std::io;
-
-use super::super::testing::{API, circuit, deleted, mirror, refusal, settle};
-use super::super::{CallError, Guard, Policy, Reason};
+use super::super::testing::{API, Warnings, circuit, deleted, mirror, refusal, settle, stage};
+use super::super::{CallError, CircuitLayer, CircuitMirror, Guard, Policy, Reason};
 use super::*;
+use crate::client::patience::GIVE_UP;
 use v1::CircuitState::{Closed, Open};
 
 const OTHER: &str = "namespaces/default/tasks/other";
@@ -112,7 +111,7 @@ async fn within_the_bound_a_watch_is_resumed_and_after_it_the_copy_is_made_anew(
     let watch = opened.stands();
     assert_eq!((why(&api).await, why(&other).await), (None, None), "what is known stays known");
     watch.show(&[], &[], "c2").await;
-    assert_eq!((why(&api).await, why(&other).await), (None, None));
+    assert_eq!((why(&api).await, why(&other).await, mirror.stats().reconnects), (None, None, 1));
 
     watch.end(cut()).await;
     let refused = sleep(bound + SOON);
@@ -125,8 +124,10 @@ async fn within_the_bound_a_watch_is_resumed_and_after_it_the_copy_is_made_anew(
     }
     let opened = stage.watch().await;
     assert_eq!(opened.start(), Start::SendInitialState(true), "what follows the cursor is as old as the copy");
+    assert_eq!(mirror.stats().reconnects, 1, "tries do not count");
     let watch = opened.stands();
     watch.show(&[circuit(API, "first", Closed)], &[], "").await;
+    assert_eq!(mirror.stats().reconnects, 2);
     assert_eq!(why(&api).await, Some(Reason::Stale));
     watch.complete("c8").await;
     assert_eq!((why(&api).await, why(&other).await), (None, Some(Reason::Unknown)));
@@ -134,7 +135,8 @@ async fn within_the_bound_a_watch_is_resumed_and_after_it_the_copy_is_made_anew(
 
 #[tokio::test(start_paused = true)]
 async fn what_was_resumed_in_time_and_comes_too_late_makes_no_copy_fresh() {
-    let bound = Duration::from_secs(60);
+    // So short that a watch which says nothing for so long is not given up.
+    let bound = GIVE_UP / 2;
     let (mut stage, mirror) = mirror(|builder| closed(builder).staleness(bound));
     let api = mirror.guard(API);
     let watch = stage.watch().await.stands();
@@ -144,7 +146,7 @@ async fn what_was_resumed_in_time_and_comes_too_late_makes_no_copy_fresh() {
     assert_eq!(opened.start(), from_cursor("c1"));
     let watch = opened.stands();
     sleep(bound + SOON).await;
-    // It was open for a minute, and is not any more.
+    // It was open meanwhile, and is not any more.
     watch.show(&[circuit(API, "first", Closed)], &[], "c2").await;
     assert_eq!(why(&api).await, Some(Reason::Stale));
     let opened = stage.watch().await;
@@ -153,31 +155,27 @@ async fn what_was_resumed_in_time_and_comes_too_late_makes_no_copy_fresh() {
     assert_eq!(why(&api).await, Some(Reason::Open));
 }
 
-/// What is logged as a warning.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Warnings {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_says_nothing_is_given_up_and_one_that_says_little_is_not() {
+    let (mut stage, mirror) = mirror(closed);
+    let api = mirror.guard(API);
+    let watch = stage.watch().await.stands();
+    watch.show_all(&[circuit(API, "first", Closed)], "c1").await;
+    for _ in 0..100 {
+        sleep(GIVE_UP - SOON).await;
+        watch.show(&[], &[], "c2").await;
     }
+    assert_eq!((api.permits(), mirror.last_error(), mirror.stats().reconnects), (true, None, 0));
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Warnings {
-    fn begin(&self) -> tracing::subscriber::DefaultGuard {
-        let (level, log) = (tracing::Level::WARN, self.clone());
-        let log = tracing_subscriber::fmt().with_max_level(level).with_writer(move || log.clone());
-        tracing::subscriber::set_default(log.finish())
-    }
-
-    fn lines(&self) -> Vec<String> {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).lines().map(str::to_owned).collect()
-    }
+    // It stands, as where a proxy keeps it that has lost the server.
+    let silent = Instant::now();
+    let opened = stage.watch().await;
+    assert_eq!(opened.start(), from_cursor("c2"), "before the copy is stale");
+    assert!((GIVE_UP..GIVE_UP + SOON).contains(&silent.elapsed()), "{:?}", silent.elapsed());
+    let error = mirror.last_error().expect("said");
+    assert!(error.code == Code::Unavailable && error.message.contains("said nothing for 20s"), "{error:?}");
+    opened.stands().show(&[circuit(API, "first", Open)], &[], "c3").await;
+    assert_eq!((why(&api).await, mirror.last_error()), (Some(Reason::Open), None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,6 +227,65 @@ async fn a_mistake_is_told_and_logged_once_and_tried_again() {
         "that one again, after it had gone, and none of a cursor: {:?}",
         warnings.lines()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_may_pass_and_does_not_is_logged_once_until_the_watch_stands() {
+    let warnings = Warnings::default();
+    let _logs = warnings.begin();
+    let (mut stage, mirror) = mirror(closed);
+    for number in 1..=2 {
+        for _ in 0..5 {
+            stage.watch().await.answer(Err(refusal(Code::ResourceExhausted, "STREAM_LIMIT", None)));
+        }
+        settle().await;
+        assert_eq!(mirror.last_error().map(|error| error.reason).as_deref(), Some("STREAM_LIMIT"));
+        assert_eq!(warnings.lines().len(), number, "{:?}", warnings.lines());
+        let watch = stage.watch().await.stands();
+        watch.show_all(&[], "c1").await;
+        watch.end(refusal(Code::Unavailable, "STREAM_AGED", None)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn to_connect_takes_as_long_as_the_state_takes_to_come_and_fails_where_nothing_does() {
+    let (mut stage, channel) = stage();
+    let shows = async {
+        let watch = stage.watch().await.stands();
+        for _ in 0..10 {
+            sleep(GIVE_UP - SOON).await;
+            watch.show(&[circuit(API, "first", Closed)], &[], "").await;
+        }
+        watch.complete("c1").await;
+        watch
+    };
+    let connects = closed(CircuitMirror::builder("")).complete(channel.clone());
+    let (mirror, _watch) = futures_util::future::join(connects, shows).await;
+    assert_eq!(why(&mirror.expect("complete").guard(API)).await, None);
+
+    let connects = closed(CircuitMirror::builder("")).complete(channel);
+    let (mirror, _watch) = futures_util::future::join(connects, async { stage.watch().await.stands() }).await;
+    assert_eq!(mirror.err().map(|error| error.code), Some(Code::Unavailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_lives_for_as_long_as_one_of_its_guards() {
+    let (mut stage, mirror) = mirror(closed);
+    let watch = stage.watch().await.stands();
+    watch.show_all(&[circuit(API, "first", Closed)], "c1").await;
+    let guard = mirror.guard(API);
+    drop(mirror);
+    assert_eq!(why(&guard).await, None);
+    let told = stage.reports.recv().await.expect("the mirror lives");
+    assert_eq!(told.request.len(), 1);
+    watch.show(&[circuit(API, "first", Open)], &[], "c2").await;
+    assert_eq!(why(&guard).await, Some(Reason::Open));
+    let layer = CircuitLayer::http(guard);
+    settle().await;
+    assert!(!watch.is_over());
+    drop(layer);
+    settle().await;
+    assert!(watch.is_over(), "nobody has a guard any more");
 }
 
 #[tokio::test(start_paused = true)]

@@ -81,5 +81,7 @@ async fn a_mirror_forgets_what_the_server_that_comes_after_does_not_have() {
     relay.lead_to(Some(other.address()));
     becomes(&api, Some(Reason::Unknown)).await;
     assert_eq!(why(&both).await, None);
+    // What could not be told meanwhile would be an error, too.
+    mirror.flush().await;
     assert!(mirror.last_error().is_none() && mirror.stats().reconnects > 0, "{mirror:?}");
 }
