@@ -72,6 +72,8 @@ pub(super) struct Stop {
 pub(super) struct Work {
     /// When the present piece began; `None` between two checks.
     pub(super) since: Option<Mono>,
+    /// Whether it is a check.
+    pub(super) is_check: bool,
 }
 
 /// What asking a run to stop changed.
@@ -85,7 +87,7 @@ pub(super) enum Asking {
 
 impl Run {
     pub(super) fn new(id: InstanceId, spec: Arc<TaskSpec>, generation: Generation, attempt: Attempt, now: Now) -> Self {
-        let work = Work { since: Some(now.mono) };
+        let work = Work { since: Some(now.mono), is_check: false };
         Self {
             id,
             phase: Phase::Starting,
@@ -109,7 +111,7 @@ impl Run {
     /// reason for an alert.
     pub(super) fn long_after(&self) -> Duration {
         let (after, timeout) = (self.spec.watchdog().long_running_after(), self.spec.schedule().timeout());
-        if self.marks_checks && timeout <= after { after.max(timeout + (timeout / 10).max(GIVING_UP)) } else { after }
+        if self.work.is_check && timeout <= after { after.max(timeout + (timeout / 10).max(GIVING_UP)) } else { after }
     }
 
     /// One that lived under an earlier server, as the log last showed it.

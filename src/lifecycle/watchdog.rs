@@ -2,7 +2,7 @@
 
 use super::io::Chance;
 use super::record::Change;
-use super::run::Run;
+use super::run::{Run, Work};
 use super::{Lifecycle, Timer};
 use crate::model::{Alert, AlertKind, Attempt, Cause, Generation, InstanceId, Mono, Now, Pretty, Uid};
 
@@ -19,7 +19,7 @@ impl<C: Chance> Lifecycle<C> {
     pub(super) fn on_check_began(&mut self, id: InstanceId, at: Mono) {
         let Some((_, entry)) = self.entry_of(id) else { return };
         let Some(run) = entry.run_mut(id) else { return };
-        run.work.since = Some(at);
+        run.work = Work { since: Some(at), is_check: true };
         run.marks_checks = true;
         let due = at + run.long_after();
         if !self.timers.is_set(Timer::LongRunning(id)) {

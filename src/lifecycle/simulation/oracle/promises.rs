@@ -16,8 +16,8 @@ use crate::model::*;
 #[derive(Debug, Default)]
 pub(super) struct Promises {
     live: BTreeMap<InstanceId, Known>,
-    /// Who was displaced in this step: until when the candidates among them have to be ready, and whether their work is checks.
-    displaced: BTreeMap<(Uid, Generation), (Option<Mono>, bool)>,
+    /// Until when the candidates that were displaced in this step have to be ready.
+    displaced: BTreeMap<(Uid, Generation), Mono>,
     drain_bound: Option<Mono>,
     /// Whether a client's command is being carried out.
     commanded: bool,
@@ -33,7 +33,7 @@ struct Known {
     was_ready: bool,
     /// Since when the present piece of work goes on.
     work: Option<Mono>,
-    /// Whether such a piece is a check, which its timeout ends.
+    /// Whether that is a check, which its timeout ends: the first piece is none.
     checks: bool,
     /// How long the last one took.
     took: Option<Duration>,
@@ -94,11 +94,9 @@ impl Promises {
                 let within = if is_candidate { spec.swap().readiness_timeout() } else { spec.start_timeout() };
                 let key = (launch.task.uid, launch.generation, launch.attempt);
                 // Another's time goes on.
-                let (goes_on, marked) = self.displaced.get(&(key.0, key.1)).copied().unwrap_or_default();
-                let goes_on = goes_on.filter(|_| is_candidate);
+                let goes_on = self.displaced.get(&(key.0, key.1)).copied().filter(|_| is_candidate);
                 let (ready_by, work) = (goes_on.unwrap_or(now.mono + within), Some(now.mono));
-                let checks = marked || spec.monitor().is_built_in();
-                let (was_ready, took, was_in_time, stop) = (false, None, false, None);
+                let (checks, was_ready, took, was_in_time, stop) = (false, false, None, false, None);
                 let known = Known { key, spec, ready_by, was_ready, work, checks, took, was_in_time, stop };
                 self.live.insert(launch.instance, known);
                 Ok(())
@@ -108,8 +106,9 @@ impl Promises {
             Effect::Displace(id) => {
                 let displaced = self.live.remove(id).ok_or("displaced, but not live")?;
                 // One that was ready has used its time, and the next one begins from the beginning.
-                let ready_by = (!displaced.was_ready).then_some(displaced.ready_by);
-                self.displaced.insert((displaced.key.0, displaced.key.1), (ready_by, displaced.checks));
+                if !displaced.was_ready {
+                    self.displaced.insert((displaced.key.0, displaced.key.1), displaced.ready_by);
+                }
                 Ok(())
             }
             _ => Ok(()),
