@@ -108,7 +108,6 @@ impl Run {
         if self.marks_checks && timeout <= after { after.max(timeout + timeout / 10) } else { after }
     }
 
-
     /// One that lived under an earlier server, as the log last showed it.
     pub(super) fn past(id: InstanceId, spec: Arc<TaskSpec>, instance: &Instance, now: Now) -> Self {
         let Instance { generation, attempt, state, start_time, ready_time, shutdown, blocked_since, .. } = *instance;
