@@ -52,11 +52,13 @@ const GRACE: Duration = Duration::from_secs(5);
 /// For how long a monitor that is late is watched, to tell one that finds out by itself from one that never does: so long as the
 /// seed document waits for a task after it has waited in vain. Only a test that fails takes that much longer.
 const WATCHED: Duration = Duration::from_secs(2);
-/// For how long its thread may be silent until it counts as blocked. Longer than a busy machine keeps a thread waiting.
+/// For how long its thread may be silent until it counts as blocked. Where the system does not tell for how long a busy machine
+/// keeps a thread waiting, it is rarely as long as this.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// Asserts that the kind's monitor is cooperative: it is built and run, and when it is ready (at its first pending poll, if its
-/// kind does not declare readiness) its token is cancelled; it and its children must end within [`BOUND`].
+/// kind does not declare readiness) its token is cancelled; it and its children must end within [`BOUND`]. For how long a busy machine
+/// keeps its thread waiting does not count, where the system tells that (Linux).
 ///
 /// The monitor runs on a runtime and a thread of its own and in real time, whatever clock the test's runtime has, so that one which
 /// blocks its thread fails the test instead of hanging it. (Its thread is then left to itself: safe Rust cannot end it.) The

@@ -8,7 +8,8 @@ use switchyard::model::Violations;
 use switchyard::monitor::{Config, Context, Kind, Monitor, MonitorError, MonitorFuture};
 use switchyard::pb::v1::task_spec::Monitor as Spec;
 use switchyard::pb::v1::{
-    CustomMonitor, GetTaskRequest, HttpMonitor, Schedule, State, SwapPhase, SwapPolicy, SwapTaskRequest, Task,
+    CircuitPolicy, CustomMonitor, GetTaskRequest, HttpMonitor, Schedule, State, SwapPhase, SwapPolicy, SwapTaskRequest,
+    Task,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -144,8 +145,9 @@ async fn get(client: &mut Client) -> Task {
 /// What a candidate must not touch, of the task and of what is measured.
 async fn untouched(server: &Harness, client: &mut Client) -> (Task, Vec<String>) {
     let mut task = get(client).await;
-    // The swap itself, when it was, and what is sampled of checks that go on.
+    // The swap itself, when it was, and what is sampled of checks that go on, or tells of single ones.
     (task.swap, task.update_time, task.live) = (None, None, None);
+    task.circuit.as_mut().expect("has one").flapping = false;
     let metrics = server.metrics().await;
     let families = ["circuits", "circuit_transitions", "alerts", "restarts", "tasks", "active_tasks"];
     let kept = |line: &&str| {
@@ -162,7 +164,12 @@ async fn running() -> (Harness, Client, Target) {
     let monitor = Spec::Http(HttpMonitor { url: target.url.clone(), ..Default::default() });
     let interval = Some(prost_types::Duration { seconds: 0, nanos: 100_000_000 });
     let schedule = Some(Schedule { interval, ..Default::default() });
-    let request = with_spec(start("task", monitor), |spec| spec.schedule = schedule);
+    let request = with_spec(start("task", monitor), |spec| {
+        spec.schedule = schedule;
+        // Checks that a busy machine is late with open no circuit.
+        let (consecutive_failures, failure_rate) = (Some(1_000), Some(0));
+        spec.circuit = Some(CircuitPolicy { consecutive_failures, failure_rate, ..Default::default() });
+    });
     client.start_task(request).await.expect("started");
     reach(&mut client, "task", State::Running).await;
     target.serves(2).await;

@@ -17,7 +17,7 @@ use process::{Served, switchyard};
 fn a_task_is_started_seen_cancelled_and_deleted() {
     let served = Served::begin(&[]);
     let url = format!("http://{}/healthz", served.http);
-    let started = served.run(&["start", "self", "--http", &url, "--interval", "1s", "--label", "team=core", "--wait"]);
+    let started = served.run(&["start", "self", "--http", &url, "--interval", "60s", "--label", "team=core", "--wait"]);
     assert_eq!((started.code, started.stdout.as_str()), (0, "self  RUNNING\n"), "{started:?}");
 
     let list = served.run(&["list", "--filter", "labels.team = core"]);
@@ -27,13 +27,13 @@ fn a_task_is_started_seen_cancelled_and_deleted() {
     }
     let got = served.run(&["get", "self", "-o", "json"]).json();
     assert_eq!(got["state"], "STATE_RUNNING");
-    assert_eq!(got["spec"]["schedule"]["interval"], "1s");
+    assert_eq!(got["spec"]["schedule"]["interval"], "60s");
     assert!(served.run(&["get", "self"]).stdout.contains("Last check:  PASS"));
 
     let yaml = served.run(&["get", "self", "-o", "yaml"]).stdout;
-    let copied = served.run_with(&["start", "copy", "-f", "-", "--interval", "2s"], &yaml);
+    let copied = served.run_with(&["start", "copy", "-f", "-", "--interval", "30s"], &yaml);
     assert_eq!(copied.code, 0, "{copied:?}");
-    assert_eq!(served.run(&["get", "copy", "-o", "json"]).json()["spec"]["schedule"]["interval"], "2s");
+    assert_eq!(served.run(&["get", "copy", "-o", "json"]).json()["spec"]["schedule"]["interval"], "30s");
     let listed = served.run(&["list", "-o", "json"]).json();
     assert_eq!(listed["tasks"].as_array().map(Vec::len), Some(2));
     assert_eq!(served.run(&["list", "--limit", "1"]).stdout.lines().count(), 2);
@@ -116,7 +116,7 @@ fn a_reader_that_goes_away_is_no_error() {
 #[test]
 fn a_stuck_task_is_a_negative_outcome() {
     let served = Served::begin(&["--enable-drills"]);
-    let drill = r#"{"behaviour": "block_thread", "duration": "2s"}"#;
+    let drill = r#"{"behaviour": "block_thread", "duration": "15s"}"#;
     let flags = ["--kind", "drill", "--config", drill, "--grace", "0s", "--abort", "100ms", "--wait"];
     let started = served.run(&[&["start", "blocker"], flags.as_slice()].concat());
     assert_eq!(started.code, 0, "{started:?}");
@@ -132,7 +132,7 @@ fn many_that_are_cancelled_together_are_all_asked_before_any_is_waited_for() {
     let drill = r#"{"behaviour": "ignore_cancel", "duration": "1h"}"#;
     let names: Vec<_> = (0..70).map(|n| format!("ignorer-{n}")).collect();
     for name in &names {
-        let started = served.run(&["start", name, "--kind", "drill", "--config", drill, "--grace", "3s"]);
+        let started = served.run(&["start", name, "--kind", "drill", "--config", drill, "--grace", "10s"]);
         assert_eq!(started.code, 0, "{started:?}");
     }
     let cancel: Vec<_> = ["cancel"].into_iter().chain(names.iter().map(String::as_str)).collect();

@@ -2,6 +2,7 @@
 
 mod accept;
 mod alert_rules;
+mod alone;
 mod apply;
 mod bad_candidate;
 mod bad_input;

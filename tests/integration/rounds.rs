@@ -4,7 +4,6 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -16,7 +15,8 @@ use tokio::net::unix::pipe;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use crate::harness::{Client, Harness, cancel, drill, name, outcome, reach, start, with_spec};
+use crate::alone::alone;
+use crate::harness::{Client, Harness, all_tasks, cancel, drill, name, outcome, reach, start, with_spec};
 
 /// Clients that start, cancel and delete side by side.
 const CLIENTS: usize = 8;
@@ -248,6 +248,8 @@ async fn everything_is_given_back() {
     let layer = Layer { event_retention: Some(1_000), exec_commands: commands, ..Layer::default() };
     let server = Harness::start(layer).await;
     let client = server.client().await;
+    // A connection may be there before the server has accepted it; one that is answered is held by both ends.
+    all_tasks(&mut client.clone()).await;
     let before = Holdings::now();
     let idle = shards(&server).await;
     rounds(&client, &script.path(), 0, WARM_UP).await;
@@ -266,12 +268,5 @@ async fn everything_is_given_back() {
 
 #[test]
 fn ten_thousand_tasks_that_come_and_go_leave_nothing_behind() {
-    let this = std::env::current_exe().expect("a test binary");
-    let run = Command::new(this)
-        .args(["rounds::everything_is_given_back", "--exact", "--ignored", "--nocapture"])
-        .output()
-        .expect("runs");
-    let (told, errors) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-    assert!(run.status.success() && told.contains("1 passed"), "{told}\n{errors}");
-    print!("{told}");
+    print!("{}", alone("rounds::everything_is_given_back"));
 }

@@ -9,7 +9,8 @@ use switchyard::pb::v1::{
     AlertKind, Asked, CancelTaskRequest, Exit, InstanceState, RestartPolicy, ShutdownPolicy, State, Task,
 };
 
-use crate::harness::{self, Client, Harness, drill, outcome, reach, with_spec};
+use crate::harness::{self, Client, Harness, builder, drill, outcome, reach, with_spec};
+use crate::kinds::{Gate, blocker};
 use crate::waits::Waits;
 
 /// The threads that a shutdown goes through, beside that of its test.
@@ -71,8 +72,11 @@ async fn one_that_ignores_the_token_ends_aborted_right_after_five_seconds() {
 
 #[tokio::test]
 async fn one_that_blocks_its_thread_is_stuck_after_seven_seconds_and_reaped_when_it_ends() {
-    let (server, mut client) = server().await;
-    running(&client, "blocking", "block_thread", "10s").await;
+    let gate = Gate::default();
+    let server = Harness::run(builder(Layer::default()).register(gate.kind()).bind().await.expect("bound"));
+    let mut client = server.client().await;
+    client.start_task(blocker("blocking")).await.expect("starts");
+    reach(&mut client, "blocking", State::Running).await;
     let task = cancel(&client, "blocking").await;
     assert_eq!(task.state(), State::Stuck);
     assert_eq!(task.instance.as_ref().unwrap().state(), InstanceState::Stuck);
@@ -86,6 +90,7 @@ async fn one_that_blocks_its_thread_is_stuck_after_seven_seconds_and_reaped_when
     assert!(metrics.contains("\ncircuit_breaker_active_tasks 1\n"), "{metrics}");
     assert!(metrics.contains("\ncircuit_breaker_alerts_active{alert=\"abort_timeout\"} 1\n"), "{metrics}");
 
+    gate.open();
     let task = reach(&mut client, "blocking", State::Cancelled).await;
     assert!(task.alerts.is_empty(), "{task:?}");
     let metrics = server.metrics().await;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::ear::Ear;
-use super::pulse::{BEAT, Pulse};
+use super::pulse::{BEAT, Pulse, Stopwatch};
 use super::{BOUND, READY_WITHIN, Uncooperative, WATCHED};
 use crate::model::{
     Attempt, ConfigValue, CustomSpec, Epoch, Generation, InstanceId, MonitorDraft, Namespace, Regime, ScheduleDraft,
@@ -129,21 +129,22 @@ impl Trial {
     async fn cancel(self, question: Question, pulse: &Pulse) -> Result<(), Uncooperative> {
         let Self { root, token, children, ear, .. } = self;
         let (bound, polled, returned) = (question.bound(), ear.polled(), Cell::new(None));
-        let asked = Instant::now();
+        // It is judged by the time that it had, and told with the time that it took.
+        let asked = pulse.stopwatch();
         let heard = ear.hears(|| token.cancel());
         let mut ended = Box::pin(async {
             let last = root.await.map_err(panicked)?;
-            returned.set(Some(asked.elapsed()));
+            returned.set(Some(asked.had()));
             children.ended().await;
             // What the cancel woke and what returned at the poll that followed, without a child, has waited for nothing.
             let waited = !(heard && last.polled == polled + 1 && last.alone);
-            Ok((asked.elapsed(), waited))
+            Ok((asked.had() <= bound, asked.elapsed(), waited))
         });
-        let by_then = timeout_at(asked + bound, &mut ended).await.ok().transpose()?;
+        let by_then = within(bound, &asked, &mut ended).await.transpose()?;
         let late = match by_then {
-            Some((took, waited)) if took <= bound => return question.answer(waited),
+            Some((true, _, waited)) => return question.answer(waited),
             // While a thread is blocked its timers are too: what has ended by then looks as if it had been in time.
-            Some((took, _)) => Some(took),
+            Some((false, took, _)) => Some(took),
             None => None,
         };
         // A thread that was silent for so long is why its monitor is late.
@@ -157,13 +158,24 @@ impl Trial {
         }
         let after = match late {
             Some(took) => Some(took),
-            None => watch(&mut ended).await.transpose()?.map(|(took, _)| took),
+            None => watch(&mut ended).await.transpose()?.map(|(_, took, _)| took),
         };
         Err(match after {
             _ if heard || !cooperative => Uncooperative::CleansUpTooLong { bound, after },
             Some(after) => Uncooperative::LooksSeldom { after },
             None => Uncooperative::IgnoresToken,
         })
+    }
+}
+
+/// Waits for the end until the thread has had so much time.
+async fn within<T>(bound: Duration, asked: &Stopwatch, mut ended: impl Future<Output = T> + Unpin) -> Option<T> {
+    loop {
+        match timeout(bound.saturating_sub(asked.had()), &mut ended).await {
+            Ok(ended) => return Some(ended),
+            Err(_) if asked.had() >= bound => return None,
+            Err(_) => {}
+        }
     }
 }
 

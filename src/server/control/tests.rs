@@ -154,14 +154,17 @@ async fn copies_are_made_one_at_a_time_and_outlive_their_client() {
     assert!(why(Client::ask(&directory.0, &backup(&dest)).await.answer().await).contains("another backup"));
     let_go.send(()).expect("held");
     // Until the copy has let go of its permit, there is none for the next.
+    let mut begun = spawn_blocking(move || begins.recv());
     let mut next = loop {
         let mut client = Client::ask(&directory.0, &backup(&dest)).await;
-        match timeout(Duration::from_millis(200), client.answer()).await {
-            Ok(answer) => assert!(why(answer).contains("another backup")),
-            Err(_) => break client,
+        tokio::select! {
+            answer = client.answer() => assert!(why(answer).contains("another backup")),
+            begun = &mut begun => {
+                begun.expect("no panic").expect("begun");
+                break client;
+            }
         }
     };
-    begins.recv().expect("begun");
     let_go.send(()).expect("held");
     assert_eq!(next.answer().await, Some(Answer::Done { bytes: 0 }));
 }

@@ -4,7 +4,7 @@
 use switchyard::config::Layer;
 use switchyard::pb::v1::{ApplyHeader, ApplyOutcome, ApplyProgress, ApplyTasksRequest, Rollout, Task};
 
-use super::rolled_out::{SOON, failed, observed};
+use super::rolled_out::{SOON, failed, observed, quiet};
 use super::{Answer, answer, header, named, task};
 use crate::harness::{Client, Harness, drill};
 
@@ -21,7 +21,7 @@ fn set(task: impl Fn(usize, &str) -> Task) -> Vec<Task> {
 }
 
 fn mended(_: usize, id: &str) -> Task {
-    observed(task(id, "2h"), SOON)
+    quiet(observed(task(id, "2h"), SOON))
 }
 
 fn partly_bad(number: usize, id: &str) -> Task {

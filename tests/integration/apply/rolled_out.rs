@@ -39,6 +39,14 @@ impl Silent {
 pub(super) const SOON: prost_types::Duration = prost_types::Duration { seconds: 0, nanos: 100_000_000 };
 const LATE: prost_types::Duration = prost_types::Duration { seconds: 300, nanos: 0 };
 
+/// Nothing happens to it by itself: that it has run for ten seconds is no alert.
+pub(super) fn quiet(mut task: Task) -> Task {
+    let long_running_after = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
+    let watchdog = WatchdogPolicy { long_running_after, ..Default::default() };
+    task.spec.as_mut().expect("set").watchdog = Some(watchdog);
+    task
+}
+
 const IDS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
 /// A server with six tasks of the owner, which are ready.
@@ -251,13 +259,6 @@ async fn a_swap_counts_once_it_has_been_observed_and_one_that_is_reverted_has_fa
 async fn a_roll_back_begins_by_itself_on_a_server_where_nothing_else_happens() {
     let server = Harness::start(Layer::default()).await;
     let mut client = server.client().await;
-    // An alert would be something that happens.
-    let quiet = |mut task: Task| {
-        let long = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
-        let watchdog = WatchdogPolicy { long_running_after: long, ..Default::default() };
-        task.spec.as_mut().expect("set").watchdog = Some(watchdog);
-        task
-    };
     let first = ["a", "b"].map(|id| quiet(task(id, "1h"))).to_vec();
     apply(&mut client, header(), first).await.expect("applied");
     for id in ["a", "b"] {

@@ -6,7 +6,7 @@ use super::process::Served;
 fn watched(served: &Served) {
     let url = format!("http://{}/healthz", served.http);
     let spec = format!("spec:\n  http: {{url: '{url}'}}\n  circuit: {{openBase: 1h, openMax: 2h, jitter: 0}}\n");
-    let started = served.run_with(&["start", "api", "-f", "-", "--interval", "1s", "--wait"], &spec);
+    let started = served.run_with(&["start", "api", "-f", "-", "--interval", "5s", "--wait"], &spec);
     assert_eq!(started.code, 0, "{started:?}");
 }
 

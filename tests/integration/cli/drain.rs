@@ -5,9 +5,11 @@ use super::process::Served;
 #[test]
 fn a_drain_is_followed_until_the_server_has_gone() {
     let served = Served::begin(&["--enable-drills"]);
-    for (name, behaviour) in [("a", "cooperative"), ("b", "cooperative"), ("c", "ignore_cancel")] {
+    for (name, behaviour, grace) in
+        [("a", "cooperative", "5s"), ("b", "cooperative", "5s"), ("c", "ignore_cancel", "500ms")]
+    {
         let drill = format!(r#"{{"behaviour": "{behaviour}", "duration": "1h"}}"#);
-        let flags = ["--kind", "drill", "--config", &drill, "--grace", "500ms", "--wait"];
+        let flags = ["--kind", "drill", "--config", &drill, "--grace", grace, "--wait"];
         assert_eq!(served.run(&[&["start", name], &flags[..]].concat()).code, 0);
     }
     let drained = served.run(&["drain", "--wait", "--reason", "a new version"]);

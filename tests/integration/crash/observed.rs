@@ -69,6 +69,8 @@ impl Target {
 }
 
 const LONG: Duration = Duration::from_secs(600);
+/// It begins with the swap's commit, and must not be over before the answer shows it.
+const SHORT: Duration = Duration::from_secs(5);
 
 /// A task that has been swapped, and is observed; as it was before, and is.
 async fn swapped(client: &mut Client, target: &Target, id: &str, observation: Duration) -> (Task, Task) {
@@ -202,7 +204,7 @@ async fn an_observation_whose_time_was_over_while_no_server_ran_reverts_nothing(
     let data = scratch.join("data");
     let server = serve(&data).await;
     let mut client = client(&server.address).await;
-    let (_, observed) = swapped(&mut client, &target, "task", Duration::from_millis(500)).await;
+    let (_, observed) = swapped(&mut client, &target, "task", SHORT).await;
     tokio::task::spawn_blocking(move || server.kill()).await.expect("ends");
     let expires = observed.observation.and_then(|observation| observation.expire_time).expect("observed");
     let expires = SystemTime::try_from(expires).expect("after 1970");

@@ -103,9 +103,28 @@ impl Owner {
     }
 
     async fn ask(&self, client: &mut Client, operation: &Operation) -> Answer {
+        let id = self.id(operation.task);
+        loop {
+            let status = match self.request(client, operation).await {
+                Ok(task) => return Answer::Done(Box::new(task)),
+                Err(status) => status,
+            };
+            if is_gone(&status) {
+                return Answer::Unknown;
+            }
+            if may_be_refused(&operation.what, &status) {
+                return Answer::Refused;
+            }
+            assert!(is_stalled(&status), "{operation:?} of {id}: {status:?}");
+            // Whether or not it was taken in, its id tells the server that it is the same one.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn request(&self, client: &mut Client, operation: &Operation) -> Result<Option<v1::Task>, Status> {
         let Operation { task, ref what, ref request_id } = *operation;
         let (id, request_id) = (self.id(task), request_id.clone());
-        let asked = match *what {
+        match *what {
             What::Start { spec } => {
                 let request = v1::StartTaskRequest { request_id, ..request(&id, spec) };
                 client.start_task(request).await.map(|answer| answer.into_inner().task)
@@ -127,12 +146,6 @@ impl Owner {
                 let request = v1::DeleteTaskRequest { name: name(&id), request_id, ..Default::default() };
                 client.delete_task(request).await.map(|_| None)
             }
-        };
-        match asked {
-            Ok(task) => Answer::Done(Box::new(task)),
-            Err(status) if is_gone(&status) => Answer::Unknown,
-            Err(status) if may_be_refused(what, &status) => Answer::Refused,
-            Err(status) => panic!("{operation:?} of {id}: {status:?}"),
         }
     }
 
@@ -242,6 +255,11 @@ fn is_undecided(task: &v1::Task) -> bool {
 pub(super) fn is_gone(status: &Status) -> bool {
     let broken = [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::Internal];
     broken.contains(&status.code()) && reason(status).is_empty()
+}
+
+/// Whether a disk kept the server waiting for so long that it cannot say yet whether that was done.
+pub(super) fn is_stalled(status: &Status) -> bool {
+    reason(status) == "JOURNAL_STALLED"
 }
 
 /// A swap beside another, or of what is ending; a roll-back where there is nothing to go back to.

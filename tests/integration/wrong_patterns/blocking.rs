@@ -179,7 +179,7 @@ async fn a_blocking_foreign_call_is_stuck_until_it_is_over() {
 /// Has the task start beside its neighbour, block, be cancelled, and be let go of; and sees to everything that is told of both.
 async fn blocks<Gate>(mut scene: Scene, bounds: Bounds, began: &Began, gate: Gate, story: &[&str]) {
     let runs_long = story.contains(&"ALERT_RAISED LONG_RUNNING_TASK");
-    scene.start(NEIGHBOUR, Bounds::SHORT).await;
+    scene.start(NEIGHBOUR, Bounds::AMPLE).await;
     scene.until(NEIGHBOUR, "INSTANCE_READY").await;
     scene.goes_on().await;
     scene.start(WRONG, bounds).await;

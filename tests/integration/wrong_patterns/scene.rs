@@ -54,6 +54,10 @@ impl Bounds {
         long_running: Some(Duration::from_secs(3_600)),
     };
 
+    /// The document's own, for what is to end well however busy the machine is; and no `long_running_task`.
+    pub(super) const AMPLE: Self =
+        Self { grace: None, abort: None, slow_cancellation: None, long_running: Self::SHORT.long_running };
+
     pub(super) fn grace(self) -> Duration {
         self.grace.unwrap_or(Duration::from_secs(5))
     }

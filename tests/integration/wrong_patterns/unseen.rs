@@ -136,7 +136,7 @@ async fn a_drop_that_blocks_when_it_is_aborted_is_told_of_too() {
 }
 
 async fn beside_a_neighbour(scene: &mut Scene, bounds: Bounds) {
-    scene.start(NEIGHBOUR, Bounds::SHORT).await;
+    scene.start(NEIGHBOUR, Bounds::AMPLE).await;
     scene.until(NEIGHBOUR, "INSTANCE_READY").await;
     scene.goes_on().await;
     scene.start(WRONG, bounds).await;
