@@ -179,7 +179,7 @@ async fn an_open_circuit_without_its_server_is_called_or_not_by_policy_and_open_
     }
     last.told_all().await;
     for viewer in &viewers {
-        viewer.sees(OPEN, &[Seen::Call]).await;
+        viewer.sees(OPEN, &[Seen::Call, STALE]).await;
     }
     let mut seen_last = Vec::new();
     let story = async {
@@ -217,7 +217,7 @@ async fn a_half_open_circuit_without_its_server_is_tried_by_those_alone_who_fail
     watch.until(EventType::CircuitHalfOpened).await;
     drop(watch);
     for viewer in &viewers {
-        viewer.sees(Seen::Trial, &[Seen::Call, OPEN, HALF_OPEN]).await;
+        viewer.sees(Seen::Trial, &[Seen::Call, OPEN, HALF_OPEN, STALE]).await;
         viewer.told_all().await;
     }
     let [open, closed, last] = &viewers;

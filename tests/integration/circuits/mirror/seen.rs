@@ -6,7 +6,7 @@ use switchyard::pb::v1::event::Detail;
 use super::*;
 
 /// Below what a server may be silent for, so that tests need not wait for long: theirs are not silent.
-pub(super) const STALENESS: Duration = Duration::from_secs(2);
+pub(super) const STALENESS: Duration = Duration::from_secs(4);
 /// How long a caller waits before it looks again.
 const GLANCE: Duration = Duration::from_millis(1);
 
@@ -26,7 +26,8 @@ pub(super) struct Viewer {
 
 impl Viewer {
     pub(super) async fn connect(address: SocketAddr, policy: Policy) -> Self {
-        Self::of(CircuitMirror::builder(address.to_string()).policy(policy).staleness(STALENESS)).await
+        let builder = CircuitMirror::builder(address.to_string()).permit_timeout(PERMIT);
+        Self::of(builder.policy(policy).staleness(STALENESS)).await
     }
 
     pub(super) async fn of(builder: MirrorBuilder) -> Self {

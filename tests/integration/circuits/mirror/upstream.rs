@@ -31,9 +31,6 @@ struct Calls {
     others: AtomicUsize,
 }
 
-/// More calls than come of anything that is right: a test whose upstream gets so many is to fail, and not to go on for ever.
-pub(super) const FLOOD: usize = 10_000;
-
 const TRIAL: u8 = b't';
 const OTHER: u8 = b'c';
 
@@ -96,11 +93,9 @@ impl Upstream {
         called
     }
 
-    /// Calls it for as long as it is polled, as often as the guard lets it; tells of each that it did not. Fails where that is without
-    /// end, be it that nothing opens the circuit, or that it does not matter.
+    /// Calls it for as long as it is polled, as often as the guard lets it; tells of each that it did not.
     pub(super) async fn call_on(&self, guard: &Guard, mut rejected: impl FnMut(Rejected)) {
         loop {
-            assert!(self.others() < FLOOD, "called without end: {guard:?}");
             if let Err(CallError::Rejected(why)) = self.call(guard).await {
                 // As a caller would.
                 tokio::time::sleep(why.retry_after.unwrap_or(super::PAUSE).min(super::PAUSE)).await;
