@@ -38,8 +38,6 @@ pub use watch::{Update, Watch};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What an address means that has no port.
-const HTTP_PORT: u16 = 80;
 /// How long a call may take that waits for nothing but the server.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A cancel that waits is answered within the longest grace (60 s) and abort (30 s) that a spec may have.
@@ -61,6 +59,12 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
 /// A connection to a server; cheap to clone, reconnects by itself.
+///
+/// Each call has a deadline, which the server is told: 10 s where nothing is waited for; what a cancel, a swap, a roll-back or a check
+/// on demand may take at the most (100 s, 790 s, 790 s and 610 s) where the request says `wait`; [`wait`](Self::wait) and
+/// [`wait_swap`](Self::wait_swap) take what they are given and 5 s. A deadline that has passed is DEADLINE_EXCEEDED, and what the call
+/// asked for may happen all the same: whoever sets a `request_id` may ask again. What goes wrong is an [`Error`] with the server's code
+/// and reason, which the definitions of the services name for each call; [`Error::outlook`] says whether to ask again is of use.
 #[derive(Clone, Debug)]
 pub struct Client {
     tasks: TaskServiceClient<Channel>,
@@ -82,8 +86,7 @@ impl Client {
     pub async fn is_listening(server: &str) -> bool {
         let Ok(endpoint) = endpoint(server) else { return false };
         let uri = endpoint.uri();
-        let port = uri.port_u16().unwrap_or(HTTP_PORT);
-        let Some(host) = uri.host() else { return false };
+        let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else { return false };
         // An IPv6 address stands in brackets.
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port)));

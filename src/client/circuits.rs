@@ -23,13 +23,17 @@ impl Client {
         Watch::of_circuits(self.circuits.clone(), request)
     }
 
-    /// Asks whether a target may be called.
+    /// Asks whether a target may be called now. A permit's outcome is to be reported with its `token`, and where it has a
+    /// `lease_expire_time` before that: until then it keeps one of few trial calls from others. A denial is no error, and says when to ask
+    /// again, if anybody knows.
     pub async fn acquire(&self, request: v1::AcquirePermitRequest) -> Result<v1::AcquirePermitResponse, Error> {
         let mut circuits = self.circuits.clone();
         call(DEADLINE, request, |request| async move { circuits.acquire_permit(request).await }).await
     }
 
-    /// Tells what has come of calls, in as many messages.
+    /// Tells what has come of calls, in as many messages: up to 1,000 outcomes in each and 10,000 in all, or BATCH_LIMIT. The answer has
+    /// a disposition for each, in their order. A reporter numbers its outcomes upwards from 1, and has one report under way at a time;
+    /// where it does not know whether one has arrived, it sends the same numbers again: what has counted is a DUPLICATE then.
     pub async fn report(&self, messages: Vec<v1::ReportOutcomesRequest>) -> Result<v1::ReportOutcomesResponse, Error> {
         let mut circuits = self.circuits.clone();
         call(DEADLINE, stream::iter(messages), |request| async move { circuits.report_outcomes(request).await }).await
