@@ -64,9 +64,9 @@ class Circuit:
         self.known = threading.Event()
         # The watch, and when it has last said anything.
         self.frames, self.said = None, 0
-        # One call asks for a permit at a time; and when that is worth it again, of which token.
+        # One call asks for a permit at a time; and when that is worth it again, of which token, and whether nobody answered.
         self.asking = threading.Lock()
-        self.ask_again = ("", 0)
+        self.ask_again = ("", 0, False)
         for work in (self._follow, self._look_after, self._tell):
             threading.Thread(target=work, daemon=True).start()
 
@@ -116,16 +116,23 @@ class Circuit:
 
     def _ask(self, circuit):
         """Asks for a permit. Whatever else a server says that is there, it denies one; without an answer the policy decides."""
+        token, again, unanswered = self.ask_again
+        # While one asks again, the others go on by what is known.
+        calls = token == circuit.token and unanswered and self.policy == "fail-open"
+        if token == circuit.token and time.monotonic() < again:
+            if calls:
+                return None
+            raise Rejected("the circuit is half-open, and it is too early to ask for a permit again")
         if not self.asking.acquire(blocking=False):
+            if calls:
+                return None
             raise Rejected("the circuit is half-open, and another call asks for a permit")
         try:
-            token, again = self.ask_again
-            if token == circuit.token and time.monotonic() < again:
-                raise Rejected("the circuit is half-open, and it is too early to ask for a permit again")
             wait, why = ASK_AGAIN, "others try its target"
             try:
                 answer = self.stub.AcquirePermit(api.AcquirePermitRequest(name=self.name), timeout=1)
                 if answer.WhichOneof("answer") == "permit":
+                    self.ask_again = ("", 0, False)
                     return answer.permit.token
                 if answer.denied.HasField("retry_after"):
                     wait = answer.denied.retry_after.ToTimedelta().total_seconds()
@@ -133,10 +140,13 @@ class Circuit:
                 # The server's own errors have details, which those of the way there have not.
                 answered = any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
                 gone = answered and error.code() == grpc.StatusCode.NOT_FOUND
-                if self.policy == "fail-open" and not answered or self.policy != "fail-closed" and gone:
+                if self.policy != "fail-closed" and gone:
+                    return None
+                if not answered and self.policy == "fail-open":
+                    self.ask_again = (circuit.token, time.monotonic() + ASK_AGAIN, True)
                     return None
                 why = f"there is no permit: {error.code().name}"
-            self.ask_again = (circuit.token, time.monotonic() + wait)
+            self.ask_again = (circuit.token, time.monotonic() + wait, False)
             raise Rejected(f"the circuit is half-open, and {why}; try again after {wait:.1f} s")
         finally:
             self.asking.release()
@@ -180,7 +190,7 @@ class Circuit:
             start = {"cursor": cursor} if resumes else {"send_initial_state": True}
             try:
                 frames = self.stub.WatchCircuits(api.WatchCircuitsRequest(parent=parent, filter=f"name = {task}", **start))
-                self.frames, self.said = frames, time.monotonic()
+                self.said, self.frames = time.monotonic(), frames
                 for frame in frames:
                     self.said = time.monotonic()
                     if resumes and not self._is_fresh():

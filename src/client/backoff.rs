@@ -7,7 +7,7 @@ use uuid::Uuid;
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(10);
 /// What a server may ask for at the most, so that no answer parks a client for good.
-const LONGEST_ASKED: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_ASKED: Duration = Duration::from_secs(60);
 
 /// Doubles from 100 ms to 10 s; each wait is between a half and the whole of it, so that clients which lost the same server
 /// do not come back as one.

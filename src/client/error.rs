@@ -89,6 +89,8 @@ impl Error {
             Code::Aborted if matches!(reason, "SWAP_IN_PROGRESS" | "APPLY_IN_PROGRESS" | "CONTENDED") => {
                 Outlook::ForNow
             }
+            // The server says why; so does not what a proxy makes of a request that it takes for broken.
+            Code::Internal if reason.is_empty() => Outlook::Unanswered,
             Code::Ok
             | Code::InvalidArgument
             | Code::NotFound
@@ -195,7 +197,7 @@ mod tests {
             (Unauthenticated, "", ForGood),
             (Unimplemented, "", ForGood),
             (Internal, "BUG", ForGood),
-            (Internal, "", ForGood),
+            (Internal, "", Unanswered),
             (DataLoss, "", ForGood),
         ] {
             let error = Error { reason: reason.to_owned(), ..Error::new(code, "") };

@@ -138,7 +138,8 @@ impl Builder {
         self
     }
 
-    /// How long a call of a half-open circuit waits for the server's permit. Default: 1 s.
+    /// How long a call of a half-open circuit waits for the server's permit. Default: 1 s; more than 10 s counts as that. Meanwhile others
+    /// of the circuit do not ask: those are rejected as half-open, until it is known that there is no answer.
     #[must_use]
     pub fn permit_timeout(mut self, timeout: Duration) -> Self {
         self.permit_timeout = timeout;
@@ -204,6 +205,16 @@ struct Tasks {
     _spawned: Vec<AbortOnDropHandle<()>>,
 }
 
+impl Tasks {
+    async fn flush(&self) {
+        let (tell, told) = oneshot::channel();
+        if self.flush.send(tell).await.is_ok() {
+            // It ends without an answer only where the mirror ends with it.
+            let _ = told.await;
+        }
+    }
+}
+
 /// A live copy of a server's circuits, for those who call what it watches. Cheap to clone. It lives for as long as anybody has it, one of its
 /// guards, or a layer with one of these: so who needs no more than a guard may drop the mirror. With the last of them it ends, and what was
 /// not told by then is lost; see [`flush`](Self::flush).
@@ -266,7 +277,7 @@ impl CircuitMirror {
     }
 
     /// What the watch of circuits was last refused or ended with, until the server has shown anything since; else what a report of outcomes
-    /// was, until it has taken one in. Such as UNAVAILABLE while it is out of reach; [`Error::outlook`] says what does not pass by itself.
+    /// was, until one has gone through whole. Such as UNAVAILABLE while it is out of reach; [`Error::outlook`] says what does not pass by itself.
     pub fn last_error(&self) -> Option<Error> {
         self.troubles.iter().find_map(Trouble::get)
     }
@@ -277,13 +288,9 @@ impl CircuitMirror {
     }
 
     /// Tells the server of all outcomes so far, and waits until it has answered: for as long as that takes, so give it a timeout. Worth it
-    /// before the process ends; else they go by themselves.
+    /// before the last guard is dropped, such as before the process ends; else they go by themselves.
     pub async fn flush(&self) {
-        let (tell, told) = oneshot::channel();
-        if self.tasks.flush.send(tell).await.is_ok() {
-            // It ends without an answer only where the mirror ends with it.
-            let _ = told.await;
-        }
+        self.tasks.flush().await;
     }
 }
 

@@ -18,7 +18,8 @@ use super::local::{Asking, Local, Said, nanos};
 use super::outbox::Trial;
 use super::shared::Shared;
 use super::word::Word;
-use crate::client::{Outlook, call};
+use crate::client::backoff::LONGEST_ASKED;
+use crate::client::{DEADLINE, Outlook, call};
 use crate::pb::v1;
 use v1::acquire_permit_response::Answer;
 use v1::circuit_service_client::CircuitServiceClient;
@@ -52,7 +53,8 @@ impl Ask {
                 circuit.remember_free(seen, &permit.token, || shared.next_version(), until(ASK_AGAIN));
             }
             Asked::Denied(wait) => {
-                circuit.remember(seen, Some((Said::Denied, until(wait.unwrap_or(ASK_AGAIN)))));
+                let wait = wait.map_or(ASK_AGAIN, |wait| wait.min(LONGEST_ASKED));
+                circuit.remember(seen, Some((Said::Denied, until(wait))));
             }
             Asked::Unanswered => circuit.remember(seen, Some((Said::Nothing, until(ASK_AGAIN)))),
             // Nobody asks about such a circuit.
@@ -102,7 +104,8 @@ impl Permit {
     fn push(&mut self, verdict: Verdict, latency: u64) {
         let token = std::mem::take(&mut self.token);
         if !token.is_empty() {
-            self.shared.outbox.push_trial(Trial { circuit: Arc::clone(&self.circuit), token, verdict, latency });
+            let (circuit, leased) = (Arc::clone(&self.circuit), self.trial);
+            self.shared.outbox.push_trial(Trial { circuit, token, leased, verdict, latency });
         }
     }
 }
@@ -128,7 +131,7 @@ impl Asker {
         timeout: Duration,
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
-        Self { shared, client, timeout, asks }
+        Self { shared, client, timeout: timeout.min(DEADLINE), asks }
     }
 
     pub(super) async fn run(mut self) {

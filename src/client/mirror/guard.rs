@@ -98,17 +98,22 @@ pub struct Guard {
     shared: Arc<Shared>,
     local: Arc<Local>,
     /// What nobody keeps up is a copy of how things were once.
-    _tasks: Arc<Tasks>,
+    tasks: Arc<Tasks>,
 }
 
 impl Guard {
     pub(super) fn new(shared: Arc<Shared>, local: Arc<Local>, tasks: Arc<Tasks>) -> Self {
-        Self { shared, local, _tasks: tasks }
+        Self { shared, local, tasks }
     }
 
     /// The task's name.
     pub fn name(&self) -> &str {
         &self.local.name
+    }
+
+    /// As [`CircuitMirror::flush`](super::CircuitMirror::flush), for those who have kept no more than a guard.
+    pub async fn flush(&self) {
+        self.tasks.flush().await;
     }
 
     /// Makes a call, if the circuit lets it through: `Ok` is a success, `Err` a failure, and a future that is dropped was given up.

@@ -195,7 +195,13 @@ impl Local {
 
     /// A trial call of ours has ended, and the server knows: there may be a permit again.
     pub(super) fn ask_at_once(&self) {
-        self.shown().said = None;
+        let mut shown = self.shown();
+        shown.said = match shown.said {
+            // What was said since is newer.
+            Some((Said::Free(version), until)) => Some((Said::Free(version), until)),
+            Some((Said::Nothing, _)) => Some((Said::Nothing, 0)),
+            Some((Said::Denied, _)) | None => None,
+        };
     }
 
     /// How long it will stay open, if that is known.

@@ -39,6 +39,8 @@ pub(super) struct Run {
 pub(super) struct Trial {
     pub(super) circuit: Arc<Local>,
     pub(super) token: String,
+    /// Whether there is a lease to it, which others may have once it is told.
+    pub(super) leased: bool,
     pub(super) verdict: Verdict,
     pub(super) latency: u64,
 }
@@ -229,7 +231,7 @@ mod tests {
         let outbox = Outbox::new(8, 100);
         for _ in 0..TRIALS + 5 {
             let (circuit, token) = (Arc::new(Local::new("api".into(), 0)), String::new());
-            outbox.push_trial(Trial { circuit, token, verdict: Verdict::Cancelled, latency: 0 });
+            outbox.push_trial(Trial { circuit, token, leased: true, verdict: Verdict::Cancelled, latency: 0 });
         }
         assert_eq!(outbox.dropped(), 5);
     }

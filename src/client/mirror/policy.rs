@@ -9,7 +9,7 @@
 /// calls go on for 1 s before one asks again. The policy decides where there is no answer (the server is out of reach, or takes longer than
 /// the permit timeout), and where the answer is that there is no such task: that is an unknown circuit. No answer, too, holds until there
 /// is one: after 1 s the next call asks, and all others go on by the policy meanwhile. So in an outage calls of a half-open circuit are
-/// rejected as half-open for no longer than the first permit timeout.
+/// rejected as half-open for no longer than the server last asked for (a minute at the most) and one permit timeout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// Call. So do calls of a half-open circuit about whose permits there is no answer, and their outcomes are not told: one a second asks,
@@ -19,8 +19,8 @@ pub enum Policy {
     FailClosed,
     /// Do what was right when it was last known, for as long as the server is out of reach: an open circuit stays open, whatever its time
     /// was, and calls of one that was half-open go on to ask for permits, and are rejected without an answer. Where nothing ever was known,
-    /// or the task was deleted: call. Where an outage of Switchyard must keep nobody from calling for longer than one permit timeout, that
-    /// is [`FailOpen`](Self::FailOpen).
+    /// or the task was deleted: call. Where an outage of Switchyard must keep nobody from calling for longer than the bound of staleness,
+    /// that is [`FailOpen`](Self::FailOpen).
     #[default]
     LastKnown,
 }

@@ -91,8 +91,9 @@ impl Reporter {
         let shared = Arc::clone(&self.shared);
         let trials = shared.outbox.drain(runs);
         // They come first, and all go in the first call.
-        let mut tried: Vec<_> = trials.iter().map(|trial| Arc::clone(&trial.circuit)).collect();
-        let trials = trials.into_iter().map(|Trial { circuit, token, verdict, latency }| {
+        let leased = trials.iter().filter(|trial| trial.leased);
+        let mut tried: Vec<_> = leased.map(|trial| Arc::clone(&trial.circuit)).collect();
+        let trials = trials.into_iter().map(|Trial { circuit, token, leased: _, verdict, latency }| {
             outcome(circuit.name.to_string(), token, verdict, latency)
         });
         let others = runs.iter_mut().flat_map(|runs| runs.drain(..));

@@ -223,6 +223,18 @@ async fn where_no_permit_is_needed_a_stale_copy_lets_all_calls_through_which_are
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_told_of_a_call_that_needed_no_permit_has_nobody_ask_sooner() {
+    let (mut stage, watch, _mirror, guard) = half_open(Policy::LastKnown).await;
+    watch.end(Status::unavailable("cut")).await;
+    sleep(Duration::from_secs(31)).await;
+    assert_eq!(call_where(&mut stage, &guard, Ok(permit("closed", false))).await, None);
+    stage.reports.recv().await.expect("told").answer(Ok(vec![v1::Disposition::Accepted]));
+    // The reporter has heard of it then.
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(calls(&guard).await, [None; 20]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_timeout_may_be_as_long_as_there_is() {
     let (mut stage, mirror) = mirror(|builder| builder.permit_timeout(Duration::MAX));
     let watch = stage.watch().await.stands();

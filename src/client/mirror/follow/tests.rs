@@ -1,6 +1,6 @@
 //! Followers of a server that the test plays.
 
-use super::super::testing::{API, Warnings, circuit, deleted, mirror, refusal, settle, stage};
+use super::super::testing::{API, Warnings, Watching, circuit, deleted, mirror, refusal, settle, stage};
 use super::super::{CallError, CircuitLayer, CircuitMirror, Guard, Policy, Reason};
 use super::*;
 use crate::client::patience::GIVE_UP;
@@ -217,6 +217,7 @@ async fn a_mistake_is_told_and_logged_once_and_tried_again() {
     let watch = stage.watch().await.stands();
     watch.show_all(&[], "c1").await;
     assert_eq!(mirror.last_error(), None);
+    stands_for_a_minute(&watch).await;
     watch.end(cut()).await;
     stage.watch().await.answer(Err(refusal(Code::InvalidArgument, "CURSOR_INVALID", None)));
     stage.watch().await.answer(Err(refusal(Code::PermissionDenied, "NO", None)));
@@ -243,7 +244,15 @@ async fn a_refusal_that_may_pass_and_does_not_is_logged_once_until_the_watch_sta
         assert_eq!(warnings.lines().len(), number, "{:?}", warnings.lines());
         let watch = stage.watch().await.stands();
         watch.show_all(&[], "c1").await;
+        stands_for_a_minute(&watch).await;
         watch.end(refusal(Code::Unavailable, "STREAM_AGED", None)).await;
+    }
+}
+
+async fn stands_for_a_minute(watch: &Watching) {
+    for _ in 0..6 {
+        sleep(Duration::from_secs(10)).await;
+        watch.show(&[], &[], "c1").await;
     }
 }
 

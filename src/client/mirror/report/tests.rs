@@ -57,14 +57,14 @@ async fn a_trial_call_that_was_told_of_makes_it_worth_asking_again() {
     watch.show_all(&[circuit(API, "first", v1::CircuitState::HalfOpen)], "c1").await;
     let guard = mirror.guard(API);
     let lease = v1::Permit { token: "lease".to_owned(), lease_expire_time: Some(prost_types::Timestamp::default()) };
-    let denied = v1::Denied { retry_after: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }) };
+    let denied = v1::Denied { retry_after: Some(prost_types::Duration { seconds: 40, nanos: 0 }) };
     let mut answer = async |answer| {
         let answer = Ok(v1::AcquirePermitResponse { answer: Some(answer) });
         stage.asks.recv().await.expect("asked").answer(answer);
     };
     let (first, ()) = futures_util::future::join(guard.admit(), answer(Answer::Permit(lease.clone()))).await;
     let (second, ()) = futures_util::future::join(guard.admit(), answer(Answer::Denied(denied))).await;
-    let long = Duration::from_secs(3_600);
+    let long = Duration::from_secs(40);
     assert_eq!(second.expect_err("one at a time").retry_after, Some(long));
     assert!(guard.admit().await.expect_err("not yet").retry_after > Some(long / 2), "nobody is asked");
 

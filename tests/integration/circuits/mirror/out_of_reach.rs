@@ -143,6 +143,7 @@ async fn a_closed_circuit_without_its_server_is_called_or_not_by_policy_and_clos
     assert!(circuit(&mut scene.circuits).await.epoch > epoch, "restarts included");
     assert_eq!(scene.course().await, [], "nothing has happened to the circuit");
     for viewer in [open, closed, last] {
+        viewer.follows_again().await;
         let stats = viewer.told_all().await;
         assert!(stats.reported > 1, "{stats:?}");
         // Each wait is twice the one before.

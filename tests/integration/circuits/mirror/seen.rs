@@ -101,6 +101,14 @@ impl Viewer {
         }
     }
 
+    /// Waits until the copy has been followed anew.
+    pub(super) async fn follows_again(&self) {
+        let patience = Patience::with("a watch that stands again");
+        while self.mirror.stats().reconnects == 0 {
+            patience.wait(tokio::time::sleep(GLANCE), &self.mirror).await;
+        }
+    }
+
     pub(super) async fn told_all(&self) -> Stats {
         flush(&self.mirror).await;
         self.mirror.stats()
