@@ -1,7 +1,7 @@
 //! `circuit`: whether targets should be called, and what callers and operators say to that.
 
 mod force;
-mod outlook;
+pub(super) mod outlook;
 mod report;
 mod view;
 

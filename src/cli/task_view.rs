@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::circuit::outlook;
 use super::output::{Output, Paint, Tone, clean};
 use super::table::{self, Cell, Column};
 use super::{json, swap, words};
@@ -49,7 +50,7 @@ fn row(task: &v1::Task, now: SystemTime) -> Vec<Cell> {
     let circuit = task.circuit.as_ref().filter(|_| !words::is_ended(task.state));
     let circuit = circuit.map_or_else(
         || Cell::from("-".to_owned()),
-        |circuit| Cell::new(words::circuit_tone(circuit), &words::circuit_state(circuit.state)),
+        |circuit| Cell::new(words::circuit_tone(circuit), &outlook::state(circuit)),
     );
     let alerts = alerts(task, now);
     let attempt = task.instance.as_ref().map_or(0, |instance| instance.attempt);

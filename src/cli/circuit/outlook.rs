@@ -8,7 +8,7 @@ use crate::cli::words;
 use crate::pb::v1;
 
 /// What callers go by: the override, or else the state.
-pub(super) fn state(circuit: &v1::Circuit) -> String {
+pub(in crate::cli) fn state(circuit: &v1::Circuit) -> String {
     if is_overridden(circuit) {
         words::circuit_override(circuit.r#override)
     } else {

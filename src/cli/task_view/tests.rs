@@ -97,6 +97,15 @@ http://10.0.0.7:8080/internal/health?verbose=yes
 }
 
 #[test]
+fn a_list_shows_what_callers_go_by_where_a_circuit_is_overridden() {
+    let mut forced = task();
+    forced.circuit.as_mut().expect("set").set_override(v1::Override::ForcedClosed);
+    let output = Output { format: Format::Table, paint: Paint(false), width: Some(80) };
+    let text = list(&[forced], false, output, now());
+    assert!(text.contains("  FORCED_CLOSED  ") && !text.contains("  OPEN  "), "{text}");
+}
+
+#[test]
 fn a_list_fits_terminals_of_any_width() {
     for most in [40, 60, 80, 120] {
         let text = listed(Some(most));
