@@ -1,17 +1,14 @@
 //! A thousand watchers, half of which never read: what those who read, and those who publish, notice of the others. The clock
-//! starts once those have been sent all that their windows hold: until then they cost what any watcher costs. How long a commit
-//! takes is measured at a steady pace: in a burst it is a matter of luck whether the readers or the writer get the processors.
+//! starts once those have been sent all that their windows hold: until then they cost what any watcher costs.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::future::try_join_all;
-use hdrhistogram::Histogram;
 use switchyard::journal::Journal;
-use tokio::time::MissedTickBehavior;
 use tonic::{Code, Streaming};
 
-use crate::lab::{Lab, nanos};
+use crate::lab::Lab;
 use crate::served::Log;
 use crate::table::{Bar, Case, Row, Unit};
 use crate::watching::{Frame, channels, watch};
@@ -21,9 +18,6 @@ const STALLED: usize = 500;
 /// Each of them appended, and committed, before the next.
 const GROUPS: usize = 200;
 const GROUP: usize = 20;
-/// And then at a steady pace, a thousand events a second: so many times.
-const PACED: usize = 100;
-const PACE: Duration = Duration::from_millis(20);
 /// Appended before the clock starts: several times of what a stream's window holds.
 const FILLING: usize = 4_000;
 /// For so long nothing must be sent until all who do not read count as stalled.
@@ -36,14 +30,15 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn run(lab: &Lab) -> Result<Vec<Row>> {
-    let turns = lab.take_turns(|| turn(lab, STALLED), || turn(lab, 0))?;
+    let groups = lab.scaled(GROUPS);
+    let turns = lab.take_turns(|| turn(lab, groups, STALLED), || turn(lab, groups, 0))?;
     let pairs = |figure: fn(&Turn) -> f64| -> Vec<_> {
         turns.iter().map(|(row, baseline)| (figure(row), figure(baseline))).collect()
     };
     let held = turns.iter().map(|(row, baseline)| row.held - baseline.held).collect();
     let name = |what: &str| format!("1,000 watchers, 500 of which never read: {what}");
     Ok(vec![
-        Row::beside(name("a commit, p50"), Unit::Nanoseconds, &pairs(|turn| turn.commit), Bar::TimesBaseline(1.1)),
+        Row::beside(name("commits"), Unit::Milliseconds, &pairs(|turn| turn.published), Bar::TimesBaseline(1.1)),
         Row::beside(
             name("until the others have all"),
             Unit::Milliseconds,
@@ -54,20 +49,16 @@ fn run(lab: &Lab) -> Result<Vec<Row>> {
     ])
 }
 
-/// What a turn has found.
+/// What one turn took, in milliseconds, and what each stalled watcher then holds, in bytes.
 struct Turn {
-    /// From the append of a group until it shows, the median at a steady pace, in nanoseconds.
-    commit: f64,
-    /// How long the readers took for a burst, in milliseconds.
+    published: f64,
     read: f64,
-    /// What each stalled watcher then holds, in bytes.
     held: f64,
 }
 
-fn turn(lab: &Lab, stalled: usize) -> Result<Turn> {
+fn turn(lab: &Lab, groups: usize, stalled: usize) -> Result<Turn> {
     let mut log = Log::start(lab)?;
-    let (groups, paced) = (lab.scaled(GROUPS), lab.scaled(PACED));
-    let (burst, all) = (groups * GROUP, (groups + paced) * GROUP);
+    let events = groups * GROUP;
     lab.clients.block_on(async {
         let before = resident()?;
         let asleep = open(&log, stalled).await?;
@@ -75,40 +66,20 @@ fn turn(lab: &Lab, stalled: usize) -> Result<Turn> {
         settled(&log).await;
         let reading = open(&log, READING).await?;
         let began = Instant::now();
-        let readers: Vec<_> = reading.into_iter().map(|stream| tokio::spawn(read(stream, burst))).collect();
+        let readers: Vec<_> = reading.into_iter().map(|stream| tokio::spawn(read(stream, events))).collect();
         for _ in 0..groups {
             let last = log.append(GROUP);
             committed(&log.journal, last).await?;
         }
-        let mut reading = Vec::new();
-        for reader in try_join_all(readers).await? {
-            reading.push(reader?);
-        }
-        let read_all = began.elapsed();
-        let held = if stalled == 0 { 0.0 } else { (resident()?.saturating_sub(before)) as f64 / stalled as f64 };
-        let readers: Vec<_> = reading.into_iter().map(|stream| tokio::spawn(read(stream, paced * GROUP))).collect();
-        let commit = at_a_steady_pace(&mut log, paced).await?;
+        let published = began.elapsed();
         for reader in try_join_all(readers).await? {
             reader?;
         }
-        catch_up(asleep, FILLING + all).await?;
-        Ok(Turn { commit, read: read_all.as_secs_f64() * 1e3, held })
+        let read = began.elapsed();
+        let held = if stalled == 0 { 0.0 } else { (resident()?.saturating_sub(before)) as f64 / stalled as f64 };
+        catch_up(asleep, FILLING + events).await?;
+        Ok(Turn { published: published.as_secs_f64() * 1e3, read: read.as_secs_f64() * 1e3, held })
     })
-}
-
-/// Commits so many groups; the median of what one takes, in nanoseconds.
-async fn at_a_steady_pace(log: &mut Log, groups: usize) -> Result<f64> {
-    let mut ticks = tokio::time::interval(PACE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut took = Histogram::<u64>::new(3)?;
-    for _ in 0..groups {
-        ticks.tick().await;
-        let began = Instant::now();
-        let last = log.append(GROUP);
-        committed(&log.journal, last).await?;
-        took.record(nanos(began.elapsed()))?;
-    }
-    Ok(took.value_at_quantile(0.5) as f64)
 }
 
 /// So many watchers, from now on.
@@ -143,20 +114,19 @@ async fn committed(journal: &Journal, last: u64) -> Result<()> {
     Ok(())
 }
 
-/// Reads so many events, and gives the stream back.
-async fn read(mut stream: Streaming<Frame>, events: usize) -> Result<Streaming<Frame>> {
+async fn read(mut stream: Streaming<Frame>, events: usize) -> Result<()> {
     let mut seen = 0;
     while seen < events {
         seen += stream.message().await?.context("the stream has ended")?.events;
     }
     ensure!(seen == events, "{seen} of {events} events came");
-    Ok(stream)
+    Ok(())
 }
 
 /// Those who did not read so far find everything, or are told that they cannot.
 async fn catch_up(asleep: Vec<Streaming<Frame>>, events: usize) -> Result<()> {
     let reading = asleep.into_iter().map(async |stream| match read(stream, events).await {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(error) => match error.downcast_ref::<tonic::Status>() {
             Some(status) if status.code() == Code::OutOfRange => Ok(()),
             _ => bail!("a stalled watcher did not catch up: {error:#}"),
