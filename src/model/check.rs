@@ -49,6 +49,22 @@ pub struct Check {
     pub attempt: Attempt,
 }
 
+#[cfg(test)]
+impl Check {
+    /// One that has passed; what is told apart by its message.
+    pub(crate) fn passed(message: impl Into<String>) -> Self {
+        Self {
+            time: Timestamp::default(),
+            duration: Duration::ZERO,
+            phases: None,
+            verdict: Verdict::Pass,
+            reason: "",
+            message: message.into(),
+            attempt: Attempt::new(1),
+        }
+    }
+}
+
 /// A check that has ended, and whose it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckRecord {

@@ -95,21 +95,11 @@ impl Drop for CheckResults {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::model::{Attempt, Check, Generation, TaskName, Timestamp, Uid, Verdict};
+    use crate::model::{Check, Generation, TaskName, Uid};
 
     fn record(number: u64) -> CheckRecord {
-        let check = Check {
-            time: Timestamp::default(),
-            duration: Duration::ZERO,
-            phases: None,
-            verdict: Verdict::Pass,
-            reason: "",
-            message: number.to_string(),
-            attempt: Attempt::new(1),
-        };
+        let check = Check::passed(number.to_string());
         let name = TaskName::parse("namespaces/default/tasks/api").expect("valid");
         CheckRecord {
             name,

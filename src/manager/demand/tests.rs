@@ -6,7 +6,7 @@ use super::*;
 use crate::journal::testing::{event, in_memory, put, task};
 use crate::journal::{Condition, Release, Writer};
 use crate::manager::handle::Request;
-use crate::model::{Check, Event, EventType, Instance, Intent, Reason, State, Timestamp, Verdict};
+use crate::model::{Check, Event, EventType, Instance, Intent, Reason, State, Timestamp};
 use crate::monitor::Wanted;
 
 /// A journal, and the other end of what commands are sent by.
@@ -97,15 +97,7 @@ async fn the_check_is_the_answer() {
     // What does not concern the instance does not concern the check.
     bench.commit(EventType::AlertRaised, running());
     yield_now().await;
-    let check = Check {
-        time: Timestamp::default(),
-        duration: Duration::ZERO,
-        phases: None,
-        verdict: Verdict::Pass,
-        reason: "",
-        message: String::new(),
-        attempt: Attempt::new(1),
-    };
+    let check = Check::passed("");
     wanted.send(check.clone()).expect("waits");
     // The last of `max_runs` ends the instance: the check was made all the same.
     bench.commit(EventType::TaskEnded, Task { state: State::Succeeded, instance: None, ..running() });

@@ -5,7 +5,6 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
-use crate::model::{Attempt, Timestamp, Verdict};
 
 const ANOTHER_BODY: &[u8] = b"another body";
 
@@ -15,19 +14,6 @@ fn actor(last: u8) -> Actor {
 
 fn request(id: u128) -> Idempotency {
     Idempotency::new(Uuid::from_u128(id), b"a body")
-}
-
-/// What is told apart by its message.
-fn check(message: &str) -> Check {
-    Check {
-        time: Timestamp::default(),
-        duration: Duration::ZERO,
-        phases: None,
-        verdict: Verdict::Pass,
-        reason: "",
-        message: message.to_owned(),
-        attempt: Attempt::new(1),
-    }
 }
 
 /// Requests, and how many checks they have begun.
@@ -85,10 +71,10 @@ async fn who_asks_while_the_first_runs_waits_for_its_check() {
     let (_never, again) = bench.ask(1, request(1));
     settle().await;
     assert!(!first.is_finished() && !again.is_finished());
-    tell.send(Ok(check("first"))).expect("waits");
-    assert_eq!(first.await.expect("no panic"), Ok(check("first")));
-    assert_eq!(again.await.expect("no panic"), Ok(check("first")));
-    assert_eq!(bench.outcome(1, request(1), Ok(check("later"))).await, Ok(check("first")));
+    tell.send(Ok(Check::passed("first"))).expect("waits");
+    assert_eq!(first.await.expect("no panic"), Ok(Check::passed("first")));
+    assert_eq!(again.await.expect("no panic"), Ok(Check::passed("first")));
+    assert_eq!(bench.outcome(1, request(1), Ok(Check::passed("later"))).await, Ok(Check::passed("first")));
     assert_eq!(bench.begun(), 1);
 }
 
@@ -101,16 +87,16 @@ async fn a_caller_who_goes_loses_nobody_the_check() {
     settle().await;
     first.abort();
     settle().await;
-    tell.send(Ok(check("first"))).expect("it is still wanted");
-    assert_eq!(waits.await.expect("no panic"), Ok(check("first")));
+    tell.send(Ok(Check::passed("first"))).expect("it is still wanted");
+    assert_eq!(waits.await.expect("no panic"), Ok(Check::passed("first")));
 
     // Not even himself, where nobody else waits.
     let (tell, alone) = bench.ask(1, request(2));
     settle().await;
     alone.abort();
     settle().await;
-    tell.send(Ok(check("second"))).expect("it is still wanted");
-    assert_eq!(bench.outcome(1, request(2), Ok(check("later"))).await, Ok(check("second")));
+    tell.send(Ok(Check::passed("second"))).expect("it is still wanted");
+    assert_eq!(bench.outcome(1, request(2), Ok(Check::passed("later"))).await, Ok(Check::passed("second")));
     assert_eq!(bench.begun(), 2);
 }
 
@@ -125,7 +111,7 @@ async fn a_failure_is_told_to_all_who_wait_and_forgotten() {
     for asked in [first, again] {
         assert_eq!(asked.await.expect("no panic"), Err(Refusal::ServerDraining));
     }
-    assert_eq!(bench.outcome(1, request(1), Ok(check("second"))).await, Ok(check("second")));
+    assert_eq!(bench.outcome(1, request(1), Ok(Check::passed("second"))).await, Ok(Check::passed("second")));
     assert_eq!(bench.begun(), 2);
 }
 
@@ -147,7 +133,7 @@ async fn one_that_panicked_is_no_check_for_ever() {
     settle().await;
     drop(tell);
     assert_eq!(first.await.expect("no panic"), Err(Refusal::ServerDraining));
-    assert_eq!(bench.outcome(1, request(1), Ok(check("second"))).await, Ok(check("second")));
+    assert_eq!(bench.outcome(1, request(1), Ok(Check::passed("second"))).await, Ok(Check::passed("second")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,26 +142,26 @@ async fn another_body_under_the_id_is_refused_unless_the_first_has_failed() {
     let other = Idempotency::new(request(1).request_id, ANOTHER_BODY);
     let (tell, first) = bench.ask(1, request(1));
     settle().await;
-    assert_eq!(bench.outcome(1, other, Ok(check("other"))).await, Err(Refusal::RequestIdReused));
-    tell.send(Ok(check("first"))).expect("waits");
+    assert_eq!(bench.outcome(1, other, Ok(Check::passed("other"))).await, Err(Refusal::RequestIdReused));
+    tell.send(Ok(Check::passed("first"))).expect("waits");
     assert!(first.await.expect("no panic").is_ok());
-    assert_eq!(bench.outcome(1, other, Ok(check("other"))).await, Err(Refusal::RequestIdReused));
+    assert_eq!(bench.outcome(1, other, Ok(Check::passed("other"))).await, Err(Refusal::RequestIdReused));
     // It is another's, too.
-    assert_eq!(bench.outcome(2, other, Ok(check("other"))).await, Ok(check("other")));
+    assert_eq!(bench.outcome(2, other, Ok(Check::passed("other"))).await, Ok(Check::passed("other")));
 
     assert!(bench.outcome(1, request(2), Err(Refusal::ServerDraining)).await.is_err());
     let other = Idempotency::new(request(2).request_id, ANOTHER_BODY);
-    assert_eq!(bench.outcome(1, other, Ok(check("other"))).await, Ok(check("other")));
+    assert_eq!(bench.outcome(1, other, Ok(Check::passed("other"))).await, Ok(Check::passed("other")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_check_is_remembered_for_a_day() {
     let bench = Bench::default();
-    assert!(bench.outcome(1, request(1), Ok(check("first"))).await.is_ok());
+    assert!(bench.outcome(1, request(1), Ok(Check::passed("first"))).await.is_ok());
     tokio::time::advance(KEPT - Duration::from_millis(1)).await;
-    assert_eq!(bench.outcome(1, request(1), Ok(check("later"))).await, Ok(check("first")));
+    assert_eq!(bench.outcome(1, request(1), Ok(Check::passed("later"))).await, Ok(Check::passed("first")));
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(bench.outcome(1, request(1), Ok(check("later"))).await, Ok(check("later")));
+    assert_eq!(bench.outcome(1, request(1), Ok(Check::passed("later"))).await, Ok(Check::passed("later")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,12 +170,20 @@ async fn the_oldest_goes_first_and_who_waits_for_it_is_answered() {
     let (tell, waits) = bench.ask(1, request(0));
     settle().await;
     for id in 1..=MOST {
-        assert!(bench.outcome(1, request(id as u128), Ok(check("first"))).await.is_ok());
+        assert!(bench.outcome(1, request(id as u128), Ok(Check::passed("first"))).await.is_ok());
     }
     assert_eq!(bench.kept(), (MOST, MOST));
-    assert_eq!(bench.outcome(1, request(1), Ok(check("later"))).await, Ok(check("first")));
-    assert_eq!(bench.outcome(1, request(0), Ok(check("later"))).await, Ok(check("later")), "it is forgotten");
-    assert_eq!(bench.outcome(1, request(1), Ok(check("later"))).await, Ok(check("later")), "so is the next");
-    tell.send(Ok(check("slow"))).expect("waits");
-    assert_eq!(waits.await.expect("no panic"), Ok(check("slow")));
+    assert_eq!(bench.outcome(1, request(1), Ok(Check::passed("later"))).await, Ok(Check::passed("first")));
+    assert_eq!(
+        bench.outcome(1, request(0), Ok(Check::passed("later"))).await,
+        Ok(Check::passed("later")),
+        "it is forgotten"
+    );
+    assert_eq!(
+        bench.outcome(1, request(1), Ok(Check::passed("later"))).await,
+        Ok(Check::passed("later")),
+        "so is the next"
+    );
+    tell.send(Ok(Check::passed("slow"))).expect("waits");
+    assert_eq!(waits.await.expect("no panic"), Ok(Check::passed("slow")));
 }

@@ -8,7 +8,7 @@ use tonic_types::StatusExt;
 
 use super::*;
 use crate::journal::testing::{created, in_memory, task};
-use crate::model::{Attempt, Check, Generation, TaskName, Timestamp, Uid, Verdict};
+use crate::model::{Check, Generation, TaskName, Uid};
 use crate::rpc::testing::commit;
 use crate::rpc::watch::Slots;
 use crate::telemetry::Metrics;
@@ -18,15 +18,7 @@ fn name() -> TaskName {
 }
 
 fn record() -> CheckRecord {
-    let check = Check {
-        time: Timestamp::default(),
-        duration: Duration::ZERO,
-        phases: None,
-        verdict: Verdict::Pass,
-        reason: "",
-        message: String::new(),
-        attempt: Attempt::new(1),
-    };
+    let check = Check::passed("");
     let uid = Uid::new(uuid::Uuid::from_u128(1));
     CheckRecord { name: name(), uid, generation: Generation::new(1), shadow: false, check }
 }

@@ -21,8 +21,8 @@ use super::*;
 /// How long a caller that is rejected waits at the most, so that tests go on soon after what they wait for.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a permit may take: nobody gives back the lease of one that comes later, and it lasts for ten minutes.
-const PERMIT: Duration = Duration::from_secs(60);
+/// How long a permit may take, the most there is: nobody gives back the lease of one that comes later, and it lasts for ten minutes.
+const PERMIT: Duration = Duration::from_secs(10);
 
 async fn mirror(address: SocketAddr) -> (CircuitMirror, Guard) {
     let builder = CircuitMirror::builder(address.to_string()).permit_timeout(PERMIT);
